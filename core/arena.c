@@ -1,0 +1,74 @@
+#include "core/arena.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALIGN = 64, CHUNK_MIN = 1 << 16 };
+
+/* The header fills one alignment unit, so that the data behind it is aligned. */
+struct fc_chunk {
+    fc_chunk *next;
+    size_t size; /* bytes of data */
+    char pad[ALIGN - sizeof(fc_chunk *) - sizeof(size_t)];
+};
+
+static char *chunk_data(fc_chunk *c)
+{
+    return (char *)c + sizeof *c;
+}
+
+void *fc_arena_alloc(fc_arena *a, size_t n, size_t size, fc_error *err)
+{
+    if (size && n > (SIZE_MAX - 4 * (size_t)CHUNK_MIN) / size) {
+        fc_fail(err, FC_EFAIL, "allocation of %zu x %zu bytes: size overflows", n, size);
+        return NULL;
+    }
+    size_t want = (n * size + ALIGN - 1) / ALIGN * ALIGN;
+    if (!a->current || a->current->size - a->used < want) {
+        fc_chunk **link = a->current ? &a->current->next : &a->first;
+        if (!*link || (*link)->size < want) {
+            size_t bytes = want > CHUNK_MIN ? want : CHUNK_MIN;
+            fc_chunk *c = aligned_alloc(ALIGN, sizeof *c + bytes);
+            if (!c) {
+                fc_fail(err, FC_EFAIL, "out of memory: %zu bytes wanted", bytes);
+                return NULL;
+            }
+            c->size = bytes;
+            c->next = *link;
+            *link = c;
+        }
+        a->current = *link;
+        a->used = 0;
+    }
+    void *p = chunk_data(a->current) + a->used;
+    a->used += want;
+    return memset(p, 0, want);
+}
+
+char *fc_arena_strdup(fc_arena *a, const char *s, fc_error *err)
+{
+    size_t n = strlen(s) + 1;
+    char *p = fc_arena_alloc(a, n, 1, err);
+    return p ? memcpy(p, s, n) : NULL;
+}
+
+fc_mark fc_arena_mark(const fc_arena *a)
+{
+    return (fc_mark){a->current, a->used};
+}
+
+void fc_arena_release(fc_arena *a, fc_mark m)
+{
+    a->current = m.chunk;
+    a->used = m.used;
+}
+
+void fc_arena_free(fc_arena *a)
+{
+    for (fc_chunk *c = a->first, *next; c; c = next) {
+        next = c->next;
+        free(c);
+    }
+    *a = (fc_arena){0};
+}

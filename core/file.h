@@ -1,0 +1,24 @@
+/* Whole-file reading and atomic writing. */
+#ifndef FC_FILE_H
+#define FC_FILE_H
+
+#include "core/status.h"
+
+#include <stddef.h>
+
+/* Map a regular file read-only. code is the status of a failure (FC_EDATA for data, FC_EUSAGE for
+ * configs, ...). An empty file maps to a valid pointer with *n = 0. */
+fc_status fc_file_map(void **p, size_t *n, const char *path, fc_status code, fc_error *err);
+void fc_file_unmap(void *p, size_t n);
+
+/* Write n bytes to path: temporary name beside it, fsync, rename, fsync of the folder. On failure
+ * the temporary file is removed and the old file is untouched. Errors FC_EFAIL. */
+fc_status fc_file_write_atomic(const char *path, const void *data, size_t n, fc_error *err);
+
+/* mkdir -p. Errors FC_EFAIL. */
+fc_status fc_mkdirs(const char *path, fc_error *err);
+
+/* Lower-case hex SHA-256 (libmd) of n bytes. */
+void fc_sha256(char hex[65], const void *data, size_t n);
+
+#endif
