@@ -1,0 +1,60 @@
+/* FCIL methods: a registry (method_table.def), one file each (method_<name>.c).
+ *
+ * A method says what is trained, merged and evaluated; the task/round loop of sim/run.c does the rest.
+ * NULL members mean the default that their comment states. */
+#ifndef FC_METHOD_H
+#define FC_METHOD_H
+
+#include "core/deltas.h"
+#include "core/opt.h"
+#include "core/stats.h"
+#include "core/status.h"
+#include "core/vit.h"
+#include "sim/config.h"
+
+#include <stdbool.h>
+
+typedef struct fc_run fc_run;
+
+/* One array of the server's state that a checkpoint holds. */
+typedef struct fc_state_field {
+    const char *name;
+    int dtype; /* fc_dtype */
+    size_t n;
+    void *data;
+} fc_state_field;
+
+typedef struct fc_method {
+    const char *name, *paper, *help;
+    const char *rule;     /* default of merge.rule */
+    fc_train_mode mode;
+    bool single_task;     /* joint: all classes in one task */
+    bool centralised;     /* joint: one client holds all data */
+    const fc_opt *options; /* rows of the config section `method` */
+    int n_options;
+    size_t options_size;
+    /* Refuse senseless settings: FC_EUSAGE. Default: nothing to refuse. */
+    fc_status (*check)(const fc_config *c, fc_error *err);
+    /* Off-diagonal weights of the Grams of the slots and of the head; returns false if the method sends none.
+     * Default: none. */
+    bool (*grams)(const fc_config *c, double *alpha_slots, double *alpha_head);
+    /* Groups trained, sent and merged in round `round` of a task (bits 1 << fc_group). Default: all groups of the mode. */
+    unsigned (*groups)(const fc_config *c, int round);
+    /* LoRA: weights the clients train on, w = W0 + ...; add to w (starts as W0), return true if it differs from W0. Default: W0. */
+    bool (*train_base)(const fc_config *c, const fc_deltas *d, fc_real *w);
+    /* LoRA: the model evaluated after a round is w + *scale * B A; add the finished tasks' part to w (starts as W0).
+     * Default: W0, scale 1. */
+    void (*eval_base)(const fc_config *c, const fc_deltas *d, fc_real *w, fc_real *scale);
+    /* LoRA with Grams: the model under which the Grams are taken, as eval_base. Default: the training model. */
+    void (*gram_base)(const fc_config *c, const fc_deltas *d, fc_real *w, fc_real *scale);
+    bool task_grams;      /* clients send the Grams of the slots again at the end of a task; they go into fc_deltas */
+    /* The model evaluated at the end of task t, after its delta was pushed: add to w (starts as W0).
+     * Default: what was evaluated after the last round. */
+    fc_status (*task_base)(const fc_config *c, const fc_deltas *d, fc_real *w, fc_error *err);
+} fc_method;
+
+extern const fc_method *const fc_method_table[];
+extern const int fc_method_count;
+const fc_method *fc_method_find(const char *name); /* NULL if unknown */
+
+#endif
