@@ -1,0 +1,36 @@
+#include "core/head.h"
+
+#include <stddef.h>
+#include <string.h>
+
+double fc_ce(fc_real *dlogits, const fc_real *logits, const int *labels, int n, int classes, int lo,
+             int hi, int n_total)
+{
+    double loss = 0;
+    if (dlogits)
+        memset(dlogits, 0, (size_t)n * (size_t)classes * sizeof *dlogits);
+    for (int i = 0; i < n; i++) {
+        const fc_real *z = logits + (size_t)i * (size_t)classes;
+        double max = (double)z[fc_argmax(z, lo, hi)], sum = 0;
+        for (int c = lo; c < hi; c++)
+            sum += exp((double)z[c] - max);
+        loss += log(sum) - ((double)z[labels[i]] - max);
+        if (!dlogits)
+            continue;
+        fc_real *d = dlogits + (size_t)i * (size_t)classes;
+        for (int c = lo; c < hi; c++) {
+            double p = exp((double)z[c] - max) / sum;
+            d[c] = (fc_real)((p - (c == labels[i])) / n_total);
+        }
+    }
+    return loss;
+}
+
+int fc_argmax(const fc_real *z, int lo, int hi)
+{
+    int best = lo;
+    for (int c = lo + 1; c < hi; c++)
+        if (z[c] > z[best])
+            best = c;
+    return best;
+}

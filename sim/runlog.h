@@ -1,0 +1,84 @@
+/* The files of a run directory: CSV (RFC 4180, fixed header, '.' decimals, one flush per row), events.jsonl,
+ * acc_matrix.csv and summary.json. */
+#ifndef FC_RUNLOG_H
+#define FC_RUNLOG_H
+
+#include "core/metrics.h"
+#include "core/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum { FC_LOG_ROUNDS, FC_LOG_TASKS, FC_LOG_CLIENTS, FC_LOG_EVENTS, FC_LOG_N };
+
+typedef struct fc_runlog {
+    char dir[4096];
+    FILE *file[FC_LOG_N]; /* NULL where switched off (clients) */
+} fc_runlog;
+
+/* rounds.csv: task,round,step,acc,acc_task_mean,correct,total,loss,train_loss,clients_ok,clients_dropped,bytes_down,bytes_up,
+ * bytes_down_cum,bytes_up_cum,train_s,merge_s,eval_s,wall_s,cpu_s,rss_mib. Round numbers from 1; the row of the end of a
+ * task has round = rounds + 1. acc .. loss are empty when the round was not evaluated (total == 0), train_loss when nothing was trained (NaN). */
+typedef struct fc_round_row {
+    int task, round;
+    long step; /* optimiser steps of all clients so far */
+    double acc, acc_task_mean;
+    long correct, total;
+    double loss, train_loss;
+    int clients_ok, clients_dropped;
+    uint64_t bytes_down, bytes_up, bytes_down_cum, bytes_up_cum;
+    double train_s, merge_s, eval_s, wall_s, cpu_s, rss_mib;
+} fc_round_row;
+
+/* clients.csv: task,round,client,status,n_samples,n_classes,steps,loss_first,loss_last,bytes_down,bytes_up,train_s */
+typedef struct fc_client_row {
+    int task, round, client;
+    const char *status; /* "ok" */
+    size_t n_samples;
+    int n_classes;
+    long steps;
+    double loss_first, loss_last; /* NaN = empty */
+    uint64_t bytes_down, bytes_up;
+    double train_s;
+} fc_client_row;
+
+/* tasks.csv: after_task,eval_task,correct,total,acc,acc_masked */
+typedef struct fc_task_row {
+    int after_task, eval_task;
+    long correct, total;
+    long correct_masked;
+} fc_task_row;
+
+/* Open for appending. A new run (offset NULL) starts the files with their headers; a resumed run cuts each file to offset[i]
+ * bytes first (FC_ECKPT if a file is shorter than that or missing). clients false: no clients.csv. */
+fc_status fc_runlog_open(fc_runlog *log, const char *dir, const int64_t offset[FC_LOG_N], bool clients, fc_error *err);
+void fc_runlog_close(fc_runlog *log); /* accepts {0} */
+/* Sizes in bytes after flush and fsync: what a checkpoint stores. */
+fc_status fc_runlog_sync(fc_runlog *log, int64_t offset[FC_LOG_N], fc_error *err);
+
+/* Task, round and client numbers are written as given. A failed write (disk full) is FC_EFAIL naming the file and the reason. */
+fc_status fc_runlog_round(fc_runlog *log, const fc_round_row *row, fc_error *err);
+fc_status fc_runlog_client(fc_runlog *log, const fc_client_row *row, fc_error *err);
+fc_status fc_runlog_task(fc_runlog *log, const fc_task_row *row, fc_error *err);
+/* One JSON object per line: {"event": name, "task": t, "round": r, "text": ...}: no times, so that a resumed run writes the same bytes. */
+fc_status fc_runlog_event(fc_runlog *log, const char *event, int task, int round, const char *text, fc_error *err);
+
+/* acc_matrix.csv, rewritten atomically: header after_task,task_1,...,task_T,acc,acc_task_mean; empty cells above the diagonal. */
+fc_status fc_runlog_matrix(const fc_runlog *log, const fc_acc_matrix *m, fc_error *err);
+
+/* summary.json, atomically: keys of product.md. */
+typedef struct fc_summary {
+    const fc_acc_matrix *acc;
+    uint64_t bytes_up, bytes_down;
+    double wall_s, cpu_s, rss_mib;
+    uint64_t seed, seed_order, seed_partition, seed_init, seed_train;
+    const char *method, *rule, *name, *config_hash;
+    long steps;
+} fc_summary;
+fc_status fc_runlog_summary(const fc_runlog *log, const fc_summary *s, fc_error *err);
+
+/* DONE, FAILED or STOPPED (the other two are removed); text is the content. */
+fc_status fc_runlog_mark(const char *dir, const char *state, const char *text, fc_error *err);
+
+#endif
