@@ -173,19 +173,18 @@ static fc_status parse_header(fc_st *f, json_t *header, const unsigned char *dat
     return check_tiling(f, data, size, err);
 }
 
-static fc_status parse_file(fc_st *f, fc_error *err)
+static fc_status parse_file(fc_st *f, const unsigned char *p, size_t size, fc_error *err)
 {
-    const unsigned char *p = f->map;
     uint64_t length = 0;
-    if (f->map_size < LENGTH_SIZE)
+    if (size < LENGTH_SIZE)
         return fc_fail(err, FC_EDATA, "%s: %zu bytes, expected a safetensors file of at least %d",
-                       f->path, f->map_size, LENGTH_SIZE);
+                       f->path, size, LENGTH_SIZE);
     memcpy(&length, p, LENGTH_SIZE);
-    if (length > header_max || length > f->map_size - LENGTH_SIZE)
+    if (length > header_max || length > size - LENGTH_SIZE)
         return fc_fail(err, FC_EDATA,
                        "%s: header of %llu bytes in a file of %zu: truncated, or not a safetensors "
                        "file",
-                       f->path, (unsigned long long)length, f->map_size);
+                       f->path, (unsigned long long)length, size);
     const char *text = (const char *)p + LENGTH_SIZE;
     if (length == 0 || text[0] != '{')
         return fc_fail(err, FC_EDATA, "%s: header does not start with '{': not a safetensors file",
@@ -196,25 +195,41 @@ static fc_status parse_file(fc_st *f, fc_error *err)
         return fc_fail(err, FC_EDATA, "%s: header is not valid JSON: byte %d: %s", f->path,
                        why.position, why.text);
     fc_status s = parse_header(f, header, p + LENGTH_SIZE + length,
-                               f->map_size - LENGTH_SIZE - (size_t)length, err);
+                               size - LENGTH_SIZE - (size_t)length, err);
     json_decref(header);
     return s;
 }
 
-fc_status fc_st_open(fc_st *f, const char *path, fc_error *err)
+fc_status fc_st_parse(fc_st *f, const void *data, size_t n, const char *name, fc_error *err)
 {
     *f = (fc_st){0};
-    FC_TRY(fc_file_map(&f->map, &f->map_size, path, FC_EDATA, err));
-    f->path = fc_arena_strdup(&f->arena, path, err);
-    fc_status s = f->path ? parse_file(f, err) : FC_EFAIL;
+    f->path = fc_arena_strdup(&f->arena, name, err);
+    fc_status s = f->path ? parse_file(f, data, n, err) : FC_EFAIL;
     if (s != FC_OK)
         fc_st_close(f);
     return s;
 }
 
+fc_status fc_st_open(fc_st *f, const char *path, fc_error *err)
+{
+    void *map;
+    size_t size;
+    *f = (fc_st){0};
+    FC_TRY(fc_file_map(&map, &size, path, FC_EDATA, err));
+    fc_status s = fc_st_parse(f, map, size, path, err);
+    if (s != FC_OK) {
+        fc_file_unmap(map, size);
+        return s;
+    }
+    f->map = map;
+    f->map_size = size;
+    return FC_OK;
+}
+
 void fc_st_close(fc_st *f)
 {
-    fc_file_unmap(f->map, f->map_size);
+    if (f->map)
+        fc_file_unmap(f->map, f->map_size);
     fc_arena_free(&f->arena);
     *f = (fc_st){0};
 }
@@ -355,17 +370,42 @@ static char *header_text(const fc_st_entry *entry, int n, const char *const (*me
     return text;
 }
 
-fc_status fc_st_serialize(unsigned char **out, size_t *n_out, const fc_st_entry *entry, int n,
-                          const char *const (*metadata)[2], int n_metadata, fc_error *err)
+/* Data starts behind the length and the header, which is padded with spaces to keep it aligned. */
+static size_t data_start(const char *header)
 {
-    char *text = header_text(entry, n, metadata, n_metadata);
-    if (!text)
+    return LENGTH_SIZE + (strlen(header) + 7) / 8 * 8;
+}
+
+static fc_status make_header(char **text, const fc_st_entry *entry, int n,
+                             const char *const (*metadata)[2], int n_metadata, fc_error *err)
+{
+    *text = header_text(entry, n, metadata, n_metadata);
+    if (!*text)
         return fc_fail(
             err, FC_EFAIL,
             "safetensors header: out of memory, or a name that is repeated or not UTF-8");
-    size_t text_size = strlen(text);
-    uint64_t length = (text_size + 7) / 8 * 8; /* padded with spaces, so that data is aligned */
-    size_t size = LENGTH_SIZE + (size_t)length;
+    return FC_OK;
+}
+
+fc_status fc_st_size(size_t *size, const fc_st_entry *entry, int n,
+                     const char *const (*metadata)[2], int n_metadata, fc_error *err)
+{
+    char *text;
+    FC_TRY(make_header(&text, entry, n, metadata, n_metadata, err));
+    *size = data_start(text);
+    free(text);
+    for (int i = 0; i < n; i++)
+        *size += entry_bytes(&entry[i]);
+    return FC_OK;
+}
+
+fc_status fc_st_serialize(unsigned char **out, size_t *n_out, const fc_st_entry *entry, int n,
+                          const char *const (*metadata)[2], int n_metadata, fc_error *err)
+{
+    char *text;
+    FC_TRY(make_header(&text, entry, n, metadata, n_metadata, err));
+    size_t start = data_start(text), size = start;
+    uint64_t length = start - LENGTH_SIZE;
     for (int i = 0; i < n; i++)
         size += entry_bytes(&entry[i]);
     unsigned char *p = malloc(size);
@@ -375,9 +415,9 @@ fc_status fc_st_serialize(unsigned char **out, size_t *n_out, const fc_st_entry 
     }
     memcpy(p, &length, LENGTH_SIZE);
     memset(p + LENGTH_SIZE, ' ', (size_t)length);
-    memcpy(p + LENGTH_SIZE, text, text_size);
+    memcpy(p + LENGTH_SIZE, text, strlen(text));
     free(text);
-    unsigned char *pos = p + LENGTH_SIZE + length;
+    unsigned char *pos = p + start;
     for (int i = 0; i < n; i++) {
         size_t bytes = entry_bytes(&entry[i]);
         if (bytes)

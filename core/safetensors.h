@@ -36,6 +36,8 @@ typedef struct fc_st {
 /* Every offset is checked: inside the file, matching shape * dtype, not overlapping, no holes.
  * Errors FC_EDATA (FC_EFAIL for memory), *f then {0}. */
 fc_status fc_st_open(fc_st *f, const char *path, fc_error *err);
+/* The same on n bytes in memory, which must outlive *f; name stands for the path in messages. */
+fc_status fc_st_parse(fc_st *f, const void *data, size_t n, const char *name, fc_error *err);
 void fc_st_close(fc_st *f); /* accepts {0} */
 
 const fc_tensor *fc_st_find(const fc_st *f, const char *name);        /* NULL if absent */
@@ -64,6 +66,10 @@ fc_status fc_st_write(const char *path, const fc_st_entry *entry, int n,
  * keep messages. */
 fc_status fc_st_serialize(unsigned char **out, size_t *n_out, const fc_st_entry *entry, int n,
                           const char *const (*metadata)[2], int n_metadata, fc_error *err);
+
+/* How many bytes that would be, without making them. */
+fc_status fc_st_size(size_t *size, const fc_st_entry *entry, int n,
+                     const char *const (*metadata)[2], int n_metadata, fc_error *err);
 
 /* Entry for tensor s of p (dtype of fc_real). */
 fc_st_entry fc_st_entry_of(const fc_params *p, const fc_spec *s);
