@@ -7,6 +7,8 @@
 #include "datasets/dataset.h"
 #include "datasets/tasks.h"
 
+#include <stdbool.h>
+
 typedef struct fc_partition {
     int tasks, clients;
     /* sample[t][start[t][k] .. start[t][k+1]-1]: training indices of client k in task t, ascending */
@@ -29,7 +31,9 @@ typedef struct fc_partition_request {
 } fc_partition_request;
 
 typedef struct fc_partition_task {
-    int t, classes;          /* classes of this task */
+    int t, tasks;            /* this task of so many */
+    int classes;             /* of this task */
+    const int *class_id;     /* (classes) their dataset classes */
     size_t n;                /* samples of this task */
     const int32_t *klass;    /* (n) class of sample i within the task, 0 .. classes-1 */
     const uint32_t *sample;  /* (n) dataset indices, ascending */
@@ -38,6 +42,7 @@ typedef struct fc_partition_task {
 typedef struct fc_partition_method {
     const char *name, *source, *help; /* name with dashes, e.g. "dir-class" */
     const char *needs;                /* which request fields it reads, for `fcil list partitions` */
+    bool fixed;                       /* every try gives the same owners: one is enough */
     /* One try: owner (n) = client of sample i, -1 = nobody. attempt is part of the random key. Errors FC_EUSAGE when no try
      * can succeed (says which beta / clients / min would). */
     fc_status (*assign)(int32_t *owner, const fc_partition_task *task, const fc_partition_request *q,

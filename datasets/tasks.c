@@ -1,0 +1,172 @@
+#include "datasets/tasks.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* MT19937, Matsumoto and Nishimura 1998: only what NumPy's legacy permutation needs. */
+enum { MT_N = 624, MT_M = 397 };
+
+typedef struct mt19937 {
+    uint32_t s[MT_N];
+    int used;
+} mt19937;
+
+static void mt_init(mt19937 *g, uint32_t seed)
+{
+    g->s[0] = seed;
+    for (uint32_t i = 1; i < MT_N; i++)
+        g->s[i] = 1812433253u * (g->s[i - 1] ^ g->s[i - 1] >> 30) + i;
+    g->used = MT_N;
+}
+
+static uint32_t mt_u32(mt19937 *g)
+{
+    if (g->used == MT_N) {
+        for (int i = 0; i < MT_N; i++) {
+            uint32_t y = (g->s[i] & 0x80000000u) | (g->s[(i + 1) % MT_N] & 0x7fffffffu);
+            g->s[i] = g->s[(i + MT_M) % MT_N] ^ y >> 1 ^ (y & 1 ? 0x9908b0dfu : 0);
+        }
+        g->used = 0;
+    }
+    uint32_t y = g->s[g->used++];
+    y ^= y >> 11;
+    y ^= y << 7 & 0x9d2c5680u;
+    y ^= y << 15 & 0xefc60000u;
+    return y ^ y >> 18;
+}
+
+/* 0 .. max: 32-bit draws under the smallest mask, too large ones rejected. */
+static uint32_t mt_interval(mt19937 *g, uint32_t max)
+{
+    uint32_t mask = max, x;
+    for (int shift = 1; shift < 32; shift *= 2)
+        mask |= mask >> shift;
+    do
+        x = mt_u32(g) & mask;
+    while (x > max);
+    return x;
+}
+
+/* numpy.random.RandomState(seed).permutation(n) */
+static void numpy_permutation(int *v, int n, uint32_t seed)
+{
+    mt19937 g;
+    mt_init(&g, seed);
+    for (int i = 0; i < n; i++)
+        v[i] = i;
+    for (int i = n - 1; i > 0; i--) {
+        int j = (int)mt_interval(&g, (uint32_t)i), t = v[i];
+        v[i] = v[j];
+        v[j] = t;
+    }
+}
+
+static fc_status make_order(fc_tasks *out, const fc_ints *order, fc_error *err)
+{
+    int n = out->classes;
+    const char *word = order ? order->word : "natural";
+    if (word && strcmp(word, "natural") == 0) {
+        for (int k = 0; k < n; k++)
+            out->order[k] = k;
+    } else if (word && strncmp(word, "seed:", 5) == 0) {
+        char *end;
+        errno = 0;
+        long long seed = strtoll(word + 5, &end, 10);
+        if (errno || end == word + 5 || *end || !(seed >= 0 && seed <= UINT32_MAX))
+            return fc_fail(err, FC_EUSAGE, "class order '%s': expected seed:N with N from 0 to %u",
+                           word, UINT32_MAX);
+        numpy_permutation(out->order, n, (uint32_t)seed);
+    } else if (word) {
+        return fc_fail(err, FC_EUSAGE,
+                       "class order '%s': expected natural, seed:N or a list of all %d classes",
+                       word, n);
+    } else if (order->n != n) {
+        return fc_fail(err, FC_EUSAGE, "class order: a list of %d classes, expected all %d",
+                       order->n, n);
+    } else {
+        memcpy(out->order, order->v, (size_t)n * sizeof *order->v);
+    }
+    for (int c = 0; c < n; c++)
+        out->logit[c] = -1;
+    for (int k = 0; k < n; k++) {
+        int c = out->order[k];
+        if (c < 0 || c >= n)
+            return fc_fail(err, FC_EUSAGE, "class order: entry %d is class %d, expected 0 to %d", k,
+                           c, n - 1);
+        if (out->logit[c] >= 0)
+            return fc_fail(err, FC_EUSAGE, "class order: class %d stands at entries %d and %d", c,
+                           out->logit[c], k);
+        out->logit[c] = k;
+    }
+    return FC_OK;
+}
+
+static fc_status make_sizes(fc_tasks *out, const fc_ints *sizes, fc_error *err)
+{
+    bool listed = sizes && sizes->n > 0;
+    if (!listed && out->classes % out->n != 0)
+        return fc_fail(err, FC_EUSAGE,
+                       "%d classes do not divide into %d tasks of equal size: choose a divisor or "
+                       "list the sizes",
+                       out->classes, out->n);
+    for (int t = 0; t < out->n; t++) {
+        int size = listed ? sizes->v[t] : out->classes / out->n;
+        if (size < 1 || size > out->classes - out->first[t])
+            return fc_fail(err, FC_EUSAGE,
+                           "task %d has %d classes, expected 1 to %d: the sizes must add up to the "
+                           "%d classes of the data",
+                           t, size, out->classes - out->first[t], out->classes);
+        out->first[t + 1] = out->first[t] + size;
+    }
+    if (out->first[out->n] != out->classes)
+        return fc_fail(err, FC_EUSAGE, "the task sizes add up to %d, expected all %d classes",
+                       out->first[out->n], out->classes);
+    return FC_OK;
+}
+
+/* Sample indices by task, ascending. */
+static fc_status split_samples(uint32_t ***list, size_t **count, const fc_split *s,
+                               const fc_tasks *tasks, const int *task_of, fc_arena *arena,
+                               fc_error *err)
+{
+    size_t n = (size_t)tasks->n;
+    uint32_t **v = *list = fc_arena_alloc(arena, n, sizeof *v, err);
+    size_t *m = *count = fc_arena_alloc(arena, n, sizeof *m, err);
+    if (!v || !m)
+        return FC_EFAIL;
+    for (size_t i = 0; i < s->n; i++)
+        m[task_of[s->label[i]]]++;
+    for (size_t t = 0; t < n; t++) {
+        if (!(v[t] = fc_arena_alloc(arena, m[t], sizeof **v, err)))
+            return FC_EFAIL;
+        m[t] = 0;
+    }
+    for (size_t i = 0; i < s->n; i++) {
+        int t = task_of[s->label[i]];
+        v[t][m[t]++] = (uint32_t)i;
+    }
+    return FC_OK;
+}
+
+fc_status fc_tasks_make(fc_tasks *out, const fc_dataset *d, int count, const fc_ints *sizes,
+                        const fc_ints *order, fc_arena *arena, fc_error *err)
+{
+    *out = (fc_tasks){.n = sizes && sizes->n > 0 ? sizes->n : count, .classes = d->classes};
+    if (out->n < 1 || out->n > d->classes)
+        return fc_fail(err, FC_EUSAGE, "%d tasks, expected 1 to %d: every task needs a class",
+                       out->n, d->classes);
+    size_t classes = (size_t)d->classes, n = (size_t)out->n;
+    int *task_of = fc_arena_alloc(arena, classes, sizeof *task_of, err);
+    if (!task_of || !(out->order = fc_arena_alloc(arena, classes, sizeof *out->order, err)) ||
+        !(out->logit = fc_arena_alloc(arena, classes, sizeof *out->logit, err)) ||
+        !(out->first = fc_arena_alloc(arena, n + 1, sizeof *out->first, err)))
+        return FC_EFAIL;
+    FC_TRY(make_order(out, order, err));
+    FC_TRY(make_sizes(out, sizes, err));
+    for (int t = 0; t < out->n; t++)
+        for (int k = out->first[t]; k < out->first[t + 1]; k++)
+            task_of[out->order[k]] = t;
+    FC_TRY(split_samples(&out->train, &out->n_train, &d->train, out, task_of, arena, err));
+    return split_samples(&out->test, &out->n_test, &d->test, out, task_of, arena, err);
+}
