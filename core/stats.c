@@ -37,6 +37,37 @@ fc_status fc_grams_init(fc_grams *s, int n, const int *dims, const double *alpha
     return FC_OK;
 }
 
+fc_status fc_grams_like(fc_grams *s, const fc_grams *like, fc_arena *arena, fc_error *err)
+{
+    fc_mark mark = fc_arena_mark(arena);
+    *s = (fc_grams){.n = like->n, .size = like->size};
+    size_t n = (size_t)like->n, dim_max = 0;
+    for (size_t i = 0; i < n; i++)
+        if (like->slot[i].full && (size_t)like->slot[i].dim > dim_max)
+            dim_max = (size_t)like->slot[i].dim;
+    s->slot = fc_arena_alloc(arena, n, sizeof *s->slot, err);
+    s->g = fc_arena_alloc(arena, s->size, sizeof *s->g, err);
+    if (dim_max)
+        s->scratch = fc_arena_alloc(arena, dim_max * dim_max, sizeof *s->scratch, err);
+    if (!s->slot || !s->g || (dim_max && !s->scratch)) {
+        fc_arena_release(arena, mark);
+        *s = (fc_grams){0};
+        return FC_EFAIL;
+    }
+    memcpy(s->slot, like->slot, n * sizeof *s->slot);
+    return FC_OK;
+}
+
+fc_grams fc_grams_first(const fc_grams *s, int n)
+{
+    fc_grams first = *s;
+    if (n < s->n) {
+        first.n = n;
+        first.size = s->slot[n].offset;
+    }
+    return first;
+}
+
 void fc_grams_zero(fc_grams *s)
 {
     memset(s->g, 0, s->size * sizeof *s->g);

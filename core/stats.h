@@ -31,6 +31,10 @@ typedef struct fc_grams {
 /* dims (n), alphas (n): alpha 0 -> diagonal storage. Zeroed. Memory from arena. */
 fc_status fc_grams_init(fc_grams *s, int n, const int *dims, const double *alphas, fc_arena *arena,
                         fc_error *err);
+/* Zeroed Grams of the same shape. */
+fc_status fc_grams_like(fc_grams *s, const fc_grams *like, fc_arena *arena, fc_error *err);
+/* The first n slots, sharing memory. */
+fc_grams fc_grams_first(const fc_grams *s, int n);
 void fc_grams_zero(fc_grams *s);
 /* G_i += X^T X, X (rows, ld) with dim columns used. Sums over the rows in order, in double for
  * diagonals, in fc_real per call and double across calls for full ones. */
