@@ -45,6 +45,8 @@ fc_status fc_opt_set(void *base, const fc_opt *o, const char *text, const char *
 fc_status fc_opt_defaults(void *base, const fc_opt *rows, int n, fc_arena *arena, fc_error *err);
 /* Canonical text of the field: reading it back gives the same value bit for bit (%.17g shortened). */
 const char *fc_opt_print(const void *base, const fc_opt *o, fc_arena *arena, fc_error *err);
+/* What the row accepts, for messages and help: "a whole number from 1 to 8", "none, flip or crop", ... */
+const char *fc_opt_expected(const fc_opt *o, char *buf, size_t size);
 /* The word of a CHOICE field. */
 const char *fc_opt_choice(const fc_opt *o, int index, char *buf, size_t size);
 
