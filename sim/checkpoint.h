@@ -24,11 +24,15 @@ fc_status fc_checkpoint_save(const char *dir, long seq, const fc_ckpt_id *id, co
 fc_status fc_checkpoint_load(const char *dir, long *seq, const fc_ckpt_id *id, const fc_state_field *field, int n,
                              fc_error *err);
 
-/* Messages of finished clients of round (task, round). save is atomic. load: *data malloc'ed, NULL if absent or unreadable
- * or not of this config. clear removes all of them. */
-fc_status fc_checkpoint_client_save(const char *dir, int task, int round, int client, const void *data, size_t n,
-                                    fc_error *err);
-unsigned char *fc_checkpoint_client_load(const char *dir, int task, int round, int client, size_t *n);
+/* Messages of finished clients of round (task, round). save is atomic. load: the n bytes, malloc'ed; NULL if absent,
+ * damaged or of another config, data, weights or partition (then the client trains again). clear removes all of them. */
+fc_status fc_checkpoint_client_save(const char *dir, int task, int round, int client, const fc_ckpt_id *id,
+                                    const void *data, size_t n, fc_error *err);
+unsigned char *fc_checkpoint_client_load(const char *dir, int task, int round, int client, const fc_ckpt_id *id,
+                                         size_t *n);
 fc_status fc_checkpoint_client_clear(const char *dir, fc_error *err);
+
+/* Remove all checkpoints and messages: a run that starts afresh (fc_runlog_open calls it). */
+fc_status fc_checkpoint_clear(const char *dir, fc_error *err);
 
 #endif

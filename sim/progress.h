@@ -10,15 +10,15 @@ typedef struct fc_progress {
     fc_verbosity verbosity;
     bool bar;            /* stderr is a terminal, TERM is not dumb, not quiet */
     bool colour;         /* and NO_COLOR is not set */
-    int columns;
+    int columns;         /* $COLUMNS; 0 = ask the terminal at each redraw */
     double total, done;  /* work of the whole run in FLOP, and what is done of it */
     double start_done;   /* done when this process started (resume) */
     double start, last_draw; /* seconds, fc_wall() */
 } fc_progress;
 
 void fc_progress_init(fc_progress *p, fc_verbosity v, double total, double done);
-/* Thread-safe (called by workers under a lock of its own or an omp critical named fc_progress): work done; redraws the bar at most
- * ten times a second. text: what is being done, e.g. "task 3/10 round 2/5". */
+/* Thread-safe (takes the omp critical fc_progress): work done; redraws the bar at most ten times a second.
+ * text: what is being done, e.g. "task 3/10 round 2/5". */
 void fc_progress_add(fc_progress *p, double work, const char *text);
 /* A line of its own (erases the bar first). level: shown if verbosity >= level. */
 void fc_progress_line(fc_progress *p, fc_verbosity level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

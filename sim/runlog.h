@@ -50,8 +50,9 @@ typedef struct fc_task_row {
     long correct_masked;
 } fc_task_row;
 
-/* Open for appending. A new run (offset NULL) starts the files with their headers; a resumed run cuts each file to offset[i]
- * bytes first (FC_ECKPT if a file is shorter than that or missing). clients false: no clients.csv. */
+/* Open for appending; dir must exist. A new run (offset NULL) removes what an older one left there (checkpoints, marks,
+ * matrix, summary) and starts the files with their headers; a resumed run cuts each file to offset[i] bytes (FC_ECKPT if
+ * it is shorter or missing). clients false: no clients.csv, its offset is 0. A second process on dir is refused (FC_EFAIL). */
 fc_status fc_runlog_open(fc_runlog *log, const char *dir, const int64_t offset[FC_LOG_N], bool clients, fc_error *err);
 void fc_runlog_close(fc_runlog *log); /* accepts {0} */
 /* Sizes in bytes after flush and fsync: what a checkpoint stores. */

@@ -1,0 +1,332 @@
+#include "sim/runlog.h"
+
+#include "core/file.h"
+#include "sim/checkpoint.h"
+#include "sim/outfile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char *const file_name[FC_LOG_N] = {
+    [FC_LOG_ROUNDS] = "rounds.csv",
+    [FC_LOG_TASKS] = "tasks.csv",
+    [FC_LOG_CLIENTS] = "clients.csv",
+    [FC_LOG_EVENTS] = "events.jsonl",
+};
+static const char *const header[FC_LOG_N] = {
+    [FC_LOG_ROUNDS] =
+        ("task,round,step,acc,acc_task_mean,correct,total,loss,train_loss,clients_ok,"
+         "clients_dropped,bytes_down,bytes_up,bytes_down_cum,bytes_up_cum,train_s,merge_s,eval_s,"
+         "wall_s,cpu_s,rss_mib\n"),
+    [FC_LOG_TASKS] = "after_task,eval_task,correct,total,acc,acc_masked\n",
+    [FC_LOG_CLIENTS] = ("task,round,client,status,n_samples,n_classes,steps,loss_first,loss_last,"
+                        "bytes_down,bytes_up,train_s\n"),
+    [FC_LOG_EVENTS] = "",
+};
+static const char *const mark[] = {"DONE", "FAILED", "STOPPED"};
+enum { NMARK = sizeof mark / sizeof mark[0] };
+
+static void remove_in(const char *dir, const char *name)
+{
+    char path[FC_PATH_MAX];
+    if (fc_out_path(path, NULL, "%s/%s", dir, name) == FC_OK)
+        unlink(path);
+}
+
+/* --- opening ---------------------------------------------------------------------------------- */
+
+static fc_status open_file(fc_runlog *log, int which, bool fresh, fc_error *err)
+{
+    char path[FC_PATH_MAX];
+    FC_TRY(fc_out_path(path, err, "%s/%s", log->dir, file_name[which]));
+    int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC | (fresh ? O_CREAT : 0), 0666);
+    if (fd < 0 && errno == ENOENT && !fresh)
+        return fc_fail(err, FC_ECKPT, "%s: missing, but the checkpoint counts on its rows", path);
+    log->file[which] = fd < 0 ? NULL : fdopen(fd, "a");
+    if (!log->file[which]) {
+        fc_fail(err, FC_EFAIL, "%s: cannot open for writing: %s", path, strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        return FC_EFAIL;
+    }
+    return FC_OK;
+}
+
+/* Every row reaches the kernel at once, so that kill -9 loses none. */
+static fc_status end_row(fc_runlog *log, int which, fc_error *err)
+{
+    errno = 0;
+    if (fflush(log->file[which]) == 0 && !ferror(log->file[which]))
+        return FC_OK;
+    return fc_fail(err, FC_EFAIL, "%s/%s: cannot write: %s", log->dir, file_name[which],
+                   strerror(errno));
+}
+
+/* Cut to `size` bytes; an empty file gets its header. */
+static fc_status cut(fc_runlog *log, int which, int64_t size, fc_error *err)
+{
+    struct stat st;
+    FILE *f = log->file[which];
+    if (fstat(fileno(f), &st) != 0)
+        return fc_fail(err, FC_EFAIL, "%s/%s: cannot stat: %s", log->dir, file_name[which],
+                       strerror(errno));
+    if (st.st_size < size)
+        return fc_fail(err, FC_ECKPT,
+                       "%s/%s: %lld bytes, but the checkpoint counts on the first %lld", log->dir,
+                       file_name[which], (long long)st.st_size, (long long)size);
+    if (st.st_size > size && ftruncate(fileno(f), size) != 0)
+        return fc_fail(err, FC_EFAIL, "%s/%s: cannot cut to %lld bytes: %s", log->dir,
+                       file_name[which], (long long)size, strerror(errno));
+    if (size > 0)
+        return FC_OK;
+    fputs(header[which], f);
+    return end_row(log, which, err);
+}
+
+/* Two processes in one run directory would mix their rows. The lock goes with the process. */
+static fc_status lock(fc_runlog *log, fc_error *err)
+{
+    if (flock(fileno(log->file[FC_LOG_EVENTS]), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+        return fc_fail(err, FC_EFAIL, "%s: another process is writing this run", log->dir);
+    return FC_OK; /* some network file systems have no locks */
+}
+
+/* What an older run left behind. Its state goes first: it counts on the rows. */
+static fc_status clear(fc_runlog *log, bool fresh, bool clients, fc_error *err)
+{
+    char ckpt[FC_PATH_MAX];
+    FC_TRY(fc_out_path(ckpt, err, "%s/ckpt", log->dir));
+    fc_out_sweep(log->dir);
+    fc_out_sweep(ckpt);
+    for (int i = 0; i < NMARK; i++)
+        remove_in(log->dir, mark[i]);
+    if (!fresh)
+        return FC_OK;
+    remove_in(log->dir, "acc_matrix.csv");
+    remove_in(log->dir, "summary.json");
+    if (!clients)
+        remove_in(log->dir, file_name[FC_LOG_CLIENTS]);
+    return fc_checkpoint_clear(log->dir, err);
+}
+
+static fc_status open_all(fc_runlog *log, const int64_t *offset, bool clients, fc_error *err)
+{
+    int64_t size[FC_LOG_N] = {0};
+    if (offset)
+        memcpy(size, offset, sizeof size);
+    FC_TRY(open_file(log, FC_LOG_EVENTS, !offset, err));
+    FC_TRY(lock(log, err));
+    FC_TRY(clear(log, !offset, clients, err));
+    for (int i = 0; i < FC_LOG_N; i++) {
+        if (i == FC_LOG_CLIENTS && !clients)
+            continue;
+        if (i !=
+            FC_LOG_EVENTS) /* clients.csv has size 0 if it was switched on after the checkpoint */
+            FC_TRY(open_file(log, i, size[i] == 0, err));
+        FC_TRY(cut(log, i, size[i], err));
+    }
+    return FC_OK;
+}
+
+fc_status fc_runlog_open(fc_runlog *log, const char *dir, const int64_t offset[FC_LOG_N],
+                         bool clients, fc_error *err)
+{
+    *log = (fc_runlog){0};
+    if (snprintf(log->dir, sizeof log->dir, "%s", dir) >= (int)sizeof log->dir)
+        return fc_fail(err, FC_EFAIL, "%.60s...: path of %zu bytes, expected less than %zu", dir,
+                       strlen(dir), sizeof log->dir);
+    fc_status s = open_all(log, offset, clients, err);
+    if (s != FC_OK)
+        fc_runlog_close(log);
+    return s;
+}
+
+void fc_runlog_close(fc_runlog *log)
+{
+    for (int i = 0; i < FC_LOG_N; i++)
+        if (log->file[i])
+            fclose(log->file[i]);
+    *log = (fc_runlog){0};
+}
+
+fc_status fc_runlog_sync(fc_runlog *log, int64_t offset[FC_LOG_N], fc_error *err)
+{
+    for (int i = 0; i < FC_LOG_N; i++) {
+        struct stat st;
+        offset[i] = 0;
+        if (!log->file[i])
+            continue;
+        FC_TRY(end_row(log, i, err));
+        if (fsync(fileno(log->file[i])) != 0 || fstat(fileno(log->file[i]), &st) != 0)
+            return fc_fail(err, FC_EFAIL, "%s/%s: cannot sync: %s", log->dir, file_name[i],
+                           strerror(errno));
+        offset[i] = st.st_size;
+    }
+    return FC_OK;
+}
+
+/* --- rows ------------------------------------------------------------------------------------- */
+
+/* The cell of a number; empty where there is none (NaN). */
+static void real_cell(FILE *f, double x, int decimals)
+{
+    if (isnan(x))
+        fputc(',', f);
+    else
+        fprintf(f, ",%.*f", decimals, x);
+}
+
+fc_status fc_runlog_round(fc_runlog *log, const fc_round_row *r, fc_error *err)
+{
+    FILE *f = log->file[FC_LOG_ROUNDS];
+    fprintf(f, "%d,%d,%ld", r->task, r->round, r->step);
+    if (r->total > 0) {
+        real_cell(f, r->acc, 4);
+        real_cell(f, r->acc_task_mean, 4);
+        fprintf(f, ",%ld,%ld", r->correct, r->total);
+        real_cell(f, r->loss, 6);
+    } else {
+        fputs(",,,,,", f);
+    }
+    real_cell(f, r->train_loss, 6);
+    fprintf(f, ",%d,%d,%llu,%llu,%llu,%llu", r->clients_ok, r->clients_dropped,
+            (unsigned long long)r->bytes_down, (unsigned long long)r->bytes_up,
+            (unsigned long long)r->bytes_down_cum, (unsigned long long)r->bytes_up_cum);
+    fprintf(f, ",%.3f,%.3f,%.3f,%.3f,%.3f,%.1f\n", r->train_s, r->merge_s, r->eval_s, r->wall_s,
+            r->cpu_s, r->rss_mib);
+    return end_row(log, FC_LOG_ROUNDS, err);
+}
+
+fc_status fc_runlog_client(fc_runlog *log, const fc_client_row *r, fc_error *err)
+{
+    FILE *f = log->file[FC_LOG_CLIENTS];
+    if (!f)
+        return FC_OK; /* switched off */
+    fprintf(f, "%d,%d,%d,%s,%zu,%d,%ld", r->task, r->round, r->client, r->status, r->n_samples,
+            r->n_classes, r->steps);
+    real_cell(f, r->loss_first, 6);
+    real_cell(f, r->loss_last, 6);
+    fprintf(f, ",%llu,%llu,%.3f\n", (unsigned long long)r->bytes_down,
+            (unsigned long long)r->bytes_up, r->train_s);
+    return end_row(log, FC_LOG_CLIENTS, err);
+}
+
+fc_status fc_runlog_task(fc_runlog *log, const fc_task_row *r, fc_error *err)
+{
+    FILE *f = log->file[FC_LOG_TASKS];
+    fprintf(f, "%d,%d,%ld,%ld", r->after_task, r->eval_task, r->correct, r->total);
+    real_cell(f, r->total > 0 ? 100.0 * (double)r->correct / (double)r->total : NAN, 4);
+    real_cell(f, r->total > 0 ? 100.0 * (double)r->correct_masked / (double)r->total : NAN, 4);
+    fputc('\n', f);
+    return end_row(log, FC_LOG_TASKS, err);
+}
+
+fc_status fc_runlog_event(fc_runlog *log, const char *event, int task, int round, const char *text,
+                          fc_error *err)
+{
+    json_t *o = json_pack("{s:s, s:i, s:i, s:o}", "event", event, "task", task, "round", round,
+                          "text", fc_out_json_text(text));
+    char *line = o ? json_dumps(o, JSON_PRESERVE_ORDER) : NULL;
+    json_decref(o);
+    if (!line)
+        return fc_fail(err, FC_EFAIL, "%s/%s: cannot make the JSON of event %s: out of memory",
+                       log->dir, file_name[FC_LOG_EVENTS], event);
+    fprintf(log->file[FC_LOG_EVENTS], "%s\n", line);
+    free(line);
+    return end_row(log, FC_LOG_EVENTS, err);
+}
+
+/* --- whole files ------------------------------------------------------------------------------ */
+
+static void matrix_rows(FILE *f, const fc_acc_matrix *m)
+{
+    fputs("after_task", f);
+    for (int s = 0; s < m->tasks; s++)
+        fprintf(f, ",task_%d", s + 1);
+    fputs(",acc,acc_task_mean\n", f);
+    for (int i = 0; i < m->done; i++) {
+        fprintf(f, "%d", i + 1);
+        for (int s = 0; s < m->tasks; s++)
+            real_cell(f, s <= i ? fc_acc(m, i, s) : NAN, 4);
+        real_cell(f, fc_acc_micro(m, i), 4);
+        real_cell(f, fc_acc_task_mean(m, i), 4);
+        fputc('\n', f);
+    }
+}
+
+fc_status fc_runlog_matrix(const fc_runlog *log, const fc_acc_matrix *m, fc_error *err)
+{
+    char path[FC_PATH_MAX];
+    FC_TRY(fc_out_path(path, err, "%s/acc_matrix.csv", log->dir));
+    char *text = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&text, &n);
+    if (f)
+        matrix_rows(f, m);
+    bool ok = f && !ferror(f);
+    if (f && fclose(f) != 0)
+        ok = false;
+    fc_status s = ok ? fc_file_write_atomic(path, text, n, err)
+                     : fc_fail(err, FC_EFAIL, "%s: out of memory", path);
+    free(text);
+    return s;
+}
+
+/* The accuracy after each task, as micro average or as mean of the tasks. */
+static json_t *curve(const fc_acc_matrix *m, double (*acc)(const fc_acc_matrix *, int))
+{
+    json_t *a = json_array();
+    for (int i = 0; i < m->done; i++)
+        json_array_append_new(a, json_real(acc(m, i)));
+    return a;
+}
+
+fc_status fc_runlog_summary(const fc_runlog *log, const fc_summary *s, fc_error *err)
+{
+    char path[FC_PATH_MAX];
+    FC_TRY(fc_out_path(path, err, "%s/summary.json", log->dir));
+    fc_metrics m = fc_metrics_of(s->acc);
+    json_t *metrics = json_pack(
+        "{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o}", "faa", m.faa, "faa_task_mean",
+        m.faa_task_mean, "aia", m.aia, "aia_task_mean", m.aia_task_mean, "forgetting_fedmammoth",
+        m.forgetting_fedmammoth, "forgetting_max", m.forgetting_max, "bwt", m.bwt,
+        "learning_accuracy", m.learning_accuracy, "acc_curve", curve(s->acc, fc_acc_micro),
+        "acc_curve_task_mean", curve(s->acc, fc_acc_task_mean));
+    json_t *seeds = json_pack("{s:I, s:I, s:I, s:I, s:I}", "run", (json_int_t)s->seed, "order",
+                              (json_int_t)s->seed_order, "partition", (json_int_t)s->seed_partition,
+                              "init", (json_int_t)s->seed_init, "train", (json_int_t)s->seed_train);
+    json_t *o = json_pack(
+        "{s:o, s:o, s:o, s:s, s:s, s:i, s:i}", "name", fc_out_json_text(s->name), "method",
+        fc_out_json_text(s->method), "rule", s->rule ? fc_out_json_text(s->rule) : json_null(),
+        "config_hash", s->config_hash, "status", s->acc->done == s->acc->tasks ? "done" : "partial",
+        "tasks", s->acc->tasks, "tasks_done", s->acc->done);
+    json_t *cost =
+        json_pack("{s:I, s:I, s:I, s:f, s:f, s:f, s:o}", "steps", (json_int_t)s->steps, "bytes_up",
+                  (json_int_t)s->bytes_up, "bytes_down", (json_int_t)s->bytes_down, "wall_s",
+                  s->wall_s, "cpu_s", s->cpu_s, "rss_mib", s->rss_mib, "seeds", seeds);
+    /* one flat object; a part that is NULL (memory) makes the whole NULL */
+    if (json_object_update(o, metrics) != 0 || json_object_update(o, cost) != 0) {
+        json_decref(o);
+        o = NULL;
+    }
+    json_decref(metrics);
+    json_decref(cost);
+    return fc_out_json(path, o, err);
+}
+
+fc_status fc_runlog_mark(const char *dir, const char *state, const char *text, fc_error *err)
+{
+    char path[FC_PATH_MAX], line[FC_PATH_MAX];
+    for (int i = 0; i < NMARK; i++)
+        if (strcmp(mark[i], state) != 0)
+            remove_in(dir, mark[i]);
+    FC_TRY(fc_out_path(path, err, "%s/%s", dir, state));
+    int n = snprintf(line, sizeof line, "%.*s\n", FC_PATH_MAX - 2, text);
+    return fc_file_write_atomic(path, line, (size_t)n, err);
+}
