@@ -50,6 +50,11 @@ int fc_vit_slots(const fc_vit_shape *s); /* 4 * depth */
 int fc_slot_tensor(int slot);            /* index of its weight in the backbone's spec table */
 void fc_slot_dims(const fc_vit_shape *s, int slot, int *d_out, int *d_in);
 
+/* Where things begin, in elements: a tensor in a backbone block, and A and B of a slot among all A
+ * and all B of a trained block. */
+size_t fc_vit_offset(const fc_vit_shape *s, int tensor);
+void fc_slot_offsets(const fc_vit_shape *s, int slot, int rank, size_t *A, size_t *B);
+
 /* What a client trains and sends: one block. */
 typedef enum fc_train_mode {
     FC_TRAIN_LORA, /* all A, then all B, then head.weight (C, D), head.bias (C) */
@@ -111,7 +116,8 @@ void fc_vit_backward(fc_acts *a, const fc_model *m, const fc_real *dlogits, cons
 
 /* Scratch of fc_acts in bytes, for the prediction of memory. */
 size_t fc_acts_bytes(const fc_vit_shape *s, int rank, int classes, int n_max, bool backward);
-/* Floating-point operations of one image: forward, and backward of a mode with `groups` trained. */
+/* Floating-point operations of the matrix products for one image: forward, or forward + backward
+ * of a mode with `groups` trained. */
 double fc_vit_flop(const fc_vit_shape *s, int rank, int classes, fc_train_mode mode,
                    unsigned groups, bool backward);
 
