@@ -24,7 +24,13 @@ typedef struct fc_state_field {
     void *data;
 } fc_state_field;
 
-typedef struct fc_method {
+/* Which Grams the clients take. */
+typedef struct fc_gram_plan {
+    double alpha_slots, alpha_head; /* weight of the off-diagonals; 0 = only the diagonal is taken */
+    int passes;                     /* over the client's data */
+} fc_gram_plan;
+
+struct fc_method {
     const char *name, *paper, *help;
     const char *rule;     /* default of merge.rule */
     fc_train_mode mode;
@@ -35,13 +41,12 @@ typedef struct fc_method {
     size_t options_size;
     /* Refuse senseless settings: FC_EUSAGE. Default: nothing to refuse. */
     fc_status (*check)(const fc_config *c, fc_error *err);
-    /* Off-diagonal weights of the Grams of the slots and of the head; returns false if the method sends none.
-     * Default: none. */
-    bool (*grams)(const fc_config *c, double *alpha_slots, double *alpha_head);
+    /* Default: no Grams. */
+    fc_gram_plan (*grams)(const fc_config *c);
     /* Groups trained, sent and merged in round `round` of a task (bits 1 << fc_group). Default: all groups of the mode. */
     unsigned (*groups)(const fc_config *c, int round);
-    /* LoRA: weights the clients train on, w = W0 + ...; add to w (starts as W0), return true if it differs from W0. Default: W0. */
-    bool (*train_base)(const fc_config *c, const fc_deltas *d, fc_real *w);
+    /* LoRA: the weights that the clients train on; add to w (starts as W0). Default: W0. */
+    void (*train_base)(const fc_config *c, const fc_deltas *d, fc_real *w);
     /* LoRA: the model evaluated after a round is w + *scale * B A; add the finished tasks' part to w (starts as W0).
      * Default: W0, scale 1. */
     void (*eval_base)(const fc_config *c, const fc_deltas *d, fc_real *w, fc_real *scale);
@@ -51,7 +56,7 @@ typedef struct fc_method {
     /* The model evaluated at the end of task t, after its delta was pushed: add to w (starts as W0).
      * Default: what was evaluated after the last round. */
     fc_status (*task_base)(const fc_config *c, const fc_deltas *d, fc_real *w, fc_error *err);
-} fc_method;
+};
 
 extern const fc_method *const fc_method_table[];
 extern const int fc_method_count;

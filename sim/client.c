@@ -1,0 +1,116 @@
+#include "sim/message.h"
+#include "sim/run.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+int fc_run_participants(const fc_run *r, int t, int round, int *id)
+{
+    int K = r->partition.clients, n = (int)(K * r->cfg->fed.participation + 1e-9);
+    if (n < 1)
+        n = 1;
+    if (n < K) {
+        bool per_round = r->cfg->fed.participation_draw == 1;
+        fc_rng g = fc_rng_at((fc_key){.seed = fc_seed(r->cfg, r->cfg->seed.train),
+                                      .stream = FC_STREAM_CLIENTS,
+                                      .task = (uint32_t)t,
+                                      .round = per_round ? (uint32_t)round : 0});
+        /* Selection sampling (Knuth, TAOCP 3.4.2, algorithm S): ascending, each subset equally likely. */
+        int chosen = 0;
+        for (int k = 0; chosen < n; k++)
+            if ((int)fc_rng_below(&g, (uint32_t)(K - k)) < n - chosen)
+                id[chosen++] = k;
+        return n;
+    }
+    for (int k = 0; k < K; k++)
+        id[k] = k;
+    return K;
+}
+
+static fc_optim_config optim_of(const fc_config *c, unsigned groups)
+{
+    double lr = c->train.lr;
+    return (fc_optim_config){.kind = (fc_optim_kind)c->train.optimizer,
+                             .lr = {[FC_GROUP_BACKBONE] = c->train.lr_backbone < 0 ? lr : c->train.lr_backbone,
+                                    [FC_GROUP_A] = c->train.lr_A < 0 ? lr : c->train.lr_A,
+                                    [FC_GROUP_B] = c->train.lr_B < 0 ? lr : c->train.lr_B,
+                                    [FC_GROUP_HEAD] = lr},
+                             .groups = groups,
+                             .weight_decay = c->train.weight_decay,
+                             .beta1 = c->train.beta1,
+                             .beta2 = c->train.beta2,
+                             .eps = 1e-8,
+                             .momentum = c->train.momentum,
+                             .clip_norm = c->train.clip_norm};
+}
+
+/* Distinct classes among samples. */
+static int count_classes(const fc_run *r, int t, const uint32_t *sample, size_t n)
+{
+    int count = 0;
+    for (int c = r->tasks.first[t]; c < r->tasks.first[t + 1]; c++)
+        for (size_t i = 0; i < n; i++)
+            if (r->net.logit[r->data.train.label[sample[i]]] == c) {
+                count++;
+                break;
+            }
+    return count;
+}
+
+fc_status fc_client_run(fc_message *out, fc_message_head *head, fc_run *r, fc_trainer *t, const fc_client_job *job, int client,
+                        fc_error *err)
+{
+    const fc_config *c = r->cfg;
+    const size_t *start = r->partition.start[job->task];
+    const uint32_t *sample = r->partition.sample[job->task] + start[client];
+    size_t n = start[client + 1] - start[client];
+    double begin = fc_wall();
+    char what[96];
+    if (job->groups)
+        snprintf(what, sizeof what, "task %d, round %d, client %d", job->task + 1, job->round + 1, client);
+    else
+        snprintf(what, sizeof what, "end of task %d, client %d", job->task + 1, client);
+    fc_key key = {.seed = fc_seed(c, c->seed.train),
+                  .task = (uint32_t)job->task,
+                  .round = (uint32_t)job->round,
+                  .client = (uint32_t)client};
+
+    memcpy(t->local.p, r->global.p, t->local.n * sizeof *t->local.p);
+    fc_fit_result fit = {.loss_first = NAN, .loss_last = NAN, .loss_mean = NAN};
+    if (job->groups && n > 0) {
+        fc_fit f = {.w = r->w_train,
+                    .groups = job->groups,
+                    .optim = optim_of(c, job->groups),
+                    .schedule = (fc_schedule)c->train.schedule,
+                    .warmup = c->train.warmup,
+                    .epochs = c->train.epochs,
+                    .batch = c->train.batch,
+                    .lo = r->tasks.first[job->task],
+                    .hi = r->tasks.first[job->task + 1],
+                    .sample = sample,
+                    .n = n,
+                    .key = key,
+                    .progress = &r->progress,
+                    .what = what};
+        FC_TRY(fc_fit_run(&fit, t, &f, err));
+    }
+    fc_grams sent = {0};
+    if (job->grams) {
+        sent = fc_grams_first(&t->grams, job->groups ? t->grams.n : r->slots);
+        fc_model m = fc_model_of(&r->net.shape, r->net.mode, r->net.rank, r->net.classes, job->gram_w, &t->local);
+        m.scale = job->gram_scale;
+        FC_TRY(fc_fit_grams(&sent, t, &m, sample, n, r->grams.passes, key, &r->progress, what, err));
+    }
+    *head = (fc_message_head){.task = job->task,
+                              .round = job->round,
+                              .client = client,
+                              .n_samples = n,
+                              .n_classes = count_classes(r, job->task, sample, n),
+                              .steps = fit.steps,
+                              .loss_first = fit.loss_first,
+                              .loss_last = fit.loss_last,
+                              .loss_mean = fit.loss_mean,
+                              .train_s = fc_wall() - begin};
+    return fc_message_pack(out, head, &t->local, job->groups, job->grams ? &sent : NULL, err);
+}

@@ -1,0 +1,49 @@
+/* Parts of the config module that its files share: settings as they were written, and the list of options. */
+#ifndef FC_CONFIG_PARTS_H
+#define FC_CONFIG_PARTS_H
+
+#include "core/arena.h"
+#include "core/opt.h"
+#include "sim/config.h"
+
+/* One setting as it was written. */
+typedef struct fc_setting {
+    struct fc_setting *next;
+    const char *section;  /* "" at the top level of a file, or without a dot on the command line */
+    const char *key;
+    const char *text;     /* a list as "[a, b]" */
+    bool list;
+    const char *at_key, *at; /* "file:line:col" of key and value, or "argument N" */
+    int level; /* order of application: a file comes after its bases, the command line last */
+} fc_setting;
+
+/* In the order in which they apply; later wins. {0} is an empty list. */
+typedef struct fc_settings {
+    fc_setting *first, *last;
+    int n, levels;
+} fc_settings;
+
+/* NULL with err set when memory is out. */
+fc_setting *fc_settings_add(fc_settings *s, fc_arena *arena, fc_error *err);
+
+/* Append the settings of a YAML file after those of its bases. Errors FC_EUSAGE: file:line:col and what is wrong there. */
+fc_status fc_settings_read(fc_settings *s, const char *path, fc_arena *arena, fc_error *err);
+
+/* One option of a config: where it is written and where it is kept. */
+typedef struct fc_config_field {
+    const char *section;
+    const fc_opt *opt;
+    void *base; /* the struct that opt->offset counts from */
+} fc_config_field;
+
+/* The table's own rows, without method.name. */
+extern const fc_opt fc_config_opts[];
+extern const char *const fc_config_sections[]; /* of each row */
+extern const int fc_config_n_opts;
+extern const fc_opt fc_config_method_row; /* method.name, a field of fc_method */
+
+/* All options of c in the order of the dump: the table's, with section `method` before `merge`, and the own rows of
+ * c->method and c->rule at the end of theirs. NULL with err set when memory is out. */
+const fc_config_field *fc_config_fields(fc_config *c, int *n, fc_error *err);
+
+#endif

@@ -1,0 +1,379 @@
+#include "sim/message.h"
+#include "sim/run.h"
+#include "sim/signals.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Messages held at a time: clients train in waves, so that memory does not grow with their number. */
+enum { WAVE_BYTES = 64 << 20 };
+
+/* The exchange of one round: who takes part, what they send, where it goes. */
+typedef struct exchange {
+    fc_client_job job;
+    int *id, n;            /* participants, ascending */
+    size_t bytes_down;     /* per client */
+    fc_merge_job merge;
+    void *merge_state;     /* NULL: at the end of a task, Grams are summed into `sum` */
+    fc_grams sum;
+    fc_params params;      /* one client's, unpacked */
+    fc_grams grams;
+    /* one wave */
+    fc_message *message;
+    fc_message_head *head;
+    fc_error *error;
+    int *order;            /* positions in the wave, longest first */
+    int wave_max;
+    double save_after;     /* fc_wall() from which finished clients are saved */
+    /* result */
+    fc_round_row row;
+    double loss_sum;
+    size_t loss_n;
+} exchange;
+
+static size_t samples_of(const fc_run *r, int t, int client)
+{
+    const size_t *start = r->partition.start[t];
+    return start[client + 1] - start[client];
+}
+
+static fc_status exchange_init(exchange *x, fc_run *r, int t, int round, unsigned groups, fc_error *err)
+{
+    fc_arena *a = &r->arena;
+    int K = r->partition.clients;
+    bool grams = r->gram_shape.n > 0;
+    *x = (exchange){.job = {.task = t, .round = round, .groups = groups, .grams = grams, .gram_w = r->w_train, .gram_scale = 1},
+                    .save_after = fc_wall() + r->cfg->run.checkpoint_s,
+                    .row = {.task = t + 1, .round = round + 1, .train_loss = NAN, .loss = NAN}};
+    x->id = fc_arena_alloc(a, (size_t)K, sizeof *x->id, err);
+    if (!x->id)
+        return FC_EFAIL;
+    x->n = fc_run_participants(r, t, round, x->id);
+    FC_TRY(fc_params_alloc(&x->params, &r->global, a, err));
+    fc_grams shape = fc_grams_first(&r->gram_shape, groups ? r->gram_shape.n : r->slots);
+    if (grams)
+        FC_TRY(fc_grams_like(&x->grams, &shape, a, err));
+    if (grams && !groups)
+        FC_TRY(fc_grams_like(&x->sum, &shape, a, err));
+    size_t message = x->params.n * sizeof(fc_real) + fc_message_gram_count(&x->grams) * sizeof(float);
+    size_t fit = WAVE_BYTES / (message + 1);
+    x->wave_max = fit > (size_t)x->n ? x->n : (int)fit;
+    if (x->wave_max < 2 * r->trainers)
+        x->wave_max = 2 * r->trainers;
+    size_t w = (size_t)x->wave_max;
+    x->message = fc_arena_alloc(a, w, sizeof *x->message, err);
+    x->head = fc_arena_alloc(a, w, sizeof *x->head, err);
+    x->error = fc_arena_alloc(a, w, sizeof *x->error, err);
+    x->order = fc_arena_alloc(a, w, sizeof *x->order, err);
+    return x->message && x->head && x->error && x->order ? FC_OK : FC_EFAIL;
+}
+
+/* The message of participant i: saved by an earlier process, or made now. */
+static fc_status wave_client(exchange *x, fc_run *r, fc_trainer *t, int slot, int client)
+{
+    fc_error *err = &x->error[slot];
+    fc_message *m = &x->message[slot];
+    const char *dir = r->log.dir;
+    *err = (fc_error){0};
+    if (fc_stop_requested())
+        return fc_fail(err, FC_ESTOP, "stopped on request");
+    m->data = fc_checkpoint_client_load(dir, x->job.task, x->job.round, client, &m->n);
+    if (m->data) {
+        fc_progress_add(&r->progress, fc_client_flop(r, &x->job, client), "resume");
+        return FC_OK;
+    }
+    FC_TRY(fc_client_run(m, &x->head[slot], r, t, &x->job, client, err));
+    if (fc_wall() >= x->save_after)
+        return fc_checkpoint_client_save(dir, x->job.task, x->job.round, client, m->data, m->n, err);
+    return FC_OK;
+}
+
+/* One finished client: its bytes into the merge (or the sum of Grams), its row into the log. */
+static fc_status fold_client(exchange *x, fc_run *r, int slot, fc_error *err)
+{
+    double train_s = x->head[slot].train_s;
+    fc_message_head h;
+    fc_grams *grams = x->job.grams ? &x->grams : NULL;
+    FC_TRY(fc_message_unpack(&h, &x->params, x->job.groups, grams, &x->message[slot], err));
+    if (x->merge_state) {
+        fc_update u = {.client = h.client, .n_samples = h.n_samples, .params = &x->params, .grams = grams};
+        FC_TRY(r->cfg->rule->fold(x->merge_state, &x->merge, &u, err));
+    } else {
+        fc_grams_accumulate(&x->sum, &x->grams);
+    }
+    size_t up = r->method->centralised ? 0 : x->message[slot].n;
+    x->row.bytes_up += up;
+    x->row.bytes_down += x->bytes_down;
+    x->row.clients_ok++;
+    r->at.steps += h.steps;
+    if (h.steps > 0) {
+        x->loss_sum += h.loss_mean * (double)h.n_samples;
+        x->loss_n += h.n_samples;
+    }
+    if (!r->log.file[FC_LOG_CLIENTS])
+        return FC_OK;
+    fc_client_row row = {.task = h.task + 1,
+                         .round = h.round + 1,
+                         .client = h.client,
+                         .status = "ok",
+                         .n_samples = h.n_samples,
+                         .n_classes = h.n_classes,
+                         .steps = h.steps,
+                         .loss_first = h.loss_first,
+                         .loss_last = h.loss_last,
+                         .bytes_down = x->bytes_down,
+                         .bytes_up = up,
+                         .train_s = train_s};
+    return fc_runlog_client(&r->log, &row, err);
+}
+
+/* What the finished clients of an interrupted wave sent is kept for --resume. */
+static void save_finished(exchange *x, fc_run *r, int first, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (x->message[i].data && x->error[i].code == FC_OK)
+            fc_checkpoint_client_save(r->log.dir, x->job.task, x->job.round, x->id[first + i], x->message[i].data,
+                                      x->message[i].n, NULL);
+}
+
+/* Clients first .. first+n-1 of the participants. */
+static fc_status wave(exchange *x, fc_run *r, int first, int n, fc_error *err)
+{
+    memset(x->message, 0, (size_t)n * sizeof *x->message);
+    for (int i = 0; i < n; i++) { /* insertion sort: longest first, ties by id */
+        int at = i;
+        size_t size = samples_of(r, x->job.task, x->id[first + i]);
+        for (; at > 0 && samples_of(r, x->job.task, x->id[first + x->order[at - 1]]) < size; at--)
+            x->order[at] = x->order[at - 1];
+        x->order[at] = i;
+    }
+    /* Clients over the trainers; each writes only its own slot. */
+#pragma omp parallel for num_threads(r->trainers) schedule(dynamic, 1) if (r->trainers > 1)
+    for (int j = 0; j < n; j++) {
+        int i = x->order[j];
+        wave_client(x, r, &r->trainer[r->trainers > 1 ? omp_get_thread_num() : 0], i, x->id[first + i]);
+    }
+    fc_status s = FC_OK;
+    for (int i = 0; i < n; i++) /* a real failure goes before a stop */
+        if (x->error[i].code != FC_OK && (s == FC_OK || s == FC_ESTOP))
+            s = x->error[i].code;
+    if (s == FC_ESTOP)
+        save_finished(x, r, first, n);
+    for (int i = 0; i < n; i++) {
+        if (s == FC_OK)
+            s = fold_client(x, r, i, err);
+        else if (x->error[i].code == s)
+            fc_fail(err, s, "%s", x->error[i].msg);
+        fc_message_free(&x->message[i]);
+    }
+    return s;
+}
+
+static fc_status exchange_run(exchange *x, fc_run *r, fc_error *err)
+{
+    double begin = fc_wall();
+    for (int first = 0; first < x->n; first += x->wave_max)
+        FC_TRY(wave(x, r, first, x->n - first < x->wave_max ? x->n - first : x->wave_max, err));
+    if (x->loss_n > 0)
+        x->row.train_loss = x->loss_sum / (double)x->loss_n;
+    x->row.train_s = fc_wall() - begin;
+    return FC_OK;
+}
+
+/* w_scratch = W0 + what the method adds for its Gram model; the training model if it has none. */
+static void set_gram_model(exchange *x, fc_run *r)
+{
+    if (!x->job.grams || !r->method->gram_base)
+        return;
+    memcpy(r->w_scratch, r->w0.p, r->w0.n * sizeof *r->w0.p);
+    r->method->gram_base(r->cfg, &r->deltas, r->w_scratch, &x->job.gram_scale);
+    x->job.gram_w = r->w_scratch;
+}
+
+/* The model after a round: LoRA methods build W0 + finished tasks + scale B A, the others are their own. */
+static fc_status eval_round(fc_run *r, int t, fc_error *err)
+{
+    if (r->net.mode != FC_TRAIN_LORA)
+        return fc_eval_run(r, r->w0.p, 0, t, err);
+    fc_real scale = 1;
+    memcpy(r->w_scratch, r->w0.p, r->w0.n * sizeof *r->w0.p);
+    if (r->method->eval_base)
+        r->method->eval_base(r->cfg, &r->deltas, r->w_scratch, &scale);
+    return fc_eval_run(r, r->w_scratch, scale, t, err);
+}
+
+/* Fill the evaluation columns of a row. */
+static void row_of_eval(fc_round_row *row, const fc_eval *e)
+{
+    double sum = 0;
+    row->correct = row->total = 0;
+    for (int s = 0; s < e->seen; s++) {
+        row->correct += e->correct[s];
+        row->total += e->total[s];
+        sum += 100.0 * (double)e->correct[s] / (double)e->total[s];
+    }
+    row->acc = 100.0 * (double)row->correct / (double)row->total;
+    row->acc_task_mean = sum / e->seen;
+    row->loss = e->loss;
+}
+
+static fc_status log_round(exchange *x, fc_run *r, fc_error *err)
+{
+    fc_round_row *row = &x->row;
+    r->at.bytes_up += (int64_t)row->bytes_up;
+    r->at.bytes_down += (int64_t)row->bytes_down;
+    row->step = (long)r->at.steps;
+    row->bytes_up_cum = (uint64_t)r->at.bytes_up;
+    row->bytes_down_cum = (uint64_t)r->at.bytes_down;
+    row->wall_s = r->clock[0] + fc_wall() - r->start_wall;
+    row->cpu_s = r->clock[1] + fc_cpu() - r->start_cpu;
+    row->rss_mib = fc_rss_peak();
+    FC_TRY(fc_runlog_round(&r->log, row, err));
+    char acc[32] = "", loss[32] = "";
+    if (row->total)
+        snprintf(acc, sizeof acc, "  acc %6.2f %%", row->acc);
+    if (!isnan(row->train_loss))
+        snprintf(loss, sizeof loss, "  loss %.4f", row->train_loss);
+    char left[32];
+    double eta = fc_progress_eta(&r->progress);
+    bool end = row->round > r->cfg->fed.rounds;
+    fc_progress_line(&r->progress, FC_NORMAL, "task %d/%d  %s%s%s  [%s left]", row->task, r->tasks.n,
+                     end ? "end of task" : "", acc, loss, isnan(eta) ? "?" : fc_duration(left, eta));
+    return FC_OK;
+}
+
+void fc_server_begin_task(fc_run *r, int t)
+{
+    if (r->net.mode == FC_TRAIN_LORA)
+        fc_lora_init(&r->global, &r->net.shape, fc_seed(r->cfg, r->cfg->seed.init), t);
+}
+
+void fc_server_prepare_task(fc_run *r)
+{
+    r->w_train = r->w0.p;
+    if (!r->method->train_base || r->deltas.tasks == 0)
+        return;
+    memcpy(r->w_buffer, r->w0.p, r->w0.n * sizeof *r->w0.p);
+    r->method->train_base(r->cfg, &r->deltas, r->w_buffer);
+    r->w_train = r->w_buffer;
+}
+
+unsigned fc_server_groups(const fc_run *r, int round)
+{
+    static const unsigned all[] = {
+        [FC_TRAIN_LORA] = 1u << FC_GROUP_A | 1u << FC_GROUP_B | 1u << FC_GROUP_HEAD,
+        [FC_TRAIN_FULL] = 1u << FC_GROUP_BACKBONE | 1u << FC_GROUP_HEAD,
+        [FC_TRAIN_HEAD] = 1u << FC_GROUP_HEAD};
+    return r->method->groups ? r->method->groups(r->cfg, round) : all[r->net.mode];
+}
+
+/* Down: what the last round merged; at the start of a task the fresh A (B is 0) and the head, and the finished tasks in factored
+ * form where the clients need them. A method that never trains A does not send it again. */
+fc_status fc_server_bytes_down(size_t *bytes, const fc_run *r, int round, fc_error *err)
+{
+    *bytes = 0;
+    if (r->method->centralised)
+        return FC_OK;
+    unsigned groups = fc_server_groups(r, round > 0 ? round - 1 : 0);
+    int deltas = 0;
+    if (round == 0 && r->net.mode == FC_TRAIN_LORA) {
+        groups = 1u << FC_GROUP_A | 1u << FC_GROUP_HEAD;
+        if (r->method->train_base || (r->gram_shape.n && r->method->gram_base))
+            deltas = r->deltas.tasks;
+    }
+    return fc_message_down_size(bytes, &r->global, groups, deltas, r->deltas.n_A + r->deltas.n_B, err);
+}
+
+fc_status fc_server_round(fc_run *r, int t, int round, fc_error *err)
+{
+    const fc_config *c = r->cfg;
+    const fc_merge_method *rule = c->rule;
+    fc_mark mark = fc_arena_mark(&r->arena);
+    exchange x;
+    unsigned groups = fc_server_groups(r, round);
+    FC_TRY(exchange_init(&x, r, t, round, groups, err));
+    FC_TRY(fc_server_bytes_down(&x.bytes_down, r, round, err));
+    set_gram_model(&x, r);
+    x.merge = (fc_merge_job){.base = &r->global,
+                             .groups = groups,
+                             .slots = r->slots,
+                             .slot_A = r->slot_A,
+                             .slot_B = r->slot_B,
+                             .slot_W = r->slot_W,
+                             .head_W = fc_train_head(&r->global),
+                             .shape = x.job.grams ? &r->gram_shape : NULL,
+                             .weighted = c->merge.weighted,
+                             .options = c->rule_options};
+    FC_TRY(rule->begin(&x.merge_state, &x.merge, &r->arena, err));
+    FC_TRY(exchange_run(&x, r, err));
+
+    double begin = fc_wall();
+    fc_params merged;
+    FC_TRY(fc_params_alloc(&merged, &r->global, &r->arena, err));
+    FC_TRY(rule->finish(x.merge_state, &x.merge, &merged, err));
+    memcpy(r->global.p, merged.p, merged.n * sizeof *merged.p);
+    x.row.merge_s = fc_wall() - begin;
+
+    begin = fc_wall();
+    bool last = round == c->fed.rounds - 1, needed = last && !r->method->task_base;
+    if (c->eval.every_round || needed) {
+        FC_TRY(eval_round(r, t, err));
+        row_of_eval(&x.row, &r->eval);
+    }
+    x.row.eval_s = fc_wall() - begin;
+    fc_arena_release(&r->arena, mark);
+    return log_round(&x, r, err);
+}
+
+/* Row t of the task matrix, from the evaluation at the end of task t. */
+static fc_status log_task(fc_run *r, int t, fc_error *err)
+{
+    int T = r->acc.tasks;
+    for (int s = 0; s <= t; s++) {
+        r->acc.correct[t * T + s] = r->eval.correct[s];
+        r->acc.total[t * T + s] = r->eval.total[s];
+        fc_task_row row = {.after_task = t + 1,
+                           .eval_task = s + 1,
+                           .correct = r->eval.correct[s],
+                           .total = r->eval.total[s],
+                           .correct_masked = r->eval.masked[s]};
+        FC_TRY(fc_runlog_task(&r->log, &row, err));
+    }
+    r->acc.done = t + 1;
+    return fc_runlog_matrix(&r->log, &r->acc, err);
+}
+
+/* Clients take the Grams of the slots once more, now with the merged matrices. */
+static fc_status collect_task_grams(exchange *x, fc_run *r, int t, fc_error *err)
+{
+    FC_TRY(exchange_init(x, r, t, r->cfg->fed.rounds, 0, err));
+    FC_TRY(fc_server_bytes_down(&x->bytes_down, r, r->cfg->fed.rounds, err));
+    set_gram_model(x, r);
+    return exchange_run(x, r, err);
+}
+
+fc_status fc_server_end_task(fc_run *r, int t, fc_error *err)
+{
+    fc_mark mark = fc_arena_mark(&r->arena);
+    exchange x = {.row = {.task = t + 1, .round = r->cfg->fed.rounds + 1, .train_loss = NAN, .loss = NAN}};
+    bool grams = r->method->task_grams && r->gram_shape.n > 0;
+    if (grams)
+        FC_TRY(collect_task_grams(&x, r, t, err));
+    double begin = fc_wall();
+    if (r->net.mode == FC_TRAIN_LORA)
+        FC_TRY(fc_deltas_push(&r->deltas, &r->global, grams ? &x.sum : NULL, err));
+    if (r->method->task_base) {
+        memcpy(r->w_scratch, r->w0.p, r->w0.n * sizeof *r->w0.p);
+        FC_TRY(r->method->task_base(r->cfg, &r->deltas, r->w_scratch, err));
+        x.row.merge_s = fc_wall() - begin;
+        begin = fc_wall();
+        FC_TRY(fc_eval_run(r, r->w_scratch, 0, t, err));
+        x.row.eval_s = fc_wall() - begin;
+    }
+    fc_arena_release(&r->arena, mark);
+    row_of_eval(&x.row, &r->eval);
+    FC_TRY(log_round(&x, r, err));
+    return log_task(r, t, err);
+}

@@ -1,0 +1,238 @@
+/* Everything up to the first round: data, weights, tasks, partition, memory. */
+#include "sim/message.h"
+#include "sim/run.h"
+
+#include "core/threads.h"
+
+#include <string.h>
+
+static const struct {
+    float mean[3], std[3];
+} normalisation[] = {{{0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, 0.5f}},                      /* half */
+                     {{0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}},          /* imagenet */
+                     {{0.5071f, 0.4865f, 0.4409f}, {0.2673f, 0.2564f, 0.2762f}},    /* cifar */
+                     {{0, 0, 0}, {1, 1, 1}}};                                       /* none */
+
+fc_transform fc_transform_of(const fc_config *c, int image)
+{
+    fc_transform t = {.size = image,
+                      .augment = (fc_augment)c->data.augment,
+                      .test = (fc_test_resize)c->data.test_resize,
+                      .scale_low = c->data.scale_low};
+    memcpy(t.mean, normalisation[c->data.normalisation].mean, sizeof t.mean);
+    memcpy(t.std, normalisation[c->data.normalisation].std, sizeof t.std);
+    return t;
+}
+
+fc_status fc_data_open(fc_dataset *d, fc_config *c, fc_error *err)
+{
+    fc_data_request q = {.name = c->data.name,
+                         .path = c->data.path,
+                         .root = c->data.root,
+                         .seed = fc_seed(c, c->seed.data),
+                         .classes = c->data.synth_classes,
+                         .per_class_train = c->data.synth_train,
+                         .per_class_test = c->data.synth_test,
+                         .size = c->data.synth_size,
+                         .first_class = c->data.synth_first_class,
+                         .difficulty = c->data.synth_difficulty,
+                         .max_train_per_class = c->data.max_train_per_class,
+                         .max_test_per_class = c->data.max_test_per_class};
+    if (*q.path) {
+        q.path = fc_config_path(c, q.path, err);
+        if (!q.path)
+            return FC_EFAIL;
+    }
+    return fc_dataset_load(d, &q, err);
+}
+
+fc_status fc_partition_open(fc_partition *p, const fc_dataset *d, const fc_tasks *t, fc_config *c, fc_arena *arena,
+                            fc_error *err)
+{
+    bool one = c->method->centralised;
+    fc_partition_request q = {.name = one ? "iid" : c->fed.partition,
+                              .clients = one ? 1 : c->fed.clients,
+                              .beta = c->fed.beta,
+                              .min_samples = one ? 1 : c->fed.min_samples,
+                              .classes_per_client = c->fed.classes_per_client,
+                              .shards_per_client = c->fed.shards_per_client,
+                              .samples_per_client = c->fed.samples_per_client,
+                              .max_tries = c->fed.max_tries,
+                              .seed = fc_seed(c, c->seed.partition)};
+    q.file = fc_config_path(c, c->fed.partition_file, err);
+    return q.file ? fc_partition_make(p, d, t, &q, arena, err) : FC_EFAIL;
+}
+
+fc_status fc_tasks_open(fc_tasks *t, const fc_dataset *d, const fc_config *c, fc_arena *arena, fc_error *err)
+{
+    fc_ints none = {0};
+    bool one = c->method->single_task;
+    return fc_tasks_make(t, d, one ? 1 : c->tasks.count, one ? &none : &c->tasks.sizes, &c->tasks.class_order, arena, err);
+}
+
+static int max_side(const fc_dataset *d)
+{
+    int side = 1;
+    for (int s = 0; s < 2; s++) {
+        const fc_split *split = s ? &d->test : &d->train;
+        for (size_t i = 0; i < split->n; i++) {
+            side = split->image[i].width > side ? split->image[i].width : side;
+            side = split->image[i].height > side ? split->image[i].height : side;
+        }
+    }
+    return side;
+}
+
+/* Which tensors of a trained block belong to which slot. */
+static fc_status slots_init(fc_run *r, fc_error *err)
+{
+    const fc_vit_shape *s = &r->net.shape;
+    r->slots = r->net.mode == FC_TRAIN_HEAD ? 0 : fc_vit_slots(s);
+    int **index[] = {&r->slot_A, &r->slot_B, &r->slot_W};
+    for (int k = 0; k < 3; k++) {
+        bool used = r->slots && (k == 2) == (r->net.mode == FC_TRAIN_FULL);
+        if (!used)
+            continue;
+        *index[k] = fc_arena_alloc(&r->arena, (size_t)r->slots, sizeof **index[k], err);
+        if (!*index[k])
+            return FC_EFAIL;
+        for (int i = 0; i < r->slots; i++)
+            (*index[k])[i] = k == 0 ? fc_train_A(i) : k == 1 ? fc_train_B(s, i) : fc_slot_tensor(i);
+    }
+    return FC_OK;
+}
+
+static fc_status grams_init(fc_run *r, fc_error *err)
+{
+    const fc_vit_shape *s = &r->net.shape;
+    if (r->method->grams)
+        r->grams = r->method->grams(r->cfg);
+    if (r->grams.passes == 0) {
+        if (r->cfg->rule->needs & FC_MERGE_NEEDS_GRAMS)
+            return fc_fail(err, FC_EUSAGE, "merge.rule: %s needs Gram matrices, which method %s does not send", r->cfg->rule->name,
+                           r->method->name);
+        return FC_OK;
+    }
+    int n = fc_vit_slots(s) + 1;
+    int *dim = fc_arena_alloc(&r->arena, (size_t)n, sizeof *dim, err);
+    double *alpha = fc_arena_alloc(&r->arena, (size_t)n, sizeof *alpha, err);
+    if (!dim || !alpha)
+        return FC_EFAIL;
+    for (int i = 0, out; i < n - 1; i++) {
+        fc_slot_dims(s, i, &out, &dim[i]);
+        alpha[i] = r->grams.alpha_slots;
+    }
+    dim[n - 1] = s->width;
+    alpha[n - 1] = r->grams.alpha_head;
+    return fc_grams_init(&r->gram_shape, n, dim, alpha, &r->arena, err);
+}
+
+static fc_status counts_init(fc_run *r, fc_error *err)
+{
+    size_t T = (size_t)r->tasks.n;
+    r->acc = (fc_acc_matrix){.tasks = r->tasks.n,
+                             .correct = fc_arena_alloc(&r->arena, T * T, sizeof(long), err),
+                             .total = fc_arena_alloc(&r->arena, T * T, sizeof(long), err)};
+    r->eval = (fc_eval){.correct = fc_arena_alloc(&r->arena, T, sizeof(long), err),
+                        .masked = fc_arena_alloc(&r->arena, T, sizeof(long), err),
+                        .total = fc_arena_alloc(&r->arena, T, sizeof(long), err)};
+    return r->acc.correct && r->acc.total && r->eval.correct && r->eval.masked && r->eval.total ? FC_OK : FC_EFAIL;
+}
+
+/* The server's block and the copies of the backbone that the method asks for. */
+static fc_status server_init(fc_run *r, fc_error *err)
+{
+    const fc_vit_shape *s = &r->net.shape;
+    fc_params layout;
+    FC_TRY(fc_train_layout(&layout, s, r->net.mode, r->net.rank, r->net.classes, &r->arena, err));
+    FC_TRY(fc_params_alloc(&r->global, &layout, &r->arena, err));
+    if (r->net.mode == FC_TRAIN_FULL)
+        memcpy(r->global.p, r->w0.p, r->w0.n * sizeof *r->w0.p);
+    fc_head_init(&r->global, fc_seed(r->cfg, r->cfg->seed.init));
+    FC_TRY(slots_init(r, err));
+    FC_TRY(grams_init(r, err));
+    FC_TRY(counts_init(r, err));
+    r->w_train = r->w0.p;
+    if (r->net.mode != FC_TRAIN_LORA)
+        return FC_OK;
+    fc_grams slots = fc_grams_first(&r->gram_shape, r->slots);
+    bool gram_merge = r->gram_shape.n > 0 && r->method->task_grams;
+    FC_TRY(fc_deltas_init(&r->deltas, s, r->net.rank, r->tasks.n, gram_merge ? &slots : NULL, &r->arena, err));
+    r->w_scratch = fc_arena_alloc(&r->arena, r->w0.n, sizeof *r->w_scratch, err);
+    if (r->method->train_base)
+        r->w_buffer = fc_arena_alloc(&r->arena, r->w0.n, sizeof *r->w_buffer, err);
+    return r->w_scratch && (r->w_buffer || !r->method->train_base) ? FC_OK : FC_EFAIL;
+}
+
+/* One trainer per client in flight; a single client gets all threads as workers of its one trainer. */
+static fc_status trainers_init(fc_run *r, fc_error *err)
+{
+    const fc_config *c = r->cfg;
+    bool one = r->partition.clients == 1;
+    size_t longest = 0;
+    for (int t = 0; t < r->partition.tasks; t++)
+        for (int k = 0; k < r->partition.clients; k++) {
+            size_t n = r->partition.start[t][k + 1] - r->partition.start[t][k];
+            longest = n > longest ? n : longest;
+        }
+    int images = c->eval.batch > FC_SLICE ? c->eval.batch : FC_SLICE;
+    r->trainers = one ? 1 : r->threads;
+    r->trainer = fc_arena_alloc(&r->arena, (size_t)r->trainers, sizeof *r->trainer, err);
+    if (!r->trainer)
+        return FC_EFAIL;
+    for (int i = 0; i < r->trainers; i++)
+        FC_TRY(fc_trainer_init(&r->trainer[i], &r->net, &r->global, one && !r->gram_shape.n ? r->threads : 1, images, c->train.batch, longest,
+                               r->gram_shape.n ? &r->gram_shape : NULL, r->max_side, err));
+    return FC_OK;
+}
+
+static fc_status check_shape(const fc_run *r, fc_error *err)
+{
+    const fc_vit_shape *s = &r->net.shape;
+    if (r->net.mode == FC_TRAIN_LORA && r->cfg->train.lora_rank > s->width)
+        return fc_fail(err, FC_EUSAGE, "train.lora_rank: %d, expected at most the width of the network, %d", r->cfg->train.lora_rank,
+                       s->width);
+    return FC_OK;
+}
+
+static fc_status open_parts(fc_run *r, fc_error *err)
+{
+    fc_config *c = r->cfg;
+    int blas_safe;
+    r->method = c->method;
+    r->threads = fc_threads_init(c->run.threads ? c->run.threads : fc_threads_default(), &blas_safe);
+    FC_TRY(fc_config_hash(r->hash, c, err));
+    FC_TRY(fc_backbone_open(r, err));
+    r->net.mode = r->method->mode;
+    r->net.rank = r->net.mode == FC_TRAIN_LORA ? c->train.lora_rank : 0;
+    FC_TRY(check_shape(r, err));
+    FC_TRY(fc_data_open(&r->data, c, err));
+    r->max_side = max_side(&r->data);
+    FC_TRY(fc_tasks_open(&r->tasks, &r->data, c, &r->arena, err));
+    FC_TRY(fc_partition_open(&r->partition, &r->data, &r->tasks, c, &r->arena, err));
+    r->net.classes = r->data.classes;
+    r->net.transform = fc_transform_of(c, r->net.shape.image);
+    r->net.train = &r->data.train;
+    r->net.logit = r->tasks.logit;
+    FC_TRY(server_init(r, err));
+    return trainers_init(r, err);
+}
+
+fc_status fc_run_open(fc_run *r, fc_config *cfg, fc_error *err)
+{
+    *r = (fc_run){.cfg = cfg};
+    fc_status s = open_parts(r, err);
+    if (s != FC_OK)
+        fc_run_close(r);
+    return s;
+}
+
+void fc_run_close(fc_run *r)
+{
+    for (int i = 0; r->trainer && i < r->trainers; i++)
+        fc_trainer_free(&r->trainer[i]);
+    fc_runlog_close(&r->log);
+    fc_dataset_free(&r->data);
+    fc_arena_free(&r->arena);
+    *r = (fc_run){0};
+}
