@@ -107,12 +107,11 @@ void fc_progress_init(fc_progress *p, fc_verbosity v, double total, double done)
  * wraps. task 3/10 round 2/5  [=========>              ]  41 %  4 min 05 s left */
 static void draw(const fc_progress *p, const char *text)
 {
-    char left[32], tail[64], bar[BAR_MAX + 1] = "";
+    char duration[32], left[48], tail[64], bar[BAR_MAX + 1] = "";
     double eta = fc_progress_eta(p), part = p->total > 0 ? fmin(p->done / p->total, 1) : 0;
-    if (isnan(eta))
-        snprintf(tail, sizeof tail, "%3.0f %%", floor(100 * part));
-    else
-        snprintf(tail, sizeof tail, "%3.0f %%  %s left", floor(100 * part), fc_duration(left, eta));
+    /* of one length, so that the bar does not jump */
+    snprintf(left, sizeof left, "%s left", fc_duration(duration, eta));
+    snprintf(tail, sizeof tail, "%3.0f %%  %-16s", floor(100 * part), isnan(eta) ? "" : left);
 
     int width = columns(p) - 1, room = width - (int)strlen(tail) - 1;
     int n_text = (int)strlen(text) < room ? (int)strlen(text) : room > 0 ? room : 0;
