@@ -3,6 +3,7 @@
 #include "core/file.h"
 #include "datasets/files.h"
 
+#include <ctype.h>
 #include <png.h>
 #include <setjmp.h>
 #include <stdbool.h>
@@ -13,25 +14,26 @@
 #define STBI_ONLY_JPEG
 #include <stb/stb_image.h>
 
-/* Pixels that are about to be filled: size checked, interleaved, `channels` bytes a pixel. */
-static uint8_t *new_pixels(fc_image *m, uint32_t width, uint32_t height, int channels,
-                           const char *name, fc_arena *arena, fc_error *err)
+/* Room for the pixels of an image of checked size: interleaved, `channels` bytes a pixel. */
+static fc_status new_pixels(fc_image *m, uint8_t **p, uint32_t width, uint32_t height, int channels,
+                            const char *name, fc_arena *arena, fc_error *err)
 {
     if (width == 0 || height == 0 || width > FC_SIDE_MAX || height > FC_SIDE_MAX ||
-        (size_t)width * height > fc_pixels_max) {
-        fc_fail(err, FC_EDATA,
-                "%s: image of %u x %u pixels, expected 1 to %d on a side and at most %zu in all",
-                name, width, height, FC_SIDE_MAX, fc_pixels_max);
-        return NULL;
-    }
-    uint8_t *p = fc_arena_alloc(arena, (size_t)width * height, (size_t)channels, err);
-    *m = (fc_image){.p = p,
+        (size_t)width * height > fc_pixels_max)
+        return fc_fail(
+            err, FC_EDATA,
+            "%s: image of %u x %u pixels, expected 1 to %d on a side, at most %zu in all", name,
+            width, height, FC_SIDE_MAX, fc_pixels_max);
+    *p = fc_arena_alloc(arena, (size_t)width * height, (size_t)channels, err);
+    if (!*p)
+        return FC_EFAIL;
+    *m = (fc_image){.p = *p,
                     .width = (int)width,
                     .height = (int)height,
                     .row = (ptrdiff_t)width * channels,
                     .col = channels,
                     .chan = 1};
-    return p;
+    return FC_OK;
 }
 
 /* --- PNG -------------------------------------------------------------------------------------- */
@@ -99,10 +101,9 @@ static fc_status read_png(fc_image *out, png_structp png, png_infop info, const 
 
     fc_image m;
     int channels = alpha ? 4 : 3;
-    uint8_t *p = new_pixels(&m, png_get_image_width(png, info), png_get_image_height(png, info),
-                            channels, io->name, arena, io->err);
-    if (!p)
-        return io->err && io->err->code ? io->err->code : FC_EDATA;
+    uint8_t *p;
+    FC_TRY(new_pixels(&m, &p, png_get_image_width(png, info), png_get_image_height(png, info),
+                      channels, io->name, arena, io->err));
     if (png_get_rowbytes(png, info) != (size_t)m.row)
         png_error(png, "unexpected number of channels");
     for (int pass = 0; pass < passes; pass++)
@@ -227,9 +228,8 @@ static fc_status decode_jpeg(fc_image *out, const unsigned char *data, size_t n,
     if (!stbi_info_from_memory(data, (int)n, &width, &height, &channels))
         return fc_fail(err, FC_EDATA, "%s: corrupt JPEG: %s", name, stbi_failure_reason());
     fc_image m;
-    uint8_t *p = new_pixels(&m, (uint32_t)width, (uint32_t)height, 3, name, arena, err);
-    if (!p)
-        return err && err->code ? err->code : FC_EDATA;
+    uint8_t *p;
+    FC_TRY(new_pixels(&m, &p, (uint32_t)width, (uint32_t)height, 3, name, arena, err));
     stbi_uc *rgb = stbi_load_from_memory(data, (int)n, &width, &height, &channels, 3);
     if (!rgb)
         return fc_fail(err, FC_EDATA, "%s: corrupt JPEG: %s", name, stbi_failure_reason());
@@ -246,9 +246,7 @@ static fc_status decode_jpeg(fc_image *out, const unsigned char *data, size_t n,
 static long pnm_number(const unsigned char *data, size_t n, size_t *pos)
 {
     size_t i = *pos;
-    while (i < n && (strchr(" \t\n\v\f\r", data[i]) || data[i] == '#')) {
-        if (data[i] == '\0')
-            return -1;
+    while (i < n && (isspace(data[i]) || data[i] == '#')) {
         if (data[i] == '#')
             while (i + 1 < n && data[i + 1] != '\n')
                 i++;
@@ -274,9 +272,8 @@ static fc_status decode_pnm(fc_image *out, const unsigned char *data, size_t n, 
                        name);
     pos++; /* one white space */
     fc_image m;
-    uint8_t *p = new_pixels(&m, (uint32_t)width, (uint32_t)height, 3, name, arena, err);
-    if (!p)
-        return err && err->code ? err->code : FC_EDATA;
+    uint8_t *p;
+    FC_TRY(new_pixels(&m, &p, (uint32_t)width, (uint32_t)height, 3, name, arena, err));
     size_t channels = data[1] == '6' ? 3 : 1, bytes = maxval > 255 ? 2 : 1;
     size_t pixels = (size_t)width * (size_t)height, want = pixels * channels * bytes;
     if (n - pos != want)
@@ -286,7 +283,7 @@ static fc_status decode_pnm(fc_image *out, const unsigned char *data, size_t n, 
     for (size_t i = 0; i < pixels * 3; i++) {
         size_t k = (channels == 3 ? i : i / 3) * bytes;
         long v = bytes == 2 ? in[k] << 8 | in[k + 1] : in[k];
-        p[i] = (uint8_t)((v < maxval ? v : maxval) * 255 / maxval);
+        p[i] = (uint8_t)(((v < maxval ? v : maxval) * 255 + maxval / 2) / maxval);
     }
     *out = m;
     return FC_OK;
