@@ -27,7 +27,7 @@ match($0, /^[ \t]*#[ \t]*include[ \t]+"[^"]*"/) {
              target == "datasets" && layer == "core")
         fault(layer "/ must not include " name)
     else if (layer == "datasets" && target == "core" && !index(from_core, " " module " "))
-        fault("datasets/ may include core/{" substr(from_core, 2, length(from_core) - 2) "}, not " name)
+        fault("datasets/ may include of core/ only" from_core ", not " name)
 }
 
 layer ~ /^(core|datasets)$/ {
