@@ -85,9 +85,9 @@ static void drop_alpha(fc_image *m, uint8_t *p)
     m->row = 3 * (ptrdiff_t)m->width;
 }
 
-/* May leave by longjmp to decode_png. */
-static fc_status read_png(fc_image *out, png_structp png, png_infop info, const png_io *io,
-                          fc_arena *arena)
+/* May leave by longjmp to decode_png; not inlined there, so that no variable is clobbered. */
+__attribute__((noinline)) static fc_status read_png(fc_image *out, png_structp png, png_infop info,
+                                                    const png_io *io, fc_arena *arena)
 {
     png_set_user_limits(png, FC_SIDE_MAX, FC_SIDE_MAX);
     png_read_info(png, info);
@@ -101,7 +101,7 @@ static fc_status read_png(fc_image *out, png_structp png, png_infop info, const 
 
     fc_image m;
     int channels = alpha ? 4 : 3;
-    uint8_t *p;
+    uint8_t *p = NULL;
     FC_TRY(new_pixels(&m, &p, png_get_image_width(png, info), png_get_image_height(png, info),
                       channels, io->name, arena, io->err));
     if (png_get_rowbytes(png, info) != (size_t)m.row)
@@ -156,7 +156,8 @@ static void flush_nothing(png_structp png)
 }
 
 /* May leave by longjmp to fc_png_write. */
-static void write_png(png_structp png, png_infop info, const uint8_t *rgb, int width, int height)
+__attribute__((noinline)) static void write_png(png_structp png, png_infop info, const uint8_t *rgb,
+                                                int width, int height)
 {
     png_set_IHDR(png, info, (png_uint_32)width, (png_uint_32)height, 8, PNG_COLOR_TYPE_RGB,
                  PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
@@ -228,7 +229,7 @@ static fc_status decode_jpeg(fc_image *out, const unsigned char *data, size_t n,
     if (!stbi_info_from_memory(data, (int)n, &width, &height, &channels))
         return fc_fail(err, FC_EDATA, "%s: corrupt JPEG: %s", name, stbi_failure_reason());
     fc_image m;
-    uint8_t *p;
+    uint8_t *p = NULL;
     FC_TRY(new_pixels(&m, &p, (uint32_t)width, (uint32_t)height, 3, name, arena, err));
     stbi_uc *rgb = stbi_load_from_memory(data, (int)n, &width, &height, &channels, 3);
     if (!rgb)
@@ -272,7 +273,7 @@ static fc_status decode_pnm(fc_image *out, const unsigned char *data, size_t n, 
                        name);
     pos++; /* one white space */
     fc_image m;
-    uint8_t *p;
+    uint8_t *p = NULL;
     FC_TRY(new_pixels(&m, &p, (uint32_t)width, (uint32_t)height, 3, name, arena, err));
     size_t channels = data[1] == '6' ? 3 : 1, bytes = maxval > 255 ? 2 : 1;
     size_t pixels = (size_t)width * (size_t)height, want = pixels * channels * bytes;

@@ -32,7 +32,7 @@ static fc_status parse_gzip(fc_idx *x, const unsigned char *file, size_t n, int 
                             const char *name, fc_arena *arena, fc_error *err)
 {
     unsigned char h[HEADER_MAX];
-    size_t header = 4 + 4 * (size_t)ndim, count;
+    size_t header = 4 + 4 * (size_t)ndim, count = 0;
     const char *wrong = fc_inflate(h, header, file, n, FC_GZIP, false);
     if (wrong)
         return fc_fail(err, FC_EDATA, "%s: gzip: %s, expected an IDX header", name, wrong);
@@ -55,7 +55,7 @@ fc_status fc_idx_parse(fc_idx *out, const unsigned char *file, size_t n, int ndi
                        fc_arena *arena, fc_error *err)
 {
     fc_idx x = {0};
-    size_t header = 4 + 4 * (size_t)ndim, count;
+    size_t header = 4 + 4 * (size_t)ndim, count = 0;
     if (n >= 2 && file[0] == 0x1f && file[1] == 0x8b) {
         FC_TRY(parse_gzip(&x, file, n, ndim, name, arena, err));
     } else {
