@@ -112,7 +112,8 @@ static fc_status wrong(const fc_opt *o, const char *text, const char *where, fc_
         char *save = NULL;
         snprintf(copy, sizeof copy, "%s", o->choices);
         for (char *w = strtok_r(copy, "|", &save); w && n < 32; w = strtok_r(NULL, "|", &save))
-            list[n++] = w;
+            if (!strchr(w, '*'))
+                list[n++] = w;
         const char *near = fc_nearest(text, list, n);
         if (near)
             snprintf(hint, sizeof hint, "; did you mean %.63s?", near);
@@ -323,9 +324,12 @@ static fc_status set_list(fc_ints *out, const fc_opt *o, const char *text, const
             char element[SHOWN_MAX + 1], at[512];
             if (!bracket && count == 1)
                 return wrong(o, text, where, err);
+            fc_opt number = *o;
+            number.type = FC_OPT_INT;
+            number.choices = NULL;
             snprintf(element, sizeof element, "%.*s", (int)(n < SHOWN_MAX ? n : SHOWN_MAX), s);
             snprintf(at, sizeof at, "%s: element %d", where, list.n + 1);
-            return wrong(o, element, at, err);
+            return wrong(&number, element, at, err);
         }
         list.v[list.n] = (int)v;
         s += n;

@@ -1,4 +1,5 @@
-/* Settings to fc_config: who wins, what belongs to the method and merge rule in force, which key was meant. */
+/* Settings to fc_config: who wins, what belongs to the method and merge rule in force, which key
+ * was meant. */
 #include "sim/config.h"
 
 #include "core/file.h"
@@ -8,7 +9,6 @@
 #include "sim/config_parts.h"
 #include "sim/methods/method.h"
 
-#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -38,7 +38,7 @@ const int fc_config_n_opts = sizeof fc_config_opts / sizeof *fc_config_opts;
 const fc_opt fc_config_method_row = {
     .key = "name",
     .type = FC_OPT_TEXT,
-    .offset = offsetof(fc_method, name),
+    .offset = offsetof(fc_config, method_name),
     .def = "lorm",
     .help = "what is trained, merged and evaluated: fcil list methods",
 };
@@ -69,8 +69,7 @@ const fc_config_field *fc_config_fields(fc_config *c, int *n, fc_error *err)
     for (int i = 0; i < fc_config_n_opts; i++) {
         bool merge = strcmp(fc_config_sections[i], "merge") == 0;
         if (merge && strcmp(fc_config_sections[i - 1], "merge") != 0) {
-            /* never written through: dump reads the name, apply() skips it */
-            f[k++] = (fc_config_field){"method", &fc_config_method_row, NULL};
+            f[k++] = (fc_config_field){"method", &fc_config_method_row, c};
             for (int j = 0; j < m->n_options; j++)
                 f[k++] = (fc_config_field){"method", &m->options[j], c->method_options};
         }
@@ -81,4 +80,318 @@ const fc_config_field *fc_config_fields(fc_config *c, int *n, fc_error *err)
     }
     *n = k;
     return f;
+}
+
+enum { NAMES_MAX = 256 };
+
+/* The names that an option of this name may take, 0 if it is not the name of a registry's row. */
+static int registry(const char *names[NAMES_MAX], const fc_setting *s)
+{
+    int n = 0;
+    if (is(s, "method", "name"))
+        for (; n < fc_method_count && n < NAMES_MAX; n++)
+            names[n] = fc_method_table[n]->name;
+    else if (is(s, "merge", "rule"))
+        for (; n < fc_merge_count && n < NAMES_MAX; n++)
+            names[n] = fc_merge_table[n]->name;
+    else if (is(s, "data", "name"))
+        for (; n < fc_data_count && n < NAMES_MAX; n++)
+            names[n] = fc_data_table[n]->name;
+    else if (is(s, "fed", "partition"))
+        for (; n < fc_partition_count && n < NAMES_MAX; n++)
+            names[n] = fc_partition_table[n]->name;
+    return n;
+}
+
+/* "a, b, c" */
+static void join(char *buf, size_t size, const char *const *names, int n)
+{
+    size_t used = 0;
+    *buf = '\0';
+    for (int i = 0; i < n && used < size; i++)
+        used += (size_t)snprintf(buf + used, size - used, "%s%s", i ? ", " : "", names[i]);
+}
+
+static fc_status check_name(const fc_setting *s, fc_error *err)
+{
+    const char *names[NAMES_MAX];
+    int n = registry(names, s);
+    if (n == 0 || (is(s, "merge", "rule") && *s->text == '\0'))
+        return FC_OK;
+    for (int i = 0; i < n; i++)
+        if (strcmp(names[i], s->text) == 0)
+            return FC_OK;
+    char all[400];
+    join(all, sizeof all, names, n);
+    const char *near = fc_nearest(s->text, names, n);
+    return fc_fail(err, FC_EUSAGE, "%s: %s.%s: found '%.60s', expected one of %s%s%s%s", s->at,
+                   s->section, s->key, s->text, all, near ? "; did you mean " : "",
+                   near ? near : "", near ? "?" : "");
+}
+
+/* The level at which method and rule were last changed: own options of another one below it are
+ * left behind. */
+typedef struct fc_choice {
+    int method_level, rule_level;
+} fc_choice;
+
+/* Find c->method and c->rule. */
+static fc_status choose(fc_choice *out, fc_config *c, const fc_settings *all, fc_error *err)
+{
+    const fc_merge_method *named = NULL; /* by merge.rule */
+    *out = (fc_choice){-1, -1};
+    c->method = fc_method_find(fc_config_method_row.def);
+    c->rule = c->method->rule ? fc_merge_find(c->method->rule) : NULL;
+    for (const fc_setting *s = all->first; s; s = s->next) {
+        const fc_method *method = c->method;
+        FC_TRY(check_name(s, err));
+        if (is(s, "method", "name"))
+            method = fc_method_find(s->text);
+        else if (is(s, "merge", "rule"))
+            named = *s->text ? fc_merge_find(s->text) : NULL;
+        const fc_merge_method *rule = named          ? named
+                                      : method->rule ? fc_merge_find(method->rule)
+                                                     : NULL;
+        if (method != c->method)
+            out->method_level = s->level;
+        if (rule != c->rule)
+            out->rule_level = s->level;
+        c->method = method;
+        c->rule = rule;
+    }
+    return FC_OK;
+}
+
+static bool has_key(const fc_opt *rows, int n, const char *key)
+{
+    for (int i = 0; i < n; i++)
+        if (strcmp(rows[i].key, key) == 0)
+            return true;
+    return false;
+}
+
+/* The method or merge rule that has this setting as an option of its own; NULL if none has. */
+static const char *owner(const fc_setting *s)
+{
+    if (strcmp(s->section, "method") == 0)
+        for (int i = 0; i < fc_method_count; i++)
+            if (has_key(fc_method_table[i]->options, fc_method_table[i]->n_options, s->key))
+                return fc_method_table[i]->name;
+    if (strcmp(s->section, "merge") == 0)
+        for (int i = 0; i < fc_merge_count; i++)
+            if (has_key(fc_merge_table[i]->options, fc_merge_table[i]->n_options, s->key))
+                return fc_merge_table[i]->name;
+    return NULL;
+}
+
+/* The field of that key in that section, in any section if that is NULL; NULL if there is none. */
+static const fc_config_field *find(const fc_config_field *f, int n, const char *section,
+                                   const char *key)
+{
+    for (int i = 0; i < n; i++)
+        if ((!section || strcmp(f[i].section, section) == 0) && strcmp(f[i].opt->key, key) == 0)
+            return &f[i];
+    return NULL;
+}
+
+/* The keys of a section (of all sections if that is NULL): their number. */
+static int keys_of(const char *names[NAMES_MAX], const fc_config_field *f, int n,
+                   const char *section)
+{
+    int found = 0;
+    for (int i = 0; i < n && found < NAMES_MAX; i++)
+        if (!section || strcmp(f[i].section, section) == 0)
+            names[found++] = f[i].opt->key;
+    return found;
+}
+
+static int sections_of(const char *names[NAMES_MAX], const fc_config_field *f, int n)
+{
+    int found = 0;
+    for (int i = 0; i < n && found < NAMES_MAX; i++)
+        if (i == 0 || strcmp(f[i].section, f[i - 1].section) != 0)
+            names[found++] = f[i].section;
+    return found;
+}
+
+/* The section of that name, or the nearest; NULL if none is near. */
+static const char *near_section(const fc_config_field *f, int n, const char *section)
+{
+    const char *names[NAMES_MAX];
+    return fc_nearest(section, names, sections_of(names, f, n));
+}
+
+/* The option that was probably meant: the key itself, in the nearest section or elsewhere; a
+ * similar key there. NULL: no idea. */
+static const fc_config_field *meant_by(const fc_config_field *f, int n, const fc_setting *s)
+{
+    const char *names[NAMES_MAX], *section = near_section(f, n, s->section);
+    const fc_config_field *hit = section ? find(f, n, section, s->key) : NULL;
+    if (!hit)
+        hit = find(f, n, NULL, s->key);
+    if (!hit && section) {
+        const char *near = fc_nearest(s->key, names, keys_of(names, f, n, section));
+        hit = near ? find(f, n, section, near) : NULL;
+    }
+    if (!hit) {
+        const char *near = fc_nearest(s->key, names, keys_of(names, f, n, NULL));
+        hit = near ? find(f, n, NULL, near) : NULL;
+    }
+    return hit;
+}
+
+static fc_status unknown_key(const fc_config *c, const fc_config_field *f, int n,
+                             const fc_setting *s, fc_error *err)
+{
+    const char *names[NAMES_MAX], *of = owner(s), *dot = *s->section ? "." : "";
+    int n_keys = keys_of(names, f, n, *s->section ? s->section : s->key);
+    if (!*s->section && n_keys > 0)
+        return fc_fail(err, FC_EUSAGE, "%s: '%s' is a section, expected keys in it", s->at_key,
+                       s->key);
+    if (!*s->section && strchr(s->key, '.'))
+        return fc_fail(err, FC_EUSAGE,
+                       "%s: found '%.120s', expected `section:` and `key:` indented below it",
+                       s->at_key, s->key);
+    if (of) {
+        bool merge = strcmp(s->section, "merge") == 0;
+        const char *now = !merge ? c->method->name : c->rule ? c->rule->name : "none";
+        return fc_fail(err, FC_EUSAGE, "%s: %s.%s is an option of %s, but the %s is %s", s->at_key,
+                       s->section, s->key, of, merge ? "merge rule" : "method", now);
+    }
+    const fc_config_field *meant = meant_by(f, n, s);
+    if (meant)
+        return fc_fail(err, FC_EUSAGE, "%s: unknown key '%.60s%s%.60s', did you mean %s.%s?",
+                       s->at_key, s->section, dot, s->key, meant->section, meant->opt->key);
+    char valid[500];
+    if (n_keys == 0)
+        n_keys = sections_of(names, f, n);
+    join(valid, sizeof valid, names, n_keys);
+    return fc_fail(err, FC_EUSAGE, "%s: unknown key '%.60s%s%.60s', expected one of %s", s->at_key,
+                   s->section, dot, s->key, valid);
+}
+
+/* Set every field, in order, so that later settings win and each one is checked. */
+static fc_status apply(fc_config *c, const fc_settings *all, const fc_choice *chosen, fc_error *err)
+{
+    int n;
+    const fc_config_field *f = fc_config_fields(c, &n, err);
+    if (!f)
+        return FC_EFAIL;
+    for (const fc_setting *s = all->first; s; s = s->next) {
+        const fc_config_field *to = find(f, n, s->section, s->key);
+        if (!to) {
+            bool merge = strcmp(s->section, "merge") == 0;
+            if (owner(s) && s->level < (merge ? chosen->rule_level : chosen->method_level))
+                continue; /* inherited with the method that a later file or the command line
+                             replaced */
+            return unknown_key(c, f, n, s, err);
+        }
+        char where[512], want[400];
+        snprintf(where, sizeof where, "%.350s: %s.%s", s->at, s->section, s->key);
+        if (s->list && to->opt->type != FC_OPT_INTS)
+            return fc_fail(err, FC_EUSAGE, "%s: found a list, expected %s", where,
+                           fc_opt_expected(to->opt, want, sizeof want));
+        FC_TRY(fc_opt_set(to->base, to->opt, s->text, where, &c->arena, err));
+    }
+    /* a rule that is the method's own anyway is not pinned: configs derived from the dump may
+     * change the method */
+    const char *own = c->method->rule;
+    if (own && strcmp(c->merge.rule, own) == 0)
+        c->merge.rule = "";
+    return FC_OK;
+}
+
+/* "section.key=value" as a setting. */
+static fc_status add_override(fc_settings *all, const char *text, int number, fc_arena *arena,
+                              fc_error *err)
+{
+    char at[32];
+    snprintf(at, sizeof at, "argument %d", number);
+    fc_setting *s = fc_settings_add(all, arena, err);
+    char *copy = s ? fc_arena_strdup(arena, text, err) : NULL;
+    if (!s || !copy || !(s->at = fc_arena_strdup(arena, at, err)))
+        return FC_EFAIL;
+    char *equals = strchr(copy, '=');
+    if (!equals)
+        return fc_fail(err, FC_EUSAGE, "%s: found '%.60s', expected section.key=value", at, text);
+    *equals = '\0';
+    char *dot = strchr(copy, '.');
+    if (dot)
+        *dot = '\0';
+    *s = (fc_setting){.section = dot ? copy : "",
+                      .key = dot ? dot + 1 : copy,
+                      .text = equals + 1,
+                      .at_key = s->at,
+                      .at = s->at,
+                      .level = all->levels};
+    return FC_OK;
+}
+
+static const char *folder_of(const char *path, fc_arena *arena, fc_error *err)
+{
+    const char *slash = path ? strrchr(path, '/') : NULL;
+    char *dir = fc_arena_strdup(arena, slash ? path : ".", err);
+    if (dir && slash)
+        dir[slash == path ? 1 : slash - path] = '\0';
+    return dir;
+}
+
+static fc_status load(fc_config *c, const char *path, char *const *override, int n, fc_error *err)
+{
+    fc_settings all = {0};
+    fc_choice chosen;
+    if (!(c->dir = folder_of(path, &c->arena, err)))
+        return FC_EFAIL;
+    if (path)
+        FC_TRY(fc_settings_read(&all, path, &c->arena, err));
+    for (int i = 0; i < n; i++)
+        FC_TRY(add_override(&all, override[i], i + 1, &c->arena, err));
+    FC_TRY(choose(&chosen, c, &all, err));
+
+    const fc_method *m = c->method;
+    const fc_merge_method *r = c->rule;
+    FC_TRY(fc_opt_defaults(c, fc_config_opts, fc_config_n_opts, &c->arena, err));
+    FC_TRY(fc_opt_defaults(c, &fc_config_method_row, 1, &c->arena, err));
+    FC_TRY(
+        own_options(&c->method_options, m->options, m->n_options, m->options_size, &c->arena, err));
+    if (r)
+        FC_TRY(own_options(&c->rule_options, r->options, r->n_options, r->options_size, &c->arena,
+                           err));
+    FC_TRY(apply(c, &all, &chosen, err));
+    return m->check ? m->check(c, err) : FC_OK;
+}
+
+fc_status fc_config_load(fc_config *c, const char *path, char *const *override, int n,
+                         fc_error *err)
+{
+    *c = (fc_config){0};
+    fc_status st = load(c, path, override, n, err);
+    if (st != FC_OK)
+        fc_config_free(c);
+    return st;
+}
+
+void fc_config_free(fc_config *c)
+{
+    fc_arena_free(&c->arena);
+    *c = (fc_config){0};
+}
+
+uint64_t fc_seed(const fc_config *c, int64_t own)
+{
+    return (uint64_t)(own < 0 ? c->run.seed : own);
+}
+
+const char *fc_config_path(fc_config *c, const char *path, fc_error *err)
+{
+    if (*path == '/' || *path == '\0' || access(path, F_OK) == 0)
+        return path;
+    size_t n = strlen(c->dir);
+    char *beside = fc_arena_alloc(&c->arena, n + strlen(path) + 2, 1, err);
+    if (!beside)
+        return NULL;
+    memcpy(beside, c->dir, n);
+    beside[n] = '/';
+    strcpy(beside + n + 1, path);
+    return access(beside, F_OK) == 0 ? beside : path;
 }

@@ -1,8 +1,8 @@
 /* The configuration of one run: YAML file(s) + command line -> const fc_config.
  *
- * sim/config_table.def is the one list of options: this struct, the parser, range checks, `config explain` and
- * the resolved dump are made from it. Methods and merges bring rows of their own (fc_method.options,
- * fc_merge_method.options), which live in the sections `method` and `merge`. */
+ * sim/config_table.def is the one list of options: this struct, the parser, range checks, `config
+ * explain` and the resolved dump are made from it. Methods and merges bring rows of their own
+ * (fc_method.options, fc_merge_method.options), which live in the sections `method` and `merge`. */
 #ifndef FC_CONFIG_H
 #define FC_CONFIG_H
 
@@ -25,6 +25,7 @@ typedef struct fc_merge_method fc_merge_method;
 #define FC_CTYPE_CHOICE int
 #define FC_CTYPE_INTS fc_ints
 
+/* clang-format off */
 typedef struct fc_config {
 #define SECTION(s) struct {
 #define ROW(s, key, type, ...) FC_CTYPE_##type key;
@@ -35,35 +36,40 @@ typedef struct fc_config {
 #undef ROW
 #undef ROW_OPEN
 #undef END
-    const fc_method *method;       /* method.name, default lorm */
-    void *method_options;          /* its own struct */
-    const fc_merge_method *rule;   /* merge.rule or the method's own; NULL if the method merges nothing */
+    /* clang-format on */
+    const char *method_name; /* method.name, default lorm */
+    const fc_method *method;
+    void *method_options;        /* its own struct */
+    const fc_merge_method *rule; /* merge.rule, else the method's own; NULL: nothing is merged */
     void *rule_options;
-    const char *dir;               /* folder of the config file: relative paths in it are tried from here too */
+    const char *dir; /* folder of the config file: relative paths in it are tried from here too */
     fc_arena arena;
 } fc_config;
 
 typedef enum fc_config_kind { FC_CONFIG_RUN, FC_CONFIG_PRETRAIN } fc_config_kind;
 
-/* Read `path` (NULL: defaults only) with its `base:` files (depth first, later wins; inclusion loops and missing files refused),
- * then n overrides "section.key=value". Unknown, repeated, mistyped or out-of-range key: FC_EUSAGE with
- * file:line:col (or "argument N") and the nearest valid key. On error *c is {0}. */
-fc_status fc_config_load(fc_config *c, const char *path, char *const *override, int n, fc_error *err);
+/* Read `path` (NULL: defaults only) with its `base:` files (depth first, later wins; inclusion
+ * loops and missing files refused), then n overrides "section.key=value". Unknown, repeated,
+ * mistyped or out-of-range key: FC_EUSAGE with file:line:col (or "argument N") and the nearest
+ * valid key. On error *c is {0}. */
+fc_status fc_config_load(fc_config *c, const char *path, char *const *override, int n,
+                         fc_error *err);
 void fc_config_free(fc_config *c); /* accepts {0} */
 
-/* Fully resolved YAML, every key in table order, method's and merge's own rows included: reading it back gives the same
- * config. Memory from c->arena. explain: each key is preceded by its help as a comment. */
+/* Fully resolved YAML, every key in table order, method's and merge's own rows included: reading it
+ * back gives the same config. Memory from c->arena. explain: each key is preceded by its help as a
+ * comment. */
 const char *fc_config_dump(fc_config *c, bool explain, fc_error *err);
 
-/* 8 hex digits of SHA-256 over the dump without what cannot change the results (run.name, run.out, run.threads,
- * run.checkpoint_s, data.path, data.root, log.*, pretrain.out). */
+/* 8 hex digits of SHA-256 over the dump without what cannot change the results (run.name, run.out,
+ * run.threads, run.checkpoint_s, data.path, data.root, log.*, pretrain.out). */
 fc_status fc_config_hash(char hash[9], fc_config *c, fc_error *err);
 
 /* Effective seeds. */
 uint64_t fc_seed(const fc_config *c, int64_t own);
 
-/* A path given in the config: as it is if it exists or is absolute, else relative to the config's folder if it exists there;
- * else as it is. */
+/* A path given in the config: as it is if it exists or is absolute, else relative to the config's
+ * folder if it exists there; else as it is. */
 const char *fc_config_path(fc_config *c, const char *path, fc_error *err);
 
 #endif

@@ -1,4 +1,5 @@
-/* Parts of the config module that its files share: settings as they were written, and the list of options. */
+/* Parts of the config module that its files share: settings as they were written, and the list of
+ * options. */
 #ifndef FC_CONFIG_PARTS_H
 #define FC_CONFIG_PARTS_H
 
@@ -9,9 +10,9 @@
 /* One setting as it was written. */
 typedef struct fc_setting {
     struct fc_setting *next;
-    const char *section;  /* "" at the top level of a file, or without a dot on the command line */
+    const char *section; /* "" at the top level of a file, or without a dot on the command line */
     const char *key;
-    const char *text;     /* a list as "[a, b]" */
+    const char *text; /* a list as "[a, b]" */
     bool list;
     const char *at_key, *at; /* "file:line:col" of key and value, or "argument N" */
     int level; /* order of application: a file comes after its bases, the command line last */
@@ -26,7 +27,8 @@ typedef struct fc_settings {
 /* NULL with err set when memory is out. */
 fc_setting *fc_settings_add(fc_settings *s, fc_arena *arena, fc_error *err);
 
-/* Append the settings of a YAML file after those of its bases. Errors FC_EUSAGE: file:line:col and what is wrong there. */
+/* Append the settings of a YAML file after those of its bases. Errors FC_EUSAGE: file:line:col and
+ * what is wrong there. */
 fc_status fc_settings_read(fc_settings *s, const char *path, fc_arena *arena, fc_error *err);
 
 /* One option of a config: where it is written and where it is kept. */
@@ -36,14 +38,15 @@ typedef struct fc_config_field {
     void *base; /* the struct that opt->offset counts from */
 } fc_config_field;
 
-/* The table's own rows, without method.name. */
+/* The rows of the table, and method.name beside them: fields of fc_config. */
 extern const fc_opt fc_config_opts[];
 extern const char *const fc_config_sections[]; /* of each row */
 extern const int fc_config_n_opts;
-extern const fc_opt fc_config_method_row; /* method.name, a field of fc_method */
+extern const fc_opt fc_config_method_row;
 
-/* All options of c in the order of the dump: the table's, with section `method` before `merge`, and the own rows of
- * c->method and c->rule at the end of theirs. NULL with err set when memory is out. */
+/* All options of c in the order of the dump: the table's, with section `method` before `merge`, and
+ * the own rows of c->method and c->rule at the end of theirs. NULL with err set when memory is out.
+ */
 const fc_config_field *fc_config_fields(fc_config *c, int *n, fc_error *err);
 
 #endif

@@ -1,7 +1,8 @@
 /* YAML files to settings: two levels, scalars and flat lists, over libyaml's events.
  *
- * What YAML offers beyond that (aliases, anchors, tags, several documents, nesting) is refused, so that a config means
- * what it shows. Values stay text: their type is the option table's business. */
+ * What YAML offers beyond that (aliases, anchors, tags, several documents, nesting) is refused, so
+ * that a config means what it shows. Values stay text: their type is the option table's business.
+ */
 #include "sim/config_parts.h"
 
 #include <errno.h>
@@ -129,9 +130,9 @@ static fc_status add_key(fc_setting **out, fc_reader *r, fc_settings *s, const c
     const char *dot = *section ? "." : "";
     for (const fc_setting *old = s->first; old; old = old->next)
         if (strcmp(old->section, section) == 0 && strcmp(old->key, scalar(r)) == 0)
-            return fc_fail(r->err, FC_EUSAGE, "%.300s:%zu:%zu: %.60s%s%.60s is set twice, first at %.300s",
-                           r->file, mark.line + 1, mark.column + 1, section, dot, scalar(r),
-                           old->at_key);
+            return fc_fail(r->err, FC_EUSAGE,
+                           "%.300s:%zu:%zu: %.60s%s%.60s is set twice, first at %.300s", r->file,
+                           mark.line + 1, mark.column + 1, section, dot, scalar(r), old->at_key);
     if (s->n == KEYS_MAX)
         return refuse(r, mark, "too many keys, expected at most 1000 in one file");
     fc_setting *one = fc_settings_add(s, r->arena, r->err);
@@ -185,7 +186,8 @@ static fc_status read_value(fc_setting *s, fc_reader *r, fc_settings *bases)
     if (r->event.type == YAML_SEQUENCE_START_EVENT)
         return read_list(s, r, bases);
     if (r->event.type != YAML_SCALAR_EVENT)
-        return refuse(r, r->event.start_mark, "found keys nested three deep, expected a value or a flat list");
+        return refuse(r, r->event.start_mark,
+                      "found keys nested three deep, expected a value or a flat list");
     fc_setting *base;
     if (bases)
         FC_TRY(add_key(&base, r, bases, "base"));
@@ -239,7 +241,8 @@ static fc_status read_document(fc_reader *r)
         return refuse(r, r->event.start_mark, "the file is empty, expected sections of keys");
     FC_TRY(next(r));
     if (r->event.type != YAML_MAPPING_START_EVENT)
-        return refuse(r, r->event.start_mark, "expected `section:` with `key: value` indented below it");
+        return refuse(r, r->event.start_mark,
+                      "expected `section:` with `key: value` indented below it");
     for (;;) {
         FC_TRY(next(r));
         if (r->event.type == YAML_MAPPING_END_EVENT)
@@ -253,7 +256,8 @@ static fc_status read_document(fc_reader *r)
     return FC_OK;
 }
 
-/* The whole file, *out for the caller to free; head ("file:line:col: base: ", or "") begins each message. */
+/* The whole file, *out for the caller to free; head ("file:line:col: base: ", or "") begins each
+ * message. */
 static fc_status slurp(char **out, size_t *n, fc_inclusion *self, const char *head, fc_error *err)
 {
     struct stat info;
@@ -329,8 +333,8 @@ static fc_status read_base(fc_settings *out, const fc_inclusion *self, const fc_
     const char *path;
     snprintf(head, sizeof head, "%.280s: base: ", base->at_key);
     FC_TRY(fc_opt_set(&path, &row, base->key, base->at_key, arena, err));
-    fc_inclusion file = {.from = self, .path = beside(self->path, path, arena, err),
-                         .depth = self->depth + 1};
+    fc_inclusion file = {
+        .from = self, .path = beside(self->path, path, arena, err), .depth = self->depth + 1};
     return file.path ? read_file(out, &file, head, arena, err) : FC_EFAIL;
 }
 
@@ -356,7 +360,8 @@ static fc_status read_file(fc_settings *out, fc_inclusion *self, const char *hea
     if (st == FC_OK)
         st = check_loop(self, head, err);
     if (st == FC_OK && out->levels >= FILES_MAX)
-        st = fc_fail(err, FC_EUSAGE, "%.300smore than %d files, expected fewer bases", head, FILES_MAX);
+        st = fc_fail(err, FC_EUSAGE, "%.300smore than %d files, expected fewer bases", head,
+                     FILES_MAX);
     if (st == FC_OK)
         st = parse(&r, bytes, n);
     free(bytes);

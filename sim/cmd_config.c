@@ -1,0 +1,159 @@
+/* fcil config: what a config resolves to, what each option means, whether files are right. */
+#include "core/merge/merge.h"
+#include "sim/cmd.h"
+#include "sim/config_parts.h"
+#include "sim/methods/method.h"
+#include "sim/text.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char usage[] =
+    "fcil config show [CONFIG] [key=value ...]   all values, as one YAML file\n"
+    "fcil config explain [SECTION.KEY ...]       what options mean and accept\n"
+    "fcil config check CONFIG ... [key=value ...]  validate files, run nothing\n";
+
+static fc_status show(const fc_args *a, fc_error *err)
+{
+    fc_config c;
+    if (a->n_extra > 0)
+        return fc_fail(err, FC_EUSAGE,
+                       "config show: found '%.60s' behind the config, expected key=value",
+                       a->extra[0]);
+    FC_TRY(fc_config_load(&c, a->config, a->override, a->n_override, err));
+    const char *text = fc_config_dump(&c, false, err);
+    if (text)
+        fputs(text, stdout);
+    fc_config_free(&c);
+    return text ? FC_OK : FC_EFAIL;
+}
+
+/* One file; its verdict goes to stdout. */
+static bool check_one(const fc_args *a, const char *path)
+{
+    fc_config c;
+    fc_error why = {0};
+    if (fc_config_load(&c, path, a->override, a->n_override, &why) != FC_OK) {
+        printf("wrong  %s\n", why.msg);
+        return false;
+    }
+    fc_config_free(&c);
+    printf("ok     %s\n", path);
+    return true;
+}
+
+static fc_status check(const fc_args *a, fc_error *err)
+{
+    if (!a->config)
+        return fc_fail(err, FC_EUSAGE,
+                       "config check: no file given; usage: fcil config check CONFIG ...");
+    int wrong = !check_one(a, a->config);
+    for (int i = 0; i < a->n_extra; i++)
+        wrong += !check_one(a, a->extra[i]);
+    if (wrong)
+        return fc_fail(err, FC_EUSAGE, "config check: %d of %d files wrong", wrong, a->n_extra + 1);
+    return FC_OK;
+}
+
+/* Does the word name this option: "train.lr", "lr", "train", or nothing (all)? */
+static bool named(const char *word, const char *section, const char *key)
+{
+    if (!word)
+        return true;
+    size_t n = strlen(section);
+    if (strncmp(word, section, n) == 0 && word[n] == '.')
+        return strcmp(word + n + 1, key) == 0;
+    return strcmp(word, section) == 0 || strcmp(word, key) == 0;
+}
+
+/* Print the rows that a word names; their number. of: the method or rule they belong to, or NULL.
+ */
+static int explain_rows(const char *word, const char *section, const fc_opt *rows, int n,
+                        const char *of)
+{
+    int found = 0;
+    for (int i = 0; i < n; i++) {
+        if (!named(word, section, rows[i].key))
+            continue;
+        fc_print_option(stdout, section, &rows[i]);
+        if (of)
+            printf("    only with %s %s\n",
+                   strcmp(section, "merge") == 0 ? "merge.rule" : "method.name", of);
+        found++;
+    }
+    return found;
+}
+
+static int explain(const char *word)
+{
+    int found = 0;
+    for (int i = 0; i < fc_config_n_opts; i++)
+        found += explain_rows(word, fc_config_sections[i], &fc_config_opts[i], 1, NULL);
+    found += explain_rows(word, "method", &fc_config_method_row, 1, NULL);
+    for (int i = 0; i < fc_method_count; i++)
+        found += explain_rows(word, "method", fc_method_table[i]->options,
+                              fc_method_table[i]->n_options, fc_method_table[i]->name);
+    for (int i = 0; i < fc_merge_count; i++)
+        found += explain_rows(word, "merge", fc_merge_table[i]->options,
+                              fc_merge_table[i]->n_options, fc_merge_table[i]->name);
+    return found;
+}
+
+static fc_status explain_one(const char *word, fc_error *err)
+{
+    if (explain(word) > 0)
+        return FC_OK;
+    /* the config reader knows which key was meant */
+    char setting[128];
+    char *override[] = {setting};
+    fc_config c;
+    fc_error why = {0};
+    snprintf(setting, sizeof setting, "%.120s=", word);
+    if (fc_config_load(&c, NULL, override, 1, &why) == FC_OK)
+        fc_config_free(&c);
+    const char *message = strstr(why.msg, "unknown");
+    return fc_fail(err, FC_EUSAGE, "config explain: %s", message ? message : "unknown key");
+}
+
+static fc_status explain_all(const fc_args *a, fc_error *err)
+{
+    if (!a->config) {
+        explain(NULL);
+        return FC_OK;
+    }
+    FC_TRY(explain_one(a->config, err));
+    for (int i = 0; i < a->n_extra; i++)
+        FC_TRY(explain_one(a->extra[i], err));
+    return FC_OK;
+}
+
+fc_status fc_cmd_config(int argc, char **argv, fc_error *err)
+{
+    static const struct {
+        const char *name;
+        fc_status (*run)(const fc_args *a, fc_error *err);
+    } parts[] = {{"show", show}, {"explain", explain_all}, {"check", check}};
+    const char *names[] = {"show", "explain", "check"};
+    const char *part = argc > 1 ? argv[1] : "";
+    if (strcmp(part, "--help") == 0 || strcmp(part, "-h") == 0) {
+        fputs(usage, stdout);
+        return FC_OK;
+    }
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (strcmp(part, parts[i].name) != 0)
+            continue;
+        fc_args a;
+        FC_TRY(fc_args_parse(&a, argc - 1, argv + 1, "", err));
+        fc_status st = FC_OK;
+        if (a.help)
+            fputs(usage, stdout);
+        else
+            st = parts[i].run(&a, err);
+        fc_args_free(&a);
+        return st;
+    }
+    const char *near = fc_nearest(part, names, 3);
+    return fc_fail(err, FC_EUSAGE, "config: found '%.60s', expected show, explain or check%s%s%s",
+                   part, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+}

@@ -1,0 +1,179 @@
+/* fcil list: what the registries offer, and what each metric is. */
+#include "core/merge/merge.h"
+#include "datasets/dataset.h"
+#include "datasets/partition.h"
+#include "sim/cmd.h"
+#include "sim/methods/method.h"
+#include "sim/text.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char usage[] = "fcil list datasets|methods|merges|partitions|metrics [--json]\n";
+
+/* One line of a list, whichever registry it comes from. */
+typedef struct fc_entry {
+    const char *name, *help;
+    const char *label, *detail; /* "source", "layout", "needs", "formula" and its text */
+    const char *section;        /* of its options */
+    const fc_opt *options;
+    int n_options;
+} fc_entry;
+
+static fc_entry dataset_entry(int i)
+{
+    const fc_data_source *d = fc_data_table[i];
+    return (fc_entry){.name = d->name, .help = d->help, .label = "files", .detail = d->layout};
+}
+
+static fc_entry method_entry(int i)
+{
+    const fc_method *m = fc_method_table[i];
+    return (fc_entry){m->name, m->help, "paper", m->paper, "method", m->options, m->n_options};
+}
+
+static fc_entry merge_entry(int i)
+{
+    const fc_merge_method *m = fc_merge_table[i];
+    return (fc_entry){m->name, m->help, "paper", m->paper, "merge", m->options, m->n_options};
+}
+
+static fc_entry partition_entry(int i)
+{
+    const fc_partition_method *p = fc_partition_table[i];
+    return (fc_entry){.name = p->name, .help = p->help, .label = "source", .detail = p->source};
+}
+
+/* Per cent, from the counts of correct test samples a(i, s) of task s after learning task i = 0 ..
+ * T-1. */
+static const fc_entry metrics[] = {
+    {.name = "acc",
+     .detail = "100 correct / total",
+     .help = "accuracy over all test samples of the tasks seen so far"},
+    {.name = "acc_task_mean",
+     .detail = "mean over s <= i of a(i, s)",
+     .help = "mean of the accuracies of the tasks seen so far"},
+    {.name = "acc_masked",
+     .detail = "argmax over the classes of task s only",
+     .help = "task-incremental accuracy: the task of each sample is known"},
+    {.name = "faa", .detail = "acc after task T-1", .help = "final average accuracy, over samples"},
+    {.name = "faa_task_mean",
+     .detail = "mean over s of a(T-1, s)",
+     .help = "final average accuracy, over tasks"},
+    {.name = "aia",
+     .detail = "mean over i of acc after task i",
+     .help = "average incremental accuracy, over samples"},
+    {.name = "aia_task_mean",
+     .detail = "mean over i of acc_task_mean after task i",
+     .help = "average incremental accuracy, over tasks"},
+    {.name = "forgetting_fedmammoth",
+     .detail = "sum over s of (a(s, s) - a(T-1, s)) / T",
+     .help = "forgetting as fed-mammoth prints it"},
+    {.name = "forgetting_max",
+     .detail = "sum over s < T-1 of (max over l in s .. T-2 of a(l, s) - a(T-1, s)) / (T-1)",
+     .help = "forgetting against the best earlier accuracy, Chaudhry et al. 2018"},
+    {.name = "bwt",
+     .detail = "sum over s < T-1 of (a(T-1, s) - a(s, s)) / (T-1)",
+     .help = "backward transfer, Lopez-Paz and Ranzato 2017"},
+    {.name = "learning_accuracy",
+     .detail = "mean over s of a(s, s)",
+     .help = "accuracy on each task right after learning it"},
+};
+
+static fc_entry metric_entry(int i)
+{
+    fc_entry e = metrics[i];
+    e.label = "formula";
+    return e;
+}
+
+static void print_entry(const fc_entry *e)
+{
+    printf("%s\n", e->name);
+    if (e->help)
+        fc_print_wrapped(stdout, "    ", e->help);
+    if (e->detail && *e->detail) {
+        char line[1024];
+        snprintf(line, sizeof line, "%s: %s", e->label, e->detail);
+        fc_print_wrapped(stdout, "    ", line);
+    }
+    for (int i = 0; i < e->n_options; i++)
+        fc_print_option(stdout, e->section, &e->options[i]);
+}
+
+static json_t *options_json(const fc_entry *e)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < e->n_options; i++) {
+        const fc_opt *o = &e->options[i];
+        char want[512];
+        json_array_append_new(
+            list, json_pack("{s:o, s:s, s:s, s:s}", "key",
+                            json_sprintf("%s.%s", e->section, o->key), "default", o->def, "accepts",
+                            fc_opt_expected(o, want, sizeof want), "help", o->help));
+    }
+    return list;
+}
+
+static fc_status print_json(fc_entry (*entry)(int), int n, fc_error *err)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < n; i++) {
+        fc_entry e = entry(i);
+        json_t *one =
+            json_pack("{s:s, s:s?, s:s?}", "name", e.name, "help", e.help, e.label, e.detail);
+        if (e.section)
+            json_object_set_new(one, "options", options_json(&e));
+        json_array_append_new(list, one);
+    }
+    char *text = json_dumps(list, JSON_INDENT(2));
+    json_decref(list);
+    if (!text)
+        return fc_fail(err, FC_EFAIL, "list: out of memory");
+    puts(text);
+    free(text);
+    return FC_OK;
+}
+
+fc_status fc_cmd_list(int argc, char **argv, fc_error *err)
+{
+    const struct {
+        const char *name;
+        fc_entry (*entry)(int);
+        int n;
+    } lists[] = {{"datasets", dataset_entry, fc_data_count},
+                 {"methods", method_entry, fc_method_count},
+                 {"merges", merge_entry, fc_merge_count},
+                 {"partitions", partition_entry, fc_partition_count},
+                 {"metrics", metric_entry, sizeof metrics / sizeof *metrics}};
+    enum { N = sizeof lists / sizeof *lists };
+    const char *names[N];
+    fc_args a;
+    FC_TRY(fc_args_parse(&a, argc, argv, "--json", err));
+    fc_status st = FC_OK;
+    int which = 0;
+    for (int i = 0; i < N; i++)
+        names[i] = lists[i].name;
+    while (which < N && (!a.config || strcmp(a.config, names[which]) != 0))
+        which++;
+    if (a.help) {
+        fputs(usage, stdout);
+    } else if (which == N || a.n_extra || a.n_override) {
+        const char *near = a.config && which == N ? fc_nearest(a.config, names, N) : NULL;
+        st = fc_fail(err, FC_EUSAGE,
+                     "list: expected one of datasets, methods, merges, partitions, metrics%s%s%s",
+                     near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+    } else if (a.json) {
+        st = print_json(lists[which].entry, lists[which].n, err);
+    } else {
+        for (int i = 0; i < lists[which].n; i++) {
+            fc_entry e = lists[which].entry(i);
+            print_entry(&e);
+        }
+    }
+    fc_args_free(&a);
+    return st;
+}

@@ -1,0 +1,123 @@
+/* fc_config to text: the resolved file, and the hash that names a run's folder. */
+#include "core/file.h"
+#include "sim/config_parts.h"
+#include "sim/methods/method.h"
+#include "sim/text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef enum fc_dump { DUMP_ALL, DUMP_EXPLAINED, DUMP_RESULTS } fc_dump;
+
+/* What cannot change a result; a key "*" is the whole section. */
+static bool changes_results(const fc_config_field *f)
+{
+    static const char *const without[][2] = {
+        {"run", "name"},  {"run", "out"},   {"run", "threads"}, {"run", "checkpoint_s"},
+        {"data", "path"}, {"data", "root"}, {"log", "*"},       {"pretrain", "out"},
+    };
+    for (size_t i = 0; i < sizeof without / sizeof *without; i++)
+        if (strcmp(f->section, without[i][0]) == 0 &&
+            (*without[i][1] == '*' || strcmp(f->opt->key, without[i][1]) == 0))
+            return false;
+    return true;
+}
+
+/* Text that needs no quotes in YAML, wherever it stands behind "key: ". */
+static bool is_plain(const char *text)
+{
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    size_t n = strlen(text), words = strspn(text, letters);
+    if (words == n)
+        return n > 0;
+    for (const char *p = text; *p; p++)
+        if (!strchr(letters, *p) && !strchr("_./:+~$-", *p))
+            return false;
+    return (words > 0 || strchr("_./~$", *text)) && text[n - 1] != ':';
+}
+
+static void write_value(FILE *f, const fc_opt *o, const char *text)
+{
+    bool free_text = o->type == FC_OPT_TEXT || o->type == FC_OPT_PATH;
+    if (!free_text || is_plain(text)) {
+        fputs(text, f);
+        return;
+    }
+    fputc('"', f);
+    for (; *text; text++) {
+        if (*text == '"' || *text == '\\')
+            fputc('\\', f);
+        fputc(*text, f);
+    }
+    fputc('"', f);
+}
+
+static void write_help(FILE *f, const fc_opt *o)
+{
+    char want[512], line[1024];
+    snprintf(line, sizeof line, "%s (%s; default %s)", o->help,
+             fc_opt_expected(o, want, sizeof want), *o->def ? o->def : "empty");
+    fc_print_wrapped(f, "  # ", line);
+}
+
+static const char *dump(fc_config *c, fc_dump kind, fc_error *err)
+{
+    int n;
+    const fc_config_field *field = fc_config_fields(c, &n, err);
+    const char *section = "", *out = NULL;
+    char *text = NULL;
+    size_t size;
+    FILE *f = field ? open_memstream(&text, &size) : NULL;
+    if (!f) {
+        fc_fail(err, FC_EFAIL, "out of memory");
+        return NULL;
+    }
+    for (int i = 0; i < n; i++) {
+        const fc_config_field *o = &field[i];
+        if (kind == DUMP_RESULTS && !changes_results(o))
+            continue;
+        if (strcmp(section, o->section) != 0) {
+            fprintf(f, "%s%s:\n", *section ? "\n" : "", o->section);
+            section = o->section;
+        }
+        if (kind == DUMP_EXPLAINED)
+            write_help(f, o->opt);
+        const char *value = fc_opt_print(o->base, o->opt, &c->arena, err);
+        if (!value)
+            goto out;
+        fprintf(f, "  %s: ", o->opt->key);
+        write_value(f, o->opt, value);
+        bool own_rule = strcmp(section, "merge") == 0 && strcmp(o->opt->key, "rule") == 0;
+        if (own_rule && *c->merge.rule == '\0' && c->method->rule)
+            fprintf(f, " # the method's own: %s", c->method->rule);
+        fputc('\n', f);
+    }
+    bool full = ferror(f) != 0;
+    if (fclose(f) != 0 || full)
+        fc_fail(err, FC_EFAIL, "out of memory");
+    else
+        out = fc_arena_strdup(&c->arena, text, err);
+    f = NULL;
+out:
+    if (f)
+        fclose(f);
+    free(text);
+    return out;
+}
+
+const char *fc_config_dump(fc_config *c, bool explain, fc_error *err)
+{
+    return dump(c, explain ? DUMP_EXPLAINED : DUMP_ALL, err);
+}
+
+fc_status fc_config_hash(char hash[9], fc_config *c, fc_error *err)
+{
+    char hex[65];
+    const char *text = dump(c, DUMP_RESULTS, err);
+    if (!text)
+        return FC_EFAIL;
+    fc_sha256(hex, text, strlen(text));
+    snprintf(hash, 9, "%.8s", hex);
+    return FC_OK;
+}

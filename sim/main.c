@@ -1,0 +1,129 @@
+/* fcil: the verbs, and the one place that prints an error and exits. */
+#include "core/opt.h"
+#include "sim/cmd.h"
+#include "version.h"
+
+#include <cblas.h>
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct {
+    const char *name;
+    fc_status (*run)(int argc, char **argv, fc_error *err);
+    const char *help;
+} verbs[] = {
+    {"run", fc_cmd_run, "run CONFIG [key=value ...]         run one experiment"},
+    {"pretrain", fc_cmd_pretrain,
+     "pretrain CONFIG [key=value ...]    train a backbone from scratch"},
+    {"data", fc_cmd_data,
+     "data check|show ...                look at a data set and its partition"},
+    {"list", fc_cmd_list, "list WHAT                          methods, merges, datasets, ..."},
+    {"config", fc_cmd_config,
+     "config show|explain|check ...      options: values, help, validation"},
+};
+enum { N_VERBS = sizeof verbs / sizeof *verbs };
+
+static void print_help(void)
+{
+    puts("fcil: federated class-incremental learning, simulated on a CPU\n");
+    for (int i = 0; i < N_VERBS; i++)
+        printf("  fcil %s\n", verbs[i].help);
+    puts("\n"
+         "  fcil VERB --help    all that a verb takes\n"
+         "  fcil --version      version, commit, compiler and BLAS\n"
+         "\n"
+         "Start with:  fcil run configs/tiny/synth_lorm.yaml");
+}
+
+static void print_version(void)
+{
+    static const char *const kinds[] = {"serial", "pthread", "openmp"};
+    int kind = openblas_get_parallel();
+    printf("fcil %s (%s)\n", FC_VERSION, FC_COMMIT);
+#ifdef __clang__
+    printf("compiler  clang %s\n", __clang_version__);
+#else
+    printf("compiler  gcc %s\n", __VERSION__);
+#endif
+    printf("BLAS      %s, core %s, %s\n", openblas_get_config(), openblas_get_corename(),
+           kind >= 0 && kind <= 2 ? kinds[kind] : "unknown threading");
+}
+
+static fc_status unknown_verb(const char *word, fc_error *err)
+{
+    const char *names[N_VERBS];
+    for (int i = 0; i < N_VERBS; i++)
+        names[i] = verbs[i].name;
+    const char *near = fc_nearest(word, names, N_VERBS);
+    return fc_fail(err, FC_EUSAGE, "unknown command '%.60s'%s%s%s (fcil --help lists them)", word,
+                   near ? ", did you mean " : "", near ? near : "", near ? "?" : "");
+}
+
+static fc_status dispatch(int argc, char **argv, fc_error *err)
+{
+    if (argc < 2) {
+        print_help();
+        return fc_fail(err, FC_EUSAGE, "no command given");
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
+        print_help();
+        return FC_OK;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        print_version();
+        return FC_OK;
+    }
+    for (int i = 0; i < N_VERBS; i++)
+        if (strcmp(argv[1], verbs[i].name) == 0)
+            return verbs[i].run(argc - 1, argv + 1, err);
+    return unknown_verb(argv[1], err);
+}
+
+/* A reader that went away (fcil ... | head) is no failure; a full disk is. */
+static fc_status flush_output(fc_error *err)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return FC_OK;
+    int why = errno;
+    struct pollfd out = {.fd = STDOUT_FILENO};
+    if (why == EPIPE || (poll(&out, 1, 0) == 1 && (out.revents & POLLERR)))
+        return FC_OK;
+    return fc_fail(err, FC_EFAIL, "standard output: %s", strerror(why));
+}
+
+/* Control characters, which may come from file names and configs, do not reach the terminal. */
+static void print_error(fc_error *err)
+{
+    for (char *p = err->msg; *p; p++)
+        if (iscntrl((unsigned char)*p) && *p != '\n')
+            *p = '?';
+    if (err->msg[0])
+        fprintf(stderr, "fcil: %s\n", err->msg);
+}
+
+int main(int argc, char **argv)
+{
+    /* with a standard stream closed, the next file opened would take its place */
+    int fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO)
+        fd = open("/dev/null", O_RDWR);
+    if (fd >= 0)
+        close(fd);
+    signal(SIGPIPE, SIG_IGN); /* writing to a closed pipe then fails with EPIPE */
+
+    fc_error err = {0};
+    fc_status st = dispatch(argc, argv, &err);
+    fc_status flushed = flush_output(&err);
+    if (st == FC_OK)
+        st = flushed;
+    if (st != FC_OK)
+        print_error(&err);
+    return (int)st;
+}

@@ -1,0 +1,32 @@
+#include "sim/text.h"
+
+#include <string.h>
+
+enum { COLUMNS = 80 };
+
+void fc_print_wrapped(FILE *f, const char *prefix, const char *text)
+{
+    size_t width = COLUMNS - strlen(prefix);
+    while (*text) {
+        size_t n = strlen(text);
+        if (n > width) {
+            n = width;
+            while (n > 0 && text[n] != ' ')
+                n--;
+            if (n == 0) /* a word longer than a line */
+                n = strcspn(text, " ");
+        }
+        fprintf(f, "%s%.*s\n", prefix, (int)n, text);
+        text += n;
+        text += strspn(text, " ");
+    }
+}
+
+void fc_print_option(FILE *f, const char *section, const fc_opt *o)
+{
+    char name[128], want[512];
+    snprintf(name, sizeof name, "%s.%s", section, o->key);
+    fprintf(f, "%-28s default %s\n", name, *o->def ? o->def : "(empty)");
+    fc_print_wrapped(f, "    ", fc_opt_expected(o, want, sizeof want));
+    fc_print_wrapped(f, "    ", o->help);
+}

@@ -1,0 +1,15 @@
+/* Help and tables for a terminal: 80 columns, no colours. */
+#ifndef FC_TEXT_H
+#define FC_TEXT_H
+
+#include "core/opt.h"
+
+#include <stdio.h>
+
+/* text in lines of at most 80 columns, each beginning with prefix. */
+void fc_print_wrapped(FILE *f, const char *prefix, const char *text);
+
+/* One option: its name, default, what it accepts, help. */
+void fc_print_option(FILE *f, const char *section, const fc_opt *o);
+
+#endif
