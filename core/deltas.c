@@ -37,10 +37,9 @@ fc_status fc_deltas_init(fc_deltas *d, const fc_vit_shape *s, int rank, int task
 /* Offset of slot i in the elements of all A. */
 static size_t slot_A(const fc_deltas *d, int slot)
 {
-    size_t offset = 0;
-    for (int i = 0; i < slot; i++)
-        offset += (size_t)d->rank * (size_t)d->Q.slot[i].dim;
-    return offset;
+    size_t A, B;
+    fc_slot_offsets(d->shape, slot, d->rank, &A, &B);
+    return A;
 }
 
 typedef struct push_job {
