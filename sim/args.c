@@ -63,7 +63,7 @@ static int split_flags(const char *flags[FLAGS_MAX], char *buf)
 }
 
 /* What parsing holds beside the result. */
-typedef struct fc_parser {
+typedef struct parser {
     fc_args *a;
     const char *verb;
     const char *flags[FLAGS_MAX];
@@ -71,11 +71,11 @@ typedef struct fc_parser {
     char **spelled; /* (n_spelled) overrides made from --out and the like */
     int n_spelled;
     char *room; /* for their text */
-} fc_parser;
+} parser;
 
 /* One flag; value is what follows its '=', or NULL; next the word behind it, or NULL. *used: next
  * was taken. */
-static fc_status set_flag(fc_parser *p, const char *flag, const char *value, const char *next,
+static fc_status set_flag(parser *p, const char *flag, const char *value, const char *next,
                           bool *used, fc_error *err)
 {
     bool known = false;
@@ -120,7 +120,7 @@ static void add_word(fc_args *a, char *word)
         a->extra[a->n_extra++] = word;
 }
 
-static fc_status parse(fc_parser *p, int argc, char **argv, fc_error *err)
+static fc_status parse(parser *p, int argc, char **argv, fc_error *err)
 {
     bool flags_end = false;
     for (int i = 1; i < argc; i++) {
@@ -149,7 +149,7 @@ fc_status fc_args_parse(fc_args *a, int argc, char **argv, const char *allowed, 
     *a = (fc_args){0};
     char buf[256];
     snprintf(buf, sizeof buf, "%s", allowed);
-    fc_parser p = {.a = a, .verb = argv[0]};
+    parser p = {.a = a, .verb = argv[0]};
     p.n_flags = split_flags(p.flags, buf);
 
     /* one block: the overrides, a list of the spelled ones, and their text ("data.root=" is shorter

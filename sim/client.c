@@ -28,23 +28,6 @@ int fc_run_participants(const fc_run *r, int t, int round, int *id)
     return K;
 }
 
-static fc_optim_config optim_of(const fc_config *c, unsigned groups)
-{
-    double lr = c->train.lr;
-    return (fc_optim_config){.kind = (fc_optim_kind)c->train.optimizer,
-                             .lr = {[FC_GROUP_BACKBONE] = c->train.lr_backbone < 0 ? lr : c->train.lr_backbone,
-                                    [FC_GROUP_A] = c->train.lr_A < 0 ? lr : c->train.lr_A,
-                                    [FC_GROUP_B] = c->train.lr_B < 0 ? lr : c->train.lr_B,
-                                    [FC_GROUP_HEAD] = lr},
-                             .groups = groups,
-                             .weight_decay = c->train.weight_decay,
-                             .beta1 = c->train.beta1,
-                             .beta2 = c->train.beta2,
-                             .eps = 1e-8,
-                             .momentum = c->train.momentum,
-                             .clip_norm = c->train.clip_norm};
-}
-
 /* Distinct classes among samples. */
 static int count_classes(const fc_run *r, int t, const uint32_t *sample, size_t n)
 {
@@ -81,7 +64,7 @@ fc_status fc_client_run(fc_message *out, fc_message_head *head, fc_run *r, fc_tr
     if (job->groups && n > 0) {
         fc_fit f = {.w = r->w_train,
                     .groups = job->groups,
-                    .optim = optim_of(c, job->groups),
+                    .optim = fc_optim_of(c, job->groups),
                     .schedule = (fc_schedule)c->train.schedule,
                     .warmup = c->train.warmup,
                     .epochs = c->train.epochs,

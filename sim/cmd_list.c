@@ -15,41 +15,41 @@
 static const char usage[] = "fcil list datasets|methods|merges|partitions|metrics [--json]\n";
 
 /* One line of a list, whichever registry it comes from. */
-typedef struct fc_entry {
+typedef struct item {
     const char *name, *help;
     const char *label, *detail; /* "source", "layout", "needs", "formula" and its text */
     const char *section;        /* of its options */
     const fc_opt *options;
     int n_options;
-} fc_entry;
+} item;
 
-static fc_entry dataset_entry(int i)
+static item dataset_entry(int i)
 {
     const fc_data_source *d = fc_data_table[i];
-    return (fc_entry){.name = d->name, .help = d->help, .label = "files", .detail = d->layout};
+    return (item){.name = d->name, .help = d->help, .label = "files", .detail = d->layout};
 }
 
-static fc_entry method_entry(int i)
+static item method_entry(int i)
 {
     const fc_method *m = fc_method_table[i];
-    return (fc_entry){m->name, m->help, "paper", m->paper, "method", m->options, m->n_options};
+    return (item){m->name, m->help, "paper", m->paper, "method", m->options, m->n_options};
 }
 
-static fc_entry merge_entry(int i)
+static item merge_entry(int i)
 {
     const fc_merge_method *m = fc_merge_table[i];
-    return (fc_entry){m->name, m->help, "paper", m->paper, "merge", m->options, m->n_options};
+    return (item){m->name, m->help, "paper", m->paper, "merge", m->options, m->n_options};
 }
 
-static fc_entry partition_entry(int i)
+static item partition_entry(int i)
 {
     const fc_partition_method *p = fc_partition_table[i];
-    return (fc_entry){.name = p->name, .help = p->help, .label = "source", .detail = p->source};
+    return (item){.name = p->name, .help = p->help, .label = "source", .detail = p->source};
 }
 
 /* Per cent, from the counts of correct test samples a(i, s) of task s after learning task i = 0 ..
  * T-1. */
-static const fc_entry metrics[] = {
+static const item metrics[] = {
     {.name = "acc",
      .detail = "100 correct / total",
      .help = "accuracy over all test samples of the tasks seen so far"},
@@ -83,14 +83,14 @@ static const fc_entry metrics[] = {
      .help = "accuracy on each task right after learning it"},
 };
 
-static fc_entry metric_entry(int i)
+static item metric_entry(int i)
 {
-    fc_entry e = metrics[i];
+    item e = metrics[i];
     e.label = "formula";
     return e;
 }
 
-static void print_entry(const fc_entry *e)
+static void print_entry(const item *e)
 {
     printf("%s\n", e->name);
     if (e->help)
@@ -104,7 +104,7 @@ static void print_entry(const fc_entry *e)
         fc_print_option(stdout, e->section, &e->options[i]);
 }
 
-static json_t *options_json(const fc_entry *e)
+static json_t *options_json(const item *e)
 {
     json_t *list = json_array();
     for (int i = 0; i < e->n_options; i++) {
@@ -118,11 +118,11 @@ static json_t *options_json(const fc_entry *e)
     return list;
 }
 
-static fc_status print_json(fc_entry (*entry)(int), int n, fc_error *err)
+static fc_status print_json(item (*entry)(int), int n, fc_error *err)
 {
     json_t *list = json_array();
     for (int i = 0; i < n; i++) {
-        fc_entry e = entry(i);
+        item e = entry(i);
         json_t *one =
             json_pack("{s:s, s:s?, s:s?}", "name", e.name, "help", e.help, e.label, e.detail);
         if (e.section)
@@ -142,7 +142,7 @@ fc_status fc_cmd_list(int argc, char **argv, fc_error *err)
 {
     const struct {
         const char *name;
-        fc_entry (*entry)(int);
+        item (*entry)(int);
         int n;
     } lists[] = {{"datasets", dataset_entry, fc_data_count},
                  {"methods", method_entry, fc_method_count},
@@ -170,7 +170,7 @@ fc_status fc_cmd_list(int argc, char **argv, fc_error *err)
         st = print_json(lists[which].entry, lists[which].n, err);
     } else {
         for (int i = 0; i < lists[which].n; i++) {
-            fc_entry e = lists[which].entry(i);
+            item e = lists[which].entry(i);
             print_entry(&e);
         }
     }

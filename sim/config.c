@@ -131,15 +131,15 @@ static fc_status check_name(const fc_setting *s, fc_error *err)
 
 /* The level at which method and rule were last changed: own options of another one below it are
  * left behind. */
-typedef struct fc_choice {
+typedef struct choice {
     int method_level, rule_level;
-} fc_choice;
+} choice;
 
 /* Find c->method and c->rule. */
-static fc_status choose(fc_choice *out, fc_config *c, const fc_settings *all, fc_error *err)
+static fc_status choose(choice *out, fc_config *c, const fc_settings *all, fc_error *err)
 {
     const fc_merge_method *named = NULL; /* by merge.rule */
-    *out = (fc_choice){-1, -1};
+    *out = (choice){-1, -1};
     c->method = fc_method_find(fc_config_method_row.def);
     c->rule = c->method->rule ? fc_merge_find(c->method->rule) : NULL;
     for (const fc_setting *s = all->first; s; s = s->next) {
@@ -271,7 +271,7 @@ static fc_status unknown_key(const fc_config *c, const fc_config_field *f, int n
 }
 
 /* Set every field, in order, so that later settings win and each one is checked. */
-static fc_status apply(fc_config *c, const fc_settings *all, const fc_choice *chosen, fc_error *err)
+static fc_status apply(fc_config *c, const fc_settings *all, const choice *chosen, fc_error *err)
 {
     int n;
     const fc_config_field *f = fc_config_fields(c, &n, err);
@@ -339,7 +339,7 @@ static const char *folder_of(const char *path, fc_arena *arena, fc_error *err)
 static fc_status load(fc_config *c, const char *path, char *const *override, int n, fc_error *err)
 {
     fc_settings all = {0};
-    fc_choice chosen;
+    choice chosen;
     if (!(c->dir = folder_of(path, &c->arena, err)))
         return FC_EFAIL;
     if (path)

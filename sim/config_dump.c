@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum fc_dump { DUMP_ALL, DUMP_EXPLAINED, DUMP_RESULTS } fc_dump;
+typedef enum dump_kind { DUMP_ALL, DUMP_EXPLAINED, DUMP_RESULTS } dump_kind;
 
 /* What cannot change a result; a key "*" is the whole section. */
 static bool changes_results(const fc_config_field *f)
@@ -61,7 +61,7 @@ static void write_help(FILE *f, const fc_opt *o)
     fc_print_wrapped(f, "  # ", line);
 }
 
-static const char *dump(fc_config *c, fc_dump kind, fc_error *err)
+static const char *dump(fc_config *c, dump_kind kind, fc_error *err)
 {
     int n;
     const fc_config_field *field = fc_config_fields(c, &n, err);

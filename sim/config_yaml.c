@@ -15,22 +15,22 @@
 enum { BYTES_MAX = 1 << 20, KEYS_MAX = 1000, DEPTH_MAX = 16, FILES_MAX = 256 };
 
 /* A file being read, and those that include it. */
-typedef struct fc_inclusion {
-    const struct fc_inclusion *from;
+typedef struct inclusion {
+    const struct inclusion *from;
     const char *path;
     dev_t dev;
     ino_t ino;
     int depth;
-} fc_inclusion;
+} inclusion;
 
-typedef struct fc_reader {
+typedef struct reader {
     yaml_parser_t yaml;
     yaml_event_t event; /* the one in hand */
     const char *file;
     fc_settings sections, settings, bases; /* of this file */
     fc_arena *arena;
     fc_error *err;
-} fc_reader;
+} reader;
 
 fc_setting *fc_settings_add(fc_settings *s, fc_arena *arena, fc_error *err)
 {
@@ -59,7 +59,7 @@ static void append(fc_settings *to, const fc_settings *more)
 }
 
 /* "file:line:col", both from 1 */
-static const char *place(fc_reader *r, yaml_mark_t mark)
+static const char *place(reader *r, yaml_mark_t mark)
 {
     char buf[64];
     snprintf(buf, sizeof buf, ":%zu:%zu", mark.line + 1, mark.column + 1);
@@ -71,19 +71,19 @@ static const char *place(fc_reader *r, yaml_mark_t mark)
     return strcpy(at + n, buf) - n;
 }
 
-static fc_status refuse(fc_reader *r, yaml_mark_t mark, const char *what)
+static fc_status refuse(reader *r, yaml_mark_t mark, const char *what)
 {
     return fc_fail(r->err, FC_EUSAGE, "%.300s:%zu:%zu: %s", r->file, mark.line + 1, mark.column + 1,
                    what);
 }
 
-static const char *scalar(const fc_reader *r)
+static const char *scalar(const reader *r)
 {
     return (const char *)r->event.data.scalar.value;
 }
 
 /* The next event; aliases, anchors and tags go no further than here. */
-static fc_status next(fc_reader *r)
+static fc_status next(reader *r)
 {
     yaml_event_delete(&r->event);
     if (!yaml_parser_parse(&r->yaml, &r->event)) {
@@ -124,7 +124,7 @@ static fc_status next(fc_reader *r)
 }
 
 /* A new entry of list s, named by the scalar in hand, unless this file has it already. */
-static fc_status add_key(fc_setting **out, fc_reader *r, fc_settings *s, const char *section)
+static fc_status add_key(fc_setting **out, reader *r, fc_settings *s, const char *section)
 {
     yaml_mark_t mark = r->event.start_mark;
     const char *dot = *section ? "." : "";
@@ -146,7 +146,7 @@ static fc_status add_key(fc_setting **out, fc_reader *r, fc_settings *s, const c
 }
 
 /* "[a, b]" from the elements that follow; *bases, if not NULL, receives each one as an entry. */
-static fc_status read_list(fc_setting *s, fc_reader *r, fc_settings *bases)
+static fc_status read_list(fc_setting *s, reader *r, fc_settings *bases)
 {
     char *text = NULL;
     size_t size;
@@ -178,7 +178,7 @@ static fc_status read_list(fc_setting *s, fc_reader *r, fc_settings *bases)
 }
 
 /* The value in hand: a scalar or a list of scalars. */
-static fc_status read_value(fc_setting *s, fc_reader *r, fc_settings *bases)
+static fc_status read_value(fc_setting *s, reader *r, fc_settings *bases)
 {
     s->at = place(r, r->event.start_mark);
     if (!s->at)
@@ -195,14 +195,14 @@ static fc_status read_value(fc_setting *s, fc_reader *r, fc_settings *bases)
     return s->text ? FC_OK : FC_EFAIL;
 }
 
-static bool is_nothing(const fc_reader *r)
+static bool is_nothing(const reader *r)
 {
     return r->event.type == YAML_SCALAR_EVENT && r->event.data.scalar.plain_implicit &&
            r->event.data.scalar.length == 0;
 }
 
 /* One key of the top level, in hand, and all below it. */
-static fc_status read_section(fc_reader *r)
+static fc_status read_section(reader *r)
 {
     fc_setting *section, *one;
     if (r->event.type != YAML_SCALAR_EVENT)
@@ -233,7 +233,7 @@ static fc_status read_section(fc_reader *r)
     }
 }
 
-static fc_status read_document(fc_reader *r)
+static fc_status read_document(reader *r)
 {
     FC_TRY(next(r)); /* the start of the stream */
     FC_TRY(next(r));
@@ -258,7 +258,7 @@ static fc_status read_document(fc_reader *r)
 
 /* The whole file, *out for the caller to free; head ("file:line:col: base: ", or "") begins each
  * message. */
-static fc_status slurp(char **out, size_t *n, fc_inclusion *self, const char *head, fc_error *err)
+static fc_status slurp(char **out, size_t *n, inclusion *self, const char *head, fc_error *err)
 {
     struct stat info;
     fc_status st = FC_OK;
@@ -292,9 +292,9 @@ out:
 }
 
 /* An inclusion of a file that is still being read would never end. */
-static fc_status check_loop(const fc_inclusion *self, const char *head, fc_error *err)
+static fc_status check_loop(const inclusion *self, const char *head, fc_error *err)
 {
-    const fc_inclusion *twin = self->from;
+    const inclusion *twin = self->from;
     while (twin && (twin->dev != self->dev || twin->ino != self->ino))
         twin = twin->from;
     if (twin == self->from && twin)
@@ -322,10 +322,10 @@ static const char *beside(const char *file, const char *base, fc_arena *arena, f
     return strcpy(path + n, base) - n;
 }
 
-static fc_status read_file(fc_settings *out, fc_inclusion *self, const char *head, fc_arena *arena,
+static fc_status read_file(fc_settings *out, inclusion *self, const char *head, fc_arena *arena,
                            fc_error *err);
 
-static fc_status read_base(fc_settings *out, const fc_inclusion *self, const fc_setting *base,
+static fc_status read_base(fc_settings *out, const inclusion *self, const fc_setting *base,
                            fc_arena *arena, fc_error *err)
 {
     static const fc_opt row = {.key = "base", .type = FC_OPT_PATH};
@@ -333,13 +333,13 @@ static fc_status read_base(fc_settings *out, const fc_inclusion *self, const fc_
     const char *path;
     snprintf(head, sizeof head, "%.280s: base: ", base->at_key);
     FC_TRY(fc_opt_set(&path, &row, base->key, base->at_key, arena, err));
-    fc_inclusion file = {
+    inclusion file = {
         .from = self, .path = beside(self->path, path, arena, err), .depth = self->depth + 1};
     return file.path ? read_file(out, &file, head, arena, err) : FC_EFAIL;
 }
 
 /* The settings and bases of one file's bytes. */
-static fc_status parse(fc_reader *r, const char *bytes, size_t n)
+static fc_status parse(reader *r, const char *bytes, size_t n)
 {
     if (!yaml_parser_initialize(&r->yaml))
         return fc_fail(r->err, FC_EFAIL, "%.300s: out of memory", r->file);
@@ -350,12 +350,12 @@ static fc_status parse(fc_reader *r, const char *bytes, size_t n)
     return st;
 }
 
-static fc_status read_file(fc_settings *out, fc_inclusion *self, const char *head, fc_arena *arena,
+static fc_status read_file(fc_settings *out, inclusion *self, const char *head, fc_arena *arena,
                            fc_error *err)
 {
     char *bytes = NULL;
     size_t n = 0;
-    fc_reader r = {.file = self->path, .arena = arena, .err = err};
+    reader r = {.file = self->path, .arena = arena, .err = err};
     fc_status st = slurp(&bytes, &n, self, head, err);
     if (st == FC_OK)
         st = check_loop(self, head, err);
@@ -376,6 +376,6 @@ static fc_status read_file(fc_settings *out, fc_inclusion *self, const char *hea
 
 fc_status fc_settings_read(fc_settings *s, const char *path, fc_arena *arena, fc_error *err)
 {
-    fc_inclusion file = {.path = path};
+    inclusion file = {.path = path};
     return read_file(s, &file, "", arena, err);
 }

@@ -199,6 +199,5 @@ fc_status fc_fit_grams(fc_grams *out, fc_trainer *t, const fc_model *m, const ui
 
 double fc_fit_flop(const fc_net *net, unsigned groups)
 {
-    return fc_vit_flop(&net->shape, net->rank, net->classes, net->mode, 0, false) +
-           fc_vit_flop(&net->shape, net->rank, net->classes, net->mode, groups, true);
+    return fc_vit_flop(&net->shape, net->rank, net->classes, net->mode, groups, true);
 }

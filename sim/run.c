@@ -58,7 +58,7 @@ static int state_fields(fc_run *r, fc_state_field f[16])
 }
 _Static_assert(sizeof(long) == sizeof(int64_t), "counts are saved as 64-bit integers");
 
-static fc_ckpt_id ckpt_id(const fc_run *r)
+fc_ckpt_id fc_run_ckpt_id(const fc_run *r)
 {
     return (fc_ckpt_id){r->hash, r->data.sha256, r->weights_sha256, r->partition.sha256};
 }
@@ -75,7 +75,7 @@ fc_status fc_run_checkpoint(fc_run *r, int task, int round, fc_error *err)
     r->clock[1] += fc_cpu() - r->start_cpu;
     snprintf(text, sizeof text, "%d of %d tasks and %d of %d rounds of the next one are done", task, r->tasks.n, round,
              r->cfg->fed.rounds);
-    fc_ckpt_id id = ckpt_id(r);
+    fc_ckpt_id id = fc_run_ckpt_id(r);
     fc_status s = fc_runlog_sync(&r->log, r->log_offset, err);
     if (s == FC_OK)
         s = fc_checkpoint_save(r->log.dir, (long)r->at.seq, &id, text, field, state_fields(r, field), err);
@@ -97,13 +97,11 @@ static void derive_state(fc_run *r)
 fc_status fc_run_start(fc_run *r, const char *dir, bool resume, bool *found, fc_error *err)
 {
     fc_state_field field[16];
-    fc_ckpt_id id = ckpt_id(r);
+    fc_ckpt_id id = fc_run_ckpt_id(r);
     long seq = -1;
     if (resume)
         FC_TRY(fc_checkpoint_load(dir, &seq, &id, field, state_fields(r, field), err));
     *found = seq >= 0;
-    if (!*found)
-        FC_TRY(fc_checkpoint_client_clear(dir, err));
     derive_state(r);
     r->start_wall = fc_wall();
     r->start_cpu = fc_cpu();

@@ -71,7 +71,7 @@ struct fc_run {
 };
 
 /* Everything up to the first round: data, weights, tasks, partition, memory. Nothing is written. */
-fc_status fc_run_open(fc_run *r, fc_config *cfg, fc_error *err);
+fc_status fc_run_open(fc_run *r, fc_config *cfg, fc_verbosity verbosity, fc_error *err);
 void fc_run_close(fc_run *r); /* accepts {0} */
 
 /* The run directory <out>/<name>/<method>-s<seed>-<hash>, from r->arena. */
@@ -85,12 +85,16 @@ fc_status fc_run_start(fc_run *r, const char *dir, bool resume, bool *found, fc_
 
 /* Save the state with `task` tasks and `round` rounds of the next one done. */
 fc_status fc_run_checkpoint(fc_run *r, int task, int round, fc_error *err);
+/* What a checkpoint of this run must match. */
+fc_ckpt_id fc_run_ckpt_id(const fc_run *r);
 fc_status fc_run_summary(fc_run *r, fc_error *err);
 
 /* --- parts, each in a file of its own ---------------------------------------------------------- */
 
 /* setup.c */
 fc_transform fc_transform_of(const fc_config *c, int image);
+fc_optim_config fc_optim_of(const fc_config *c, unsigned groups);
+int fc_dataset_side(const fc_dataset *d); /* longest side of any image */
 fc_status fc_data_open(fc_dataset *d, fc_config *c, fc_error *err);
 fc_status fc_tasks_open(fc_tasks *t, const fc_dataset *d, const fc_config *c, fc_arena *arena, fc_error *err);
 fc_status fc_partition_open(fc_partition *p, const fc_dataset *d, const fc_tasks *t, fc_config *c, fc_arena *arena,

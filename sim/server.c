@@ -14,6 +14,7 @@ enum { WAVE_BYTES = 64 << 20 };
 typedef struct exchange {
     fc_client_job job;
     int *id, n;            /* participants, ascending */
+    fc_ckpt_id id_match;   /* what a saved message must belong to */
     size_t bytes_down;     /* per client */
     fc_merge_job merge;
     void *merge_state;     /* NULL: at the end of a task, Grams are summed into `sum` */
@@ -45,6 +46,7 @@ static fc_status exchange_init(exchange *x, fc_run *r, int t, int round, unsigne
     int K = r->partition.clients;
     bool grams = r->gram_shape.n > 0;
     *x = (exchange){.job = {.task = t, .round = round, .groups = groups, .grams = grams, .gram_w = r->w_train, .gram_scale = 1},
+                    .id_match = fc_run_ckpt_id(r),
                     .save_after = fc_wall() + r->cfg->run.checkpoint_s,
                     .row = {.task = t + 1, .round = round + 1, .train_loss = NAN, .loss = NAN}};
     x->id = fc_arena_alloc(a, (size_t)K, sizeof *x->id, err);
@@ -79,14 +81,14 @@ static fc_status wave_client(exchange *x, fc_run *r, fc_trainer *t, int slot, in
     *err = (fc_error){0};
     if (fc_stop_requested())
         return fc_fail(err, FC_ESTOP, "stopped on request");
-    m->data = fc_checkpoint_client_load(dir, x->job.task, x->job.round, client, &m->n);
+    m->data = fc_checkpoint_client_load(dir, x->job.task, x->job.round, client, &x->id_match, &m->n);
     if (m->data) {
         fc_progress_add(&r->progress, fc_client_flop(r, &x->job, client), "resume");
         return FC_OK;
     }
     FC_TRY(fc_client_run(m, &x->head[slot], r, t, &x->job, client, err));
     if (fc_wall() >= x->save_after)
-        return fc_checkpoint_client_save(dir, x->job.task, x->job.round, client, m->data, m->n, err);
+        return fc_checkpoint_client_save(dir, x->job.task, x->job.round, client, &x->id_match, m->data, m->n, err);
     return FC_OK;
 }
 
@@ -134,8 +136,8 @@ static void save_finished(exchange *x, fc_run *r, int first, int n)
 {
     for (int i = 0; i < n; i++)
         if (x->message[i].data && x->error[i].code == FC_OK)
-            fc_checkpoint_client_save(r->log.dir, x->job.task, x->job.round, x->id[first + i], x->message[i].data,
-                                      x->message[i].n, NULL);
+            fc_checkpoint_client_save(r->log.dir, x->job.task, x->job.round, x->id[first + i], &x->id_match,
+                                      x->message[i].data, x->message[i].n, NULL);
 }
 
 /* Clients first .. first+n-1 of the participants. */

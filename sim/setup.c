@@ -24,6 +24,23 @@ fc_transform fc_transform_of(const fc_config *c, int image)
     return t;
 }
 
+fc_optim_config fc_optim_of(const fc_config *c, unsigned groups)
+{
+    double lr = c->train.lr;
+    return (fc_optim_config){.kind = (fc_optim_kind)c->train.optimizer,
+                             .lr = {[FC_GROUP_BACKBONE] = c->train.lr_backbone < 0 ? lr : c->train.lr_backbone,
+                                    [FC_GROUP_A] = c->train.lr_A < 0 ? lr : c->train.lr_A,
+                                    [FC_GROUP_B] = c->train.lr_B < 0 ? lr : c->train.lr_B,
+                                    [FC_GROUP_HEAD] = lr},
+                             .groups = groups,
+                             .weight_decay = c->train.weight_decay,
+                             .beta1 = c->train.beta1,
+                             .beta2 = c->train.beta2,
+                             .eps = 1e-8,
+                             .momentum = c->train.momentum,
+                             .clip_norm = c->train.clip_norm};
+}
+
 fc_status fc_data_open(fc_dataset *d, fc_config *c, fc_error *err)
 {
     fc_data_request q = {.name = c->data.name,
@@ -70,7 +87,7 @@ fc_status fc_tasks_open(fc_tasks *t, const fc_dataset *d, const fc_config *c, fc
     return fc_tasks_make(t, d, one ? 1 : c->tasks.count, one ? &none : &c->tasks.sizes, &c->tasks.class_order, arena, err);
 }
 
-static int max_side(const fc_dataset *d)
+int fc_dataset_side(const fc_dataset *d)
 {
     int side = 1;
     for (int s = 0; s < 2; s++) {
@@ -207,7 +224,7 @@ static fc_status open_parts(fc_run *r, fc_error *err)
     r->net.rank = r->net.mode == FC_TRAIN_LORA ? c->train.lora_rank : 0;
     FC_TRY(check_shape(r, err));
     FC_TRY(fc_data_open(&r->data, c, err));
-    r->max_side = max_side(&r->data);
+    r->max_side = fc_dataset_side(&r->data);
     FC_TRY(fc_tasks_open(&r->tasks, &r->data, c, &r->arena, err));
     FC_TRY(fc_partition_open(&r->partition, &r->data, &r->tasks, c, &r->arena, err));
     r->net.classes = r->data.classes;
@@ -218,9 +235,10 @@ static fc_status open_parts(fc_run *r, fc_error *err)
     return trainers_init(r, err);
 }
 
-fc_status fc_run_open(fc_run *r, fc_config *cfg, fc_error *err)
+fc_status fc_run_open(fc_run *r, fc_config *cfg, fc_verbosity verbosity, fc_error *err)
 {
     *r = (fc_run){.cfg = cfg};
+    fc_progress_init(&r->progress, verbosity, 0, 0);
     fc_status s = open_parts(r, err);
     if (s != FC_OK)
         fc_run_close(r);

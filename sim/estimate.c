@@ -1,0 +1,176 @@
+/* What a run costs: FLOP of every step (for the ETA), and the dry run's time, memory and bytes. */
+#include "core/rng.h"
+#include "sim/run.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+double fc_client_flop(const fc_run *r, const fc_client_job *job, int client)
+{
+    const size_t *start = r->partition.start[job->task];
+    double n = (double)(start[client + 1] - start[client]), flop = 0;
+    if (job->groups)
+        flop += n * r->cfg->train.epochs * fc_fit_flop(&r->net, job->groups);
+    if (job->grams)
+        flop += n * r->grams.passes * fc_vit_flop(&r->net.shape, r->net.rank, r->net.classes, r->net.mode, 0, false);
+    return flop;
+}
+
+typedef struct cost {
+    double train, eval, done; /* FLOP */
+    double bytes_up, bytes_down;
+} cost;
+
+static double eval_flop(const fc_run *r, int t)
+{
+    double n = 0;
+    for (int s = 0; s <= t; s++)
+        n += (double)r->tasks.n_test[s];
+    return n * fc_vit_flop(&r->net.shape, 0, r->net.classes, r->net.mode, 0, false);
+}
+
+/* Numbers that one client sends in a round; the header of the message is a few hundred bytes more. */
+static double message_bytes(const fc_run *r, unsigned groups, bool grams)
+{
+    double n = 0;
+    size_t offset;
+    for (int g = 0; g < FC_NGROUP; g++)
+        if (groups >> g & 1)
+            n += (double)fc_params_group(&r->global, (fc_group)g, &offset);
+    if (grams) {
+        fc_grams shape = fc_grams_first(&r->gram_shape, groups ? r->gram_shape.n : r->slots);
+        n += (double)fc_message_gram_count(&shape);
+    }
+    return 4 * n;
+}
+
+/* One round, or (round == fed.rounds) the end of a task. */
+static void add_round(cost *c, const fc_run *r, int t, int round, const int *id, int n)
+{
+    int R = r->cfg->fed.rounds;
+    bool end = round == R, grams = r->gram_shape.n > 0;
+    fc_client_job job = {.task = t, .round = round, .groups = end ? 0 : fc_server_groups(r, round), .grams = grams};
+    if (!end || (grams && r->method->task_grams)) {
+        size_t down = 0;
+        for (int i = 0; i < n; i++)
+            c->train += fc_client_flop(r, &job, id[i]);
+        fc_server_bytes_down(&down, r, round, NULL);
+        c->bytes_down += (double)down * n;
+        if (!r->method->centralised)
+            c->bytes_up += message_bytes(r, job.groups, grams) * n;
+    }
+    bool evaluated = end ? r->method->task_base != NULL
+                         : r->cfg->eval.every_round || (round == R - 1 && !r->method->task_base);
+    if (evaluated)
+        c->eval += eval_flop(r, t);
+}
+
+static fc_status cost_of(cost *c, const fc_run *r, fc_error *err)
+{
+    fc_arena scratch = {0};
+    *c = (cost){0};
+    int *id = fc_arena_alloc(&scratch, (size_t)r->partition.clients, sizeof *id, err);
+    if (!id)
+        return FC_EFAIL;
+    for (int t = 0; t < r->tasks.n; t++)
+        for (int round = 0; round <= r->cfg->fed.rounds; round++) {
+            if (t == (int)r->at.next_task && round == (int)r->at.next_round)
+                c->done = c->train + c->eval;
+            add_round(c, r, t, round, id, fc_run_participants(r, t, round, id));
+        }
+    if ((int)r->at.next_task >= r->tasks.n)
+        c->done = c->train + c->eval;
+    fc_arena_free(&scratch);
+    return FC_OK;
+}
+
+double fc_estimate_flop(const fc_run *r, double *done)
+{
+    cost c;
+    cost_of(&c, r, NULL);
+    *done = c.done;
+    return c.train + c.eval;
+}
+
+/* Seconds per FLOP of all threads together, from about two seconds of training steps on real images of task 0. */
+static fc_status measure(double *per_flop, fc_run *r, fc_error *err)
+{
+    enum { STEPS_MAX = 200 };
+    const double budget = 1.0;
+    unsigned groups = fc_server_groups(r, 0);
+    double begin = fc_wall(), flop = 0;
+    fc_status status = FC_OK;
+    size_t n = r->tasks.n_train[0] < (size_t)r->cfg->train.batch ? r->tasks.n_train[0] : (size_t)r->cfg->train.batch;
+    for (int step = 0; step < STEPS_MAX && status == FC_OK && (step < 2 || fc_wall() - begin < budget); step++) {
+        if (step == 1) { /* the first one warms the caches up */
+            begin = fc_wall();
+            flop = 0;
+        }
+        /* One step per trainer at the same time, as in a round. */
+#pragma omp parallel for num_threads(r->trainers) schedule(static, 1) if (r->trainers > 1)
+        for (int i = 0; i < r->trainers; i++) {
+            fc_trainer *t = &r->trainer[i];
+            fc_fit_result result;
+            fc_fit f = {.w = r->w_train,
+                        .groups = groups,
+                        .optim = fc_optim_of(r->cfg, groups),
+                        .epochs = 1,
+                        .batch = (int)n,
+                        .lo = r->tasks.first[0],
+                        .hi = r->tasks.first[1],
+                        .sample = r->tasks.train[0],
+                        .n = n,
+                        .key = {.stream = FC_STREAM_TEST},
+                        .what = "measurement"};
+            memcpy(t->local.p, r->global.p, t->local.n * sizeof *t->local.p);
+            if (fc_fit_run(&result, t, &f, i == 0 ? err : NULL) != FC_OK && i == 0)
+                status = FC_EFAIL;
+        }
+        flop += fc_fit_flop(&r->net, groups) * (double)n * r->trainers;
+    }
+    *per_flop = (fc_wall() - begin) / flop;
+    return status;
+}
+
+static void print_text(const fc_run *r, const cost *c, double seconds, double now_mib)
+{
+    char time[32];
+    printf("method      %s, rule %s, %d task%s x %d round%s x %d client%s x %d epoch%s\n", r->method->name, r->cfg->rule->name,
+           r->tasks.n, r->tasks.n == 1 ? "" : "s", r->cfg->fed.rounds, r->cfg->fed.rounds == 1 ? "" : "s", r->partition.clients,
+           r->partition.clients == 1 ? "" : "s", r->cfg->train.epochs, r->cfg->train.epochs == 1 ? "" : "s");
+    printf("data        %s: %zu training and %zu test images, %d classes\n", r->data.name, r->data.train.n, r->data.test.n,
+           r->data.classes);
+    printf("network     ViT: %d px, patch %d, width %d, depth %d, heads %d; trained block of %zu numbers\n", r->net.shape.image,
+           r->net.shape.patch, r->net.shape.width, r->net.shape.depth, r->net.shape.heads, r->global.n);
+    printf("work        %.1f TFLOP training and Grams, %.1f TFLOP evaluation\n", c->train / 1e12, c->eval / 1e12);
+    printf("time        about %s on %d thread%s (measured on this machine just now)\n", fc_duration(time, seconds), r->threads,
+           r->threads == 1 ? "" : "s");
+    printf("memory      about %.0f MiB\n", now_mib);
+    printf("bytes up    %.1f MB over all clients and rounds\n", c->bytes_up / 1e6);
+    printf("bytes down  %.1f MB\n", c->bytes_down / 1e6);
+}
+
+fc_status fc_estimate_print(fc_run *r, bool as_json, fc_error *err)
+{
+    cost c;
+    double per_flop = 0;
+    FC_TRY(cost_of(&c, r, err));
+    FC_TRY(measure(&per_flop, r, err));
+    double seconds = (c.train + c.eval) * per_flop;
+    /* All buffers of a run exist by now except the messages of one wave and one merged block. */
+    double wave = message_bytes(r, fc_server_groups(r, 0), r->gram_shape.n > 0) * r->partition.clients;
+    double mib = fc_rss_peak() + ((wave < 67108864 ? wave : 67108864) + 3.0 * 4 * (double)r->global.n) / 1048576;
+    if (!as_json) {
+        print_text(r, &c, seconds, mib);
+        return FC_OK;
+    }
+    json_t *o = json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:i}", "method", r->method->name, "train_flop", c.train, "eval_flop",
+                          c.eval, "seconds", seconds, "memory_mib", mib, "bytes_up", c.bytes_up, "threads", r->threads);
+    json_object_set_new(o, "bytes_down", json_real(c.bytes_down));
+    json_dumpf(o, stdout, JSON_COMPACT);
+    putchar('\n');
+    json_decref(o);
+    return FC_OK;
+}

@@ -1,0 +1,34 @@
+#include "sim/methods/cl_merge.h"
+
+#include <stddef.h>
+
+enum { RUN_SUM, RUN_MEAN, INDIVIDUAL_SUM, INDIVIDUAL_MEAN };
+
+const fc_opt fc_cl_merge_rows[1] = {
+    {.key = "cl_merge",
+     .type = FC_OPT_CHOICE,
+     .offset = offsetof(fc_cl_merge_options, cl_merge),
+     .def = "individual_mean",
+     .choices = "run_sum|run_mean|individual_sum|individual_mean",
+     .help = "how the deltas of the tasks are combined: trained on top of the others (run) or of W0 (individual); sum or mean"}};
+
+static int kind(const fc_config *c)
+{
+    return ((const fc_cl_merge_options *)c->method_options)->cl_merge;
+}
+
+void fc_cl_merge_train_base(const fc_config *c, const fc_deltas *d, fc_real *w)
+{
+    if (kind(c) == RUN_SUM)
+        fc_deltas_add_sum(w, d, d->tasks, 1.0);
+    else if (kind(c) == RUN_MEAN)
+        fc_deltas_add_sum(w, d, d->tasks, 1.0 / d->tasks);
+}
+
+void fc_cl_merge_eval_base(const fc_config *c, const fc_deltas *d, fc_real *w, fc_real *scale)
+{
+    bool sum = kind(c) == RUN_SUM || kind(c) == INDIVIDUAL_SUM;
+    double share = sum ? 1.0 : 1.0 / (d->tasks + 1);
+    fc_deltas_add_sum(w, d, d->tasks, share);
+    *scale = (fc_real)share;
+}

@@ -1,0 +1,23 @@
+/* How averaged LoRA (FedAvg of LoRA, FFA-LoRA) combines the deltas of the tasks: option cl_merge.
+ *
+ * b = the server's current B A, S = sum and M = mean of the deltas of t finished tasks:
+ *   run_sum          trains on W0 + S + B A, evaluates W0 + S + b
+ *   run_mean         trains on W0 + M + B A, evaluates W0 + (t M + b) / (t + 1): not what was trained, as in the reference
+ *   individual_sum   trains on W0 + B A,     evaluates W0 + S + b
+ *   individual_mean  trains on W0 + B A,     evaluates W0 + (t M + b) / (t + 1)
+ * The reference's fifth value, "individual", evaluates W0 alone; it is not offered. */
+#ifndef FC_CL_MERGE_H
+#define FC_CL_MERGE_H
+
+#include "sim/methods/method.h"
+
+typedef struct fc_cl_merge_options {
+    int cl_merge;
+} fc_cl_merge_options;
+
+extern const fc_opt fc_cl_merge_rows[1];
+
+void fc_cl_merge_train_base(const fc_config *c, const fc_deltas *d, fc_real *w);
+void fc_cl_merge_eval_base(const fc_config *c, const fc_deltas *d, fc_real *w, fc_real *scale);
+
+#endif

@@ -1,0 +1,166 @@
+#include "sim/pretrain.h"
+
+#include "core/head.h"
+#include "core/threads.h"
+#include "sim/run.h"
+#include "sim/signals.h"
+
+#include <omp.h>
+#include <string.h>
+
+typedef struct pretraining {
+    fc_config *c;
+    fc_net net;
+    fc_dataset data;
+    fc_trainer trainer;
+    int *logit;
+    uint32_t *fit, *held;
+    size_t n_fit, n_held;
+    fc_params best;
+    double best_acc;
+    int best_epoch;
+    long *part; /* correct of each block of held-out images */
+    fc_progress progress;
+    fc_arena arena;
+} pretraining;
+
+/* The last hold_out training images of each class are held out. */
+static fc_status split_held_out(pretraining *p, fc_error *err)
+{
+    int hold = p->c->pretrain.hold_out;
+    const fc_split *s = &p->data.train;
+    int *count = fc_arena_alloc(&p->arena, (size_t)p->data.classes, sizeof *count, err);
+    p->fit = fc_arena_alloc(&p->arena, s->n, sizeof *p->fit, err);
+    p->held = fc_arena_alloc(&p->arena, s->n, sizeof *p->held, err);
+    if (!count || !p->fit || !p->held)
+        return FC_EFAIL;
+    for (size_t i = s->n; i-- > 0;)
+        if (count[s->label[i]]++ < hold)
+            p->held[p->n_held++] = (uint32_t)i;
+    memset(count, 0, (size_t)p->data.classes * sizeof *count);
+    for (size_t i = s->n; i-- > 0;)
+        if (count[s->label[i]]++ >= hold)
+            p->fit[p->n_fit++] = (uint32_t)i;
+    if (p->n_fit == 0)
+        return fc_fail(err, FC_EUSAGE, "pretrain.hold_out: %d images per class leave none to train on", hold);
+    return FC_OK;
+}
+
+/* Per cent right of the held-out images under the test transform. */
+static double held_out_acc(pretraining *p, fc_trainer *t)
+{
+    int blocks = (int)((p->n_held + FC_SLICE - 1) / FC_SLICE);
+    fc_model m = fc_model_of(&p->net.shape, FC_TRAIN_FULL, 0, p->net.classes, NULL, &t->local);
+    /* Blocks of fixed size over the workers; integer counts. */
+#pragma omp parallel for num_threads(t->workers) schedule(dynamic, 1) if (t->workers > 1)
+    for (int b = 0; b < blocks; b++) {
+        fc_worker *w = &t->worker[t->workers > 1 ? omp_get_thread_num() : 0];
+        size_t at = (size_t)b * FC_SLICE;
+        int n = p->n_held - at < FC_SLICE ? (int)(p->n_held - at) : FC_SLICE;
+        fc_worker_load(w, &p->net, &p->data.train, p->held + at, n, (fc_key){0}, -1);
+        fc_vit_forward(w->acts, &m, w->x, n, NULL);
+        p->part[b] = 0;
+        for (int i = 0; i < n; i++)
+            p->part[b] += fc_argmax(fc_acts_logits(w->acts) + (size_t)i * (size_t)m.classes, 0, m.classes) == w->label[i];
+    }
+    long correct = 0;
+    for (int b = 0; b < blocks; b++)
+        correct += p->part[b];
+    return 100.0 * (double)correct / (double)p->n_held;
+}
+
+static fc_status epoch_end(void *ctx, fc_trainer *t, int epoch, double loss, fc_error *err)
+{
+    pretraining *p = ctx;
+    (void)err;
+    if (p->n_held == 0) {
+        memcpy(p->best.p, t->local.p, t->local.n * sizeof *t->local.p);
+        p->best_epoch = epoch;
+        fc_progress_line(&p->progress, FC_VERBOSE, "pretrain epoch %d/%d  loss %.4f", epoch + 1, p->c->train.epochs, loss);
+        return FC_OK;
+    }
+    double acc = held_out_acc(p, t);
+    if (epoch == 0 || acc > p->best_acc) {
+        p->best_acc = acc;
+        p->best_epoch = epoch;
+        memcpy(p->best.p, t->local.p, t->local.n * sizeof *t->local.p);
+    }
+    fc_progress_line(&p->progress, FC_VERBOSE, "pretrain epoch %d/%d  loss %.4f  held-out acc %.2f %%", epoch + 1,
+                     p->c->train.epochs, loss, acc);
+    return FC_OK;
+}
+
+static fc_status prepare(pretraining *p, fc_error *err)
+{
+    fc_config *c = p->c;
+    fc_params w0, layout;
+    int threads = fc_threads_init(c->run.threads ? c->run.threads : fc_threads_default(), NULL);
+    FC_TRY(fc_backbone_random(&w0, &p->net.shape, c, &p->arena, err));
+    FC_TRY(fc_data_open(&p->data, c, err));
+    p->logit = fc_arena_alloc(&p->arena, (size_t)p->data.classes, sizeof *p->logit, err);
+    if (!p->logit)
+        return FC_EFAIL;
+    for (int i = 0; i < p->data.classes; i++)
+        p->logit[i] = i;
+    p->net.mode = FC_TRAIN_FULL;
+    p->net.classes = p->data.classes;
+    p->net.transform = fc_transform_of(c, p->net.shape.image);
+    p->net.train = &p->data.train;
+    p->net.logit = p->logit;
+    FC_TRY(split_held_out(p, err));
+    p->part = fc_arena_alloc(&p->arena, p->n_held / FC_SLICE + 1, sizeof *p->part, err);
+    if (!p->part)
+        return FC_EFAIL;
+    FC_TRY(fc_train_layout(&layout, &p->net.shape, FC_TRAIN_FULL, 0, p->net.classes, &p->arena, err));
+    FC_TRY(fc_params_alloc(&p->best, &layout, &p->arena, err));
+    FC_TRY(fc_trainer_init(&p->trainer, &p->net, &layout, threads, FC_SLICE, c->train.batch, p->n_fit, NULL, fc_dataset_side(&p->data), err));
+    memcpy(p->trainer.local.p, w0.p, w0.n * sizeof *w0.p);
+    fc_head_init(&p->trainer.local, fc_seed(c, c->seed.init));
+    return FC_OK;
+}
+
+static fc_status save_best(pretraining *p, const char *path, fc_error *err)
+{
+    const fc_spec *head = &p->best.spec[fc_train_head(&p->best)];
+    fc_params w = {.p = p->best.p, .n = head->offset, .spec = p->best.spec, .nspec = fc_train_head(&p->best)};
+    return fc_vit_save(path, &w, &p->net.shape, p->best.p + head[0].offset, p->best.p + head[1].offset, p->net.classes, err);
+}
+
+fc_status fc_pretrain(fc_config *c, const char *path, fc_verbosity verbosity, fc_error *err)
+{
+    pretraining p = {.c = c};
+    fc_status s = prepare(&p, err);
+    if (s == FC_OK) {
+        unsigned groups = 1u << FC_GROUP_BACKBONE | 1u << FC_GROUP_HEAD;
+        fc_progress_init(&p.progress, verbosity, fc_fit_flop(&p.net, groups) * (double)p.n_fit * c->train.epochs, 0);
+        fc_fit f = {.groups = groups,
+                    .optim = fc_optim_of(c, groups),
+                    .schedule = (fc_schedule)c->train.schedule,
+                    .warmup = c->train.warmup,
+                    .epochs = c->train.epochs,
+                    .batch = c->train.batch,
+                    .hi = p.net.classes,
+                    .no_decay_1d = true,
+                    .sample = p.fit,
+                    .n = p.n_fit,
+                    .key = {.seed = fc_seed(c, c->seed.train)},
+                    .progress = &p.progress,
+                    .what = "pretraining",
+                    .epoch_end = epoch_end,
+                    .ctx = &p};
+        fc_fit_result result;
+        s = fc_fit_run(&result, &p.trainer, &f, err);
+        fc_progress_end(&p.progress);
+    }
+    if (s == FC_OK)
+        s = save_best(&p, path, err);
+    if (s == FC_OK && p.n_held)
+        fc_progress_line(&p.progress, FC_NORMAL, "pretrained backbone: held-out acc %.2f %% (epoch %d of %d), %s", p.best_acc,
+                         p.best_epoch + 1, c->train.epochs, path);
+    else if (s == FC_OK)
+        fc_progress_line(&p.progress, FC_NORMAL, "pretrained backbone: %s", path);
+    fc_trainer_free(&p.trainer);
+    fc_dataset_free(&p.data);
+    fc_arena_free(&p.arena);
+    return s;
+}
