@@ -44,15 +44,15 @@ typedef struct png_io {
     size_t n_in;
     unsigned char *out; /* writing: malloc'ed */
     size_t n_out, room;
-    const char *name;
-    fc_status code; /* of a failure */
+    const char *name, *what; /* head of messages */
+    fc_status code;          /* of a failure */
     fc_error *err;
 } png_io;
 
 static void on_error(png_structp png, png_const_charp text)
 {
     const png_io *io = png_get_error_ptr(png);
-    fc_fail(io->err, io->code, "%s: PNG: %s", io->name, text);
+    fc_fail(io->err, io->code, "%s: %s: %s", io->name, io->what, text);
     png_longjmp(png, 1);
 }
 
@@ -119,7 +119,8 @@ __attribute__((noinline)) static fc_status read_png(fc_image *out, png_structp p
 static fc_status decode_png(fc_image *out, const unsigned char *data, size_t n, const char *name,
                             fc_arena *arena, fc_error *err)
 {
-    png_io io = {.in = data, .n_in = n, .name = name, .code = FC_EDATA, .err = err};
+    png_io io = {
+        .in = data, .n_in = n, .name = name, .what = "corrupt PNG", .code = FC_EDATA, .err = err};
     png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &io, on_error, on_warning);
     png_infop info = png ? png_create_info_struct(png) : NULL;
     fc_status s;
@@ -169,7 +170,7 @@ __attribute__((noinline)) static void write_png(png_structp png, png_infop info,
 
 fc_status fc_png_write(const char *path, const uint8_t *rgb, int width, int height, fc_error *err)
 {
-    png_io io = {.name = path, .code = FC_EFAIL, .err = err};
+    png_io io = {.name = path, .what = "cannot write PNG", .code = FC_EFAIL, .err = err};
     png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &io, on_error, on_warning);
     png_infop info = png ? png_create_info_struct(png) : NULL;
     fc_status s;
@@ -196,7 +197,7 @@ static bool jpeg_is_whole(const unsigned char *p, size_t n)
 {
     enum { RST0 = 0xd0, RST7 = 0xd7, EOI = 0xd9, SOS = 0xda };
     size_t i = 2; /* SOI */
-    bool scan = false;
+    bool scan = false, any_scan = false;
     while (i + 1 < n) {
         int marker = p[i + 1];
         if (p[i] != 0xff || marker == 0 || (RST0 <= marker && marker <= RST7)) {
@@ -206,12 +207,13 @@ static bool jpeg_is_whole(const unsigned char *p, size_t n)
         } else if (marker == 0xff) { /* fill byte */
             i++;
         } else if (marker == EOI) {
-            return true;
+            return any_scan;
         } else {
             if (i + 3 >= n)
                 return false;
             i += 2 + ((size_t)p[i + 2] << 8 | p[i + 3]);
             scan = marker == SOS;
+            any_scan |= scan;
         }
     }
     return false;
@@ -224,7 +226,7 @@ static fc_status decode_jpeg(fc_image *out, const unsigned char *data, size_t n,
     if (n > INT32_MAX)
         return fc_fail(err, FC_EDATA, "%s: JPEG of %zu bytes, expected at most 2^31 - 1", name, n);
     if (!jpeg_is_whole(data, n))
-        return fc_fail(err, FC_EDATA, "%s: corrupt or truncated JPEG: no end-of-image marker",
+        return fc_fail(err, FC_EDATA, "%s: truncated JPEG: no pixels, or no end-of-image marker",
                        name);
     if (!stbi_info_from_memory(data, (int)n, &width, &height, &channels))
         return fc_fail(err, FC_EDATA, "%s: corrupt JPEG: %s", name, stbi_failure_reason());

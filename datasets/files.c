@@ -120,6 +120,18 @@ static uInt at_most_uint(size_t n)
     return n < UINT_MAX ? (uInt)n : UINT_MAX;
 }
 
+/* How a stream ended: zlib's last word, bytes not made, bytes not read. NULL: well. */
+static const char *judge(int rc, size_t missing, size_t left_over)
+{
+    if (rc == Z_BUF_ERROR)
+        return "truncated";
+    if (rc != Z_OK && rc != Z_STREAM_END)
+        return "corrupt";
+    if (missing > 0)
+        return "ends too early";
+    return left_over > 0 ? "bytes after the end" : NULL;
+}
+
 const char *fc_inflate(unsigned char *out, size_t n_out, const unsigned char *in, size_t n_in,
                        fc_zip kind, bool whole)
 {
@@ -127,33 +139,27 @@ const char *fc_inflate(unsigned char *out, size_t n_out, const unsigned char *in
     unsigned char past; /* room to notice a stream that goes on */
     if (inflateInit2(&z, kind == FC_GZIP ? 16 + MAX_WBITS : -MAX_WBITS) != Z_OK)
         return "zlib is out of memory";
+    const char *wrong = NULL;
     int rc = Z_OK;
-    while (rc == Z_OK && (n_out > 0 || whole)) {
+    while (!wrong && rc == Z_OK && (n_out > 0 || whole)) {
         uInt give_in = at_most_uint(n_in), give_out = at_most_uint(n_out ? n_out : 1);
         z.next_in = in;
         z.avail_in = give_in;
         z.next_out = n_out ? out : &past;
         z.avail_out = give_out;
         rc = inflate(&z, Z_NO_FLUSH);
-        in += give_in - z.avail_in;
-        n_in -= give_in - z.avail_in;
-        size_t done = give_out - z.avail_out;
-        if (done > n_out) {
-            rc = Z_BUF_ERROR;
-            break;
+        size_t taken = give_in - z.avail_in, made = give_out - z.avail_out;
+        in += taken;
+        n_in -= taken;
+        if (made > n_out) {
+            wrong = "more data than expected";
+        } else {
+            out += made;
+            n_out -= made;
         }
-        out += done;
-        n_out -= done;
     }
-    const char *wrong = NULL;
-    if (rc == Z_BUF_ERROR)
-        wrong = n_in ? "more data than expected" : "truncated";
-    else if (rc != Z_OK && rc != Z_STREAM_END)
-        wrong = z.msg ? "corrupt" : "not compressed data";
-    else if (n_out > 0)
-        wrong = "less data than expected";
-    else if (whole && kind == FC_GZIP && n_in > 0)
-        wrong = "bytes after the end";
+    if (!wrong)
+        wrong = judge(rc, n_out, whole && kind == FC_GZIP ? n_in : 0);
     inflateEnd(&z);
     return wrong;
 }

@@ -174,15 +174,15 @@ static fc_status parse_dict(fc_npy *a, const char *text, const char *where, fc_e
                  (descr[2] == 'u' || descr[2] == 'i') && strchr("1248", descr[3]) &&
                  (descr[1] == '<' || (descr[1] == '|' && descr[3] == '1'));
     if (!known)
-        return fc_fail(err, FC_EDATA, "%s: type %.8s, expected little-endian integers", where,
-                       descr);
+        return fc_fail(err, FC_EDATA, "%s: type %.*s, expected little-endian integers", where,
+                       (int)strcspn(descr, ",}"), descr);
     a->kind = descr[2];
     a->size = descr[3] - '0';
     if (strncmp(order, "False", 5) != 0)
         return fc_fail(err, FC_EDATA, "%s: Fortran order, expected C order", where);
     if (!parse_shape(a, shape))
-        return fc_fail(err, FC_EDATA, "%s: shape %.40s, expected at most 4 dimensions", where,
-                       shape);
+        return fc_fail(err, FC_EDATA, "%s: shape %.*s, expected (...) of at most 4 numbers", where,
+                       (int)strcspn(shape, ")}") + 1, shape);
     return FC_OK;
 }
 
