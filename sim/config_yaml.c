@@ -26,7 +26,7 @@ typedef struct inclusion {
 typedef struct reader {
     yaml_parser_t yaml;
     yaml_event_t event; /* the one in hand */
-    const char *file;
+    const char *file, *bytes;
     fc_settings sections, settings, bases; /* of this file */
     fc_arena *arena;
     fc_error *err;
@@ -82,19 +82,34 @@ static const char *scalar(const reader *r)
     return (const char *)r->event.data.scalar.value;
 }
 
+/* libyaml's own complaint. Bytes that are no characters have an offset but no mark. */
+static fc_status refuse_syntax(reader *r)
+{
+    const yaml_parser_t *y = &r->yaml;
+    char what[240];
+    if (y->error == YAML_MEMORY_ERROR)
+        return fc_fail(r->err, FC_EFAIL, "%.300s: out of memory", r->file);
+    yaml_mark_t mark = y->problem_mark;
+    if (y->error == YAML_READER_ERROR) {
+        mark = (yaml_mark_t){0};
+        for (size_t i = 0; i < y->problem_offset; i++) {
+            mark.line += r->bytes[i] == '\n';
+            mark.column = r->bytes[i] == '\n' ? 0 : mark.column + 1;
+        }
+    }
+    const char *tab =
+        strstr(y->problem, "cannot start any token") ? " (indent with spaces, not tabs)" : "";
+    snprintf(what, sizeof what, "not valid YAML: %s%s%s%s", y->problem, y->context ? " " : "",
+             y->context ? y->context : "", tab);
+    return refuse(r, mark, what);
+}
+
 /* The next event; aliases, anchors and tags go no further than here. */
 static fc_status next(reader *r)
 {
     yaml_event_delete(&r->event);
-    if (!yaml_parser_parse(&r->yaml, &r->event)) {
-        if (r->yaml.error == YAML_MEMORY_ERROR)
-            return fc_fail(r->err, FC_EFAIL, "%.300s: out of memory", r->file);
-        char what[200];
-        bool bytes = r->yaml.error == YAML_READER_ERROR; /* has no mark of its own */
-        snprintf(what, sizeof what, "not valid YAML: %s%s%s", r->yaml.problem,
-                 r->yaml.context ? " " : "", r->yaml.context ? r->yaml.context : "");
-        return refuse(r, bytes ? r->yaml.mark : r->yaml.problem_mark, what);
-    }
+    if (!yaml_parser_parse(&r->yaml, &r->event))
+        return refuse_syntax(r);
     const yaml_char_t *anchor = NULL, *tag = NULL;
     switch (r->event.type) {
     case YAML_ALIAS_EVENT:
@@ -163,7 +178,7 @@ static fc_status read_list(fc_setting *s, reader *r, fc_settings *bases)
         }
         fprintf(f, "%s%s", n ? ", " : "[", scalar(r));
         fc_setting *base;
-        if (bases && (st = add_key(&base, r, bases, "base")) != FC_OK)
+        if (bases && (st = add_key(&base, r, bases, "")) != FC_OK)
             break;
     }
     fprintf(f, "%s]", ftell(f) ? "" : "[");
@@ -186,11 +201,10 @@ static fc_status read_value(fc_setting *s, reader *r, fc_settings *bases)
     if (r->event.type == YAML_SEQUENCE_START_EVENT)
         return read_list(s, r, bases);
     if (r->event.type != YAML_SCALAR_EVENT)
-        return refuse(r, r->event.start_mark,
-                      "found keys nested three deep, expected a value or a flat list");
+        return refuse(r, r->event.start_mark, "found keys, expected a value or a flat list");
     fc_setting *base;
     if (bases)
-        FC_TRY(add_key(&base, r, bases, "base"));
+        FC_TRY(add_key(&base, r, bases, ""));
     s->text = fc_arena_strdup(r->arena, scalar(r), r->err);
     return s->text ? FC_OK : FC_EFAIL;
 }
@@ -343,6 +357,7 @@ static fc_status parse(reader *r, const char *bytes, size_t n)
 {
     if (!yaml_parser_initialize(&r->yaml))
         return fc_fail(r->err, FC_EFAIL, "%.300s: out of memory", r->file);
+    r->bytes = bytes;
     yaml_parser_set_input_string(&r->yaml, (const unsigned char *)bytes, n);
     fc_status st = read_document(r);
     yaml_event_delete(&r->event);

@@ -61,9 +61,7 @@ static void add_round(cost *c, const fc_run *r, int t, int round, const int *id,
         if (!r->method->centralised)
             c->bytes_up += message_bytes(r, job.groups, grams) * n;
     }
-    bool evaluated = end ? r->method->task_base != NULL
-                         : r->cfg->eval.every_round || (round == R - 1 && !r->method->task_base);
-    if (evaluated)
+    if (fc_server_evaluates(r, round))
         c->eval += eval_flop(r, t);
 }
 

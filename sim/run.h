@@ -125,6 +125,8 @@ void fc_server_prepare_task(fc_run *r);
 fc_status fc_server_round(fc_run *r, int t, int round, fc_error *err);
 fc_status fc_server_end_task(fc_run *r, int t, fc_error *err);
 unsigned fc_server_groups(const fc_run *r, int round);
+/* Is there a test after this round (round == fed.rounds: at the end of a task, beside the one of its last round)? */
+bool fc_server_evaluates(const fc_run *r, int round);
 /* Bytes to one client at the start of a round (round == fed.rounds: the end of the task). */
 fc_status fc_server_bytes_down(size_t *bytes, const fc_run *r, int round, fc_error *err);
 

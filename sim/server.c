@@ -131,6 +131,16 @@ static fc_status fold_client(exchange *x, fc_run *r, int slot, fc_error *err)
     return fc_runlog_client(&r->log, &row, err);
 }
 
+bool fc_server_evaluates(const fc_run *r, int round)
+{
+    enum { ALL, LAST, NONE };
+    int R = r->cfg->fed.rounds, when = r->cfg->eval.rounds;
+    if (round == R)
+        return r->method->task_base != NULL;
+    bool last = round == R - 1;
+    return when == ALL || (last && (when == LAST || !r->method->task_base));
+}
+
 /* What the finished clients of an interrupted wave sent is kept for --resume. */
 static void save_finished(exchange *x, fc_run *r, int first, int n)
 {
@@ -319,8 +329,7 @@ fc_status fc_server_round(fc_run *r, int t, int round, fc_error *err)
     x.row.merge_s = fc_wall() - begin;
 
     begin = fc_wall();
-    bool last = round == c->fed.rounds - 1, needed = last && !r->method->task_base;
-    if (c->eval.every_round || needed) {
+    if (fc_server_evaluates(r, round)) {
         FC_TRY(eval_round(r, t, err));
         row_of_eval(&x.row, &r->eval);
     }

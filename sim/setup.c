@@ -41,6 +41,34 @@ fc_optim_config fc_optim_of(const fc_config *c, unsigned groups)
                              .clip_norm = c->train.clip_norm};
 }
 
+/* The last `hold` training images of each class become the test images. */
+static fc_status hold_out(fc_dataset *d, int hold, fc_error *err)
+{
+    fc_split *s = &d->train, kept, held;
+    int *left = fc_arena_alloc(&d->arena, (size_t)d->classes, sizeof *left, err);
+    kept.image = fc_arena_alloc(&d->arena, s->n, sizeof *kept.image, err);
+    kept.label = fc_arena_alloc(&d->arena, s->n, sizeof *kept.label, err);
+    held.image = fc_arena_alloc(&d->arena, s->n, sizeof *held.image, err);
+    held.label = fc_arena_alloc(&d->arena, s->n, sizeof *held.label, err);
+    if (!left || !kept.image || !kept.label || !held.image || !held.label)
+        return FC_EFAIL;
+    for (size_t i = 0; i < s->n; i++)
+        left[s->label[i]]++;
+    for (int c = 0; c < d->classes; c++)
+        if (left[c] <= hold)
+            return fc_fail(err, FC_EUSAGE, "data.validation_per_class: %d, but class %d has %d training images, expected more than that",
+                           hold, c, left[c]);
+    kept.n = held.n = 0;
+    for (size_t i = 0; i < s->n; i++) {
+        fc_split *to = left[s->label[i]]-- > hold ? &kept : &held;
+        to->image[to->n] = s->image[i];
+        to->label[to->n++] = s->label[i];
+    }
+    d->train = kept;
+    d->test = held;
+    return FC_OK;
+}
+
 fc_status fc_data_open(fc_dataset *d, fc_config *c, fc_error *err)
 {
     fc_data_request q = {.name = c->data.name,
@@ -55,12 +83,19 @@ fc_status fc_data_open(fc_dataset *d, fc_config *c, fc_error *err)
                          .difficulty = c->data.synth_difficulty,
                          .max_train_per_class = c->data.max_train_per_class,
                          .max_test_per_class = c->data.max_test_per_class};
+    int hold = c->data.validation_per_class;
+    if (q.max_train_per_class > 0)
+        q.max_train_per_class += hold;
     if (*q.path) {
         q.path = fc_config_path(c, q.path, err);
         if (!q.path)
             return FC_EFAIL;
     }
-    return fc_dataset_load(d, &q, err);
+    FC_TRY(fc_dataset_load(d, &q, err));
+    fc_status s = hold > 0 ? hold_out(d, hold, err) : FC_OK;
+    if (s != FC_OK)
+        fc_dataset_free(d);
+    return s;
 }
 
 fc_status fc_partition_open(fc_partition *p, const fc_dataset *d, const fc_tasks *t, fc_config *c, fc_arena *arena,
