@@ -1,0 +1,291 @@
+/* Failing allocation: the Nth one fails, for N = 0, 1, ... until the code under test succeeds. Each
+ * time: FC_EFAIL, a message, and nothing left allocated. Linked with --wrap (tests/meson.build),
+ * which sends the allocations of our own code, not those of libraries, through here. */
+#include "core/deltas.h"
+#include "core/file.h"
+#include "core/merge/merge.h"
+#include "core/safetensors.h"
+#include "core/threads.h"
+#include "core/vit.h"
+#include "sim/config.h"
+#include "tests/merge_fixture.h"
+
+#include <stdatomic.h>
+#include <unistd.h>
+
+/* ---- the allocator under our hand */
+
+static atomic_int countdown = -1; /* allocations until the failing one; negative: none fails */
+static atomic_int failures;
+enum { LIVE_MAX = 4096 };
+static _Atomic(void *) live[LIVE_MAX]; /* what was handed out and not yet freed */
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t n);
+void *__real_aligned_alloc(size_t align, size_t n);
+char *__real_strdup(const char *s);
+void __real_free(void *p);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t n);
+void *__wrap_aligned_alloc(size_t align, size_t n);
+char *__wrap_strdup(const char *s);
+void __wrap_free(void *p);
+
+static bool fails_now(void)
+{
+    bool now = atomic_fetch_sub(&countdown, 1) == 0;
+    if (now)
+        atomic_fetch_add(&failures, 1);
+    return now;
+}
+
+static void *remember(void *p)
+{
+    for (int i = 0; p && i < LIVE_MAX; i++) {
+        void *none = NULL;
+        if (atomic_compare_exchange_strong(&live[i], &none, p))
+            break;
+    }
+    return p;
+}
+
+static void forget(void *p)
+{
+    for (int i = 0; p && i < LIVE_MAX; i++) {
+        void *same = p;
+        if (atomic_compare_exchange_strong(&live[i], &same, NULL))
+            break;
+    }
+}
+
+static int count_live(void)
+{
+    int n = 0;
+    for (int i = 0; i < LIVE_MAX; i++)
+        n += live[i] != NULL;
+    return n;
+}
+
+void *__wrap_malloc(size_t n)
+{
+    return fails_now() ? NULL : remember(__real_malloc(n));
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+    return fails_now() ? NULL : remember(__real_calloc(n, size));
+}
+
+void *__wrap_realloc(void *p, size_t n)
+{
+    if (fails_now())
+        return NULL;
+    forget(p);
+    return remember(__real_realloc(p, n));
+}
+
+void *__wrap_aligned_alloc(size_t align, size_t n)
+{
+    return fails_now() ? NULL : remember(__real_aligned_alloc(align, n));
+}
+
+char *__wrap_strdup(const char *s)
+{
+    return fails_now() ? NULL : remember(__real_strdup(s));
+}
+
+void __wrap_free(void *p)
+{
+    forget(p);
+    __real_free(p);
+}
+
+/* run() owns nothing when it returns. */
+static void fail_each_allocation(fc_status (*run)(fc_error *err))
+{
+    for (int n = 0;; n++) {
+        fc_error err = {0};
+        int before = count_live();
+        failures = 0;
+        countdown = n;
+        fc_status status = run(&err);
+        countdown = -1;
+        assert_int_equal(count_live(), before);
+        if (failures == 0) {
+            assert_int_equal(status, FC_OK);
+            assert_true(n > 0); /* it did allocate */
+            return;
+        }
+        assert_int_equal(status, FC_EFAIL);
+        assert_int_equal(err.code, FC_EFAIL);
+        assert_true(strlen(err.msg) > 0);
+    }
+}
+
+/* ---- the code under test */
+
+static fc_status run_arena(fc_error *err)
+{
+    fc_arena a = {0};
+    bool ok = fc_arena_alloc(&a, 1000, 1, err) && fc_arena_strdup(&a, "text", err) &&
+              fc_arena_alloc(&a, 1 << 20, 1, err) && fc_arena_alloc(&a, 1 << 21, 1, err);
+    fc_arena_free(&a);
+    return ok ? FC_OK : FC_EFAIL;
+}
+
+static void test_arena(void **state)
+{
+    (void)state;
+    fail_each_allocation(run_arena);
+}
+
+static fixture fix; /* made before anything fails */
+static const char *rule;
+
+static fc_status run_merge(fc_error *err)
+{
+    return fx_merge(&fix, rule, err);
+}
+
+static void test_merge(void **state)
+{
+    (void)state;
+    for (int r = 0; r < fc_merge_count; r++)
+        for (int alpha = 0; alpha < 2; alpha++) {
+            rule = fc_merge_table[r]->name;
+            fx_init(&fix, (fx_shape){.slots = 3,
+                                     .d_out = {5, 9, 4},
+                                     .d_in = {7, 5, 11},
+                                     .rank = 2,
+                                     .classes = 6,
+                                     .width = 8,
+                                     .alpha_backbone = alpha,
+                                     .alpha_head = alpha,
+                                     .clients = 2});
+            fx_random(&fix, 1u << FC_GROUP_B | 1u << FC_GROUP_HEAD, 5, 1); /* 5 < 8: singular */
+            fail_each_allocation(run_merge);
+            fx_random(&fix, 1u << FC_GROUP_A | 1u << FC_GROUP_HEAD, 5, 1);
+            fail_each_allocation(run_merge);
+            fx_free(&fix);
+        }
+}
+
+static const fc_vit_shape shape = {
+    .image = 4, .patch = 2, .width = 6, .depth = 2, .heads = 2, .hidden = 9};
+
+static fc_status deltas_steps(fc_arena *a, fc_error *err)
+{
+    fc_params layout, w, train;
+    fc_grams G;
+    fc_deltas d;
+    int dims[8], d_out;
+    double alpha[8];
+    for (int i = 0; i < 8; i++) {
+        fc_slot_dims(&shape, i, &d_out, &dims[i]);
+        alpha[i] = i % 2;
+    }
+    FC_TRY(fc_vit_layout(&layout, &shape, a, err));
+    FC_TRY(fc_params_alloc(&w, &layout, a, err));
+    FC_TRY(fc_train_layout(&layout, &shape, FC_TRAIN_LORA, 2, 3, a, err));
+    FC_TRY(fc_params_alloc(&train, &layout, a, err));
+    FC_TRY(fc_grams_init(&G, 8, dims, alpha, a, err));
+    FC_TRY(fc_deltas_init(&d, &shape, 2, 2, &G, a, err));
+    FC_TRY(fc_deltas_push(&d, &train, &G, err));
+    return fc_deltas_add_gram_merge(w.p, &d, err);
+}
+
+static fc_status run_deltas(fc_error *err)
+{
+    fc_arena a = {0};
+    fc_status status = deltas_steps(&a, err);
+    fc_arena_free(&a);
+    return status;
+}
+
+static void test_deltas(void **state)
+{
+    (void)state;
+    fail_each_allocation(run_deltas);
+}
+
+static fc_status run_acts(fc_error *err)
+{
+    fc_acts *acts = NULL;
+    fc_status status = fc_acts_new(&acts, &shape, 2, 3, 2, true, err);
+    fc_acts_free(acts);
+    return status;
+}
+
+static void test_acts(void **state)
+{
+    (void)state;
+    fail_each_allocation(run_acts);
+}
+
+static char folder[] = "/tmp/fcil-alloc-XXXXXX", path[64];
+
+static fc_status safetensors_steps(fc_st *f, fc_error *err)
+{
+    static const float x[6] = {1, 2, 3, 4, 5, 6};
+    static const char *const metadata[][2] = {{"heads", "3"}};
+    const fc_st_entry entry[] = {{"a", FC_F32, 2, {2, 3}, x}, {"b", FC_F32, 1, {2}, x}};
+    fc_real back[6];
+    FC_TRY(fc_st_write(path, entry, 2, metadata, 1, err));
+    FC_TRY(fc_st_open(f, path, err));
+    return fc_st_read(back, f, fc_st_find(f, "a"), err);
+}
+
+static fc_status run_safetensors(fc_error *err)
+{
+    fc_st f = {0};
+    fc_status status = safetensors_steps(&f, err);
+    fc_st_close(&f);
+    return status;
+}
+
+static void test_safetensors(void **state)
+{
+    (void)state;
+    snprintf(path, sizeof path, "%s/x.safetensors", folder);
+    fail_each_allocation(run_safetensors);
+    unlink(path);
+}
+
+static fc_status run_config(fc_error *err)
+{
+    static char lr[] = "train.lr=0.5";
+    char *override[] = {lr};
+    fc_config c = {0};
+    fc_status status = fc_config_load(&c, path, override, 1, err);
+    if (status == FC_OK && !fc_config_dump(&c, false, err))
+        status = FC_EFAIL;
+    fc_config_free(&c);
+    return status;
+}
+
+static void test_config(void **state)
+{
+    (void)state;
+    static const char text[] = "run: {name: x}\ntasks: {sizes: [1, 2]}\ntrain:\n  epochs: 2\n";
+    snprintf(path, sizeof path, "%s/x.yaml", folder);
+    assert_int_equal(fc_file_write_atomic(path, text, sizeof text - 1, NULL), FC_OK);
+    fail_each_allocation(run_config);
+    unlink(path);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_arena),       cmocka_unit_test(test_merge),
+        cmocka_unit_test(test_deltas),      cmocka_unit_test(test_acts),
+        cmocka_unit_test(test_safetensors), cmocka_unit_test(test_config),
+    };
+    fc_threads_init(2, NULL);
+    if (!mkdtemp(folder))
+        return 1;
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    rmdir(folder);
+    return failed != 0;
+}
