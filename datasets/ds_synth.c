@@ -273,7 +273,7 @@ static void draw_image(uint8_t *out, float *plane, int size, const object *o, co
                        double difficulty, fc_rng *g)
 {
     size_t area = (size_t)size * (size_t)size;
-    double vary = 2 * difficulty;
+    double vary = 1.3 * difficulty;
     float cast[3];
     for (int c = 0; c < 3; c++)
         cast[c] = expf(normal(g, 0.15 * vary));
@@ -367,7 +367,7 @@ static fc_status check(const fc_data_request *q, fc_error *err)
     } v[] = {{"classes", q->classes, 1, 100000},
              {"training images per class", q->per_class_train, 1, 1000000},
              {"test images per class", q->per_class_test, 1, 1000000},
-             {"size", q->size, 8, 512},
+             {"size", q->size, 4, 1024},
              {"first class", q->first_class, 0, 1000000000}};
     for (size_t i = 0; i < sizeof v / sizeof *v; i++)
         if (v[i].value < v[i].low || v[i].value > v[i].high)

@@ -56,9 +56,9 @@ static fc_status check_request(const fc_partition_method *m, const fc_partition_
         return fc_fail(err, FC_EUSAGE,
                        "partition: min_samples %d and max_tries %d, expected at least 0 and 1",
                        q->min_samples, q->max_tries);
-    if (reads(m, "beta") && !(q->beta > 0 && q->beta <= 1e6))
+    if (reads(m, "beta") && !(q->beta > 0 && q->beta <= 1e9))
         return fc_fail(err, FC_EUSAGE,
-                       "partition %s: beta %g, expected a number above 0 and at most 1e6", m->name,
+                       "partition %s: beta %g, expected a number above 0 and at most 1e9", m->name,
                        q->beta);
     const struct {
         const char *field;
@@ -158,8 +158,9 @@ static fc_status assign_task(int32_t *owner, const fc_partition_method *m,
     if (task->n / need < (size_t)q->clients)
         return fc_fail(err, FC_EUSAGE,
                        "partition %s: task %d has %zu samples for %d clients with at least %zu "
-                       "each; at most %zu clients%s would work",
+                       "each; at most %zu client%s%s would work",
                        m->name, task->t, task->n, q->clients, need, task->n / need,
+                       task->n / need == 1 ? "" : "s",
                        need > 1 && task->n >= (size_t)q->clients ? " or a smaller min_samples"
                                                                  : "");
     int tries = m->fixed ? 1 : q->max_tries;
