@@ -49,14 +49,14 @@ static size_t next_word(const char **rest, const char **word)
     return n;
 }
 
-/* "a, b or c" from "a|b|c"; a pattern "seed:*" is shown as "seed:N". */
-static void words_text(char *buf, size_t size, const char *choices)
+/* "a, b or c" from "a|b|c", with `last` = " or "; a pattern "seed:*" is shown as "seed:N". */
+static void words_text(char *buf, size_t size, const char *choices, const char *last)
 {
     size_t used = 0;
     const char *word, *rest = choices;
     for (size_t n; (n = next_word(&rest, &word)) > 0 && used < size;) {
         bool pattern = word[n - 1] == '*';
-        const char *comma = word == choices ? "" : *rest ? ", " : " or ";
+        const char *comma = word == choices ? "" : *rest ? ", " : last;
         used += (size_t)snprintf(buf + used, size - used, "%s%.*s%s", comma, (int)n - pattern, word,
                                  pattern ? "N" : "");
     }
@@ -72,7 +72,7 @@ const char *fc_opt_expected(const fc_opt *o, char *buf, size_t size)
     else
         snprintf(range, sizeof range, "from %s to %s", low, high);
     if (o->choices)
-        words_text(words, sizeof words, o->choices);
+        words_text(words, sizeof words, o->choices, o->type == FC_OPT_INTS ? ", " : " or ");
 
     switch (o->type) {
     case FC_OPT_INT:

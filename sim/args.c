@@ -82,7 +82,7 @@ static fc_status set_flag(parser *p, const char *flag, const char *value, const 
     for (int i = 0; i < p->n_flags; i++)
         known = known || strcmp(p->flags[i], flag) == 0;
     if (!known) {
-        const char *near = fc_nearest(flag, p->flags, p->n_flags);
+        const char *near = flag[1] == '-' ? fc_nearest(flag, p->flags, p->n_flags) : NULL;
         return fc_fail(
             err, FC_EUSAGE, "%s: unknown option '%.60s'%s%s%s (fcil %s --help lists them)", p->verb,
             flag, near ? ", did you mean " : "", near ? near : "", near ? "?" : "", p->verb);

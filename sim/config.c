@@ -116,6 +116,9 @@ static fc_status check_name(const fc_setting *s, fc_error *err)
 {
     const char *names[NAMES_MAX];
     int n = registry(names, s);
+    if (n > 0 && s->list)
+        return fc_fail(err, FC_EUSAGE, "%s: %s.%s: found a list, expected a name", s->at,
+                       s->section, s->key);
     if (n == 0 || (is(s, "merge", "rule") && *s->text == '\0'))
         return FC_OK;
     for (int i = 0; i < n; i++)

@@ -1,0 +1,85 @@
+/* The command line behind a verb: words, overrides, flags. */
+#include "sim/cmd.h"
+#include "tests/close.h"
+
+#include <string.h>
+
+#define FLAGS "--out --data --threads --resume --dry-run --quiet -o"
+
+/* The line split at blanks; what comes of it in one text, or a word of the message. */
+static const struct {
+    const char *line, *want, *message;
+} cases[] = {
+    {"run", "", NULL},
+    {"run a.yaml", "a.yaml", NULL},
+    {"run a.yaml b c", "a.yaml +b +c", NULL},
+    {"run train.lr=1 a.yaml fed.clients=3", "a.yaml train.lr=1 fed.clients=3", NULL},
+    {"run lr=1 a.yaml", "a.yaml lr=1", NULL},
+    {"run run.name=a=b", " run.name=a=b", NULL},
+    {"run results/lr=1/config.yaml", "results/lr=1/config.yaml", NULL},
+    {"run ./a=b.yaml", "./a=b.yaml", NULL},
+    {"run --resume a.yaml --quiet", "a.yaml resume quiet", NULL},
+    {"run --out=d a.yaml --threads 4 run.out=e", "a.yaml run.out=e run.out=d run.threads=4", NULL},
+    {"run a.yaml --data x=y", "a.yaml data.root=x=y", NULL},
+    {"run a.yaml -o -", "a.yaml >-", NULL},
+    {"run a.yaml --out --resume", "a.yaml run.out=--resume", NULL},
+    {"run -- --resume", "--resume", NULL},
+    {"run a.yaml -- -x train.lr=2", "a.yaml train.lr=2 +-x", NULL},
+    {"run -", "-", NULL},
+    {"run -h", " help", NULL},
+    {"run --help a.yaml", "a.yaml help", NULL},
+    {"run --resum", NULL, "run: unknown option '--resum', did you mean --resume?"},
+    {"run --resum=3", NULL, "did you mean --resume?"},
+    {"run --json", NULL, "unknown option '--json'"},
+    {"run -x", NULL, "unknown option '-x'"},
+    {"run --zzzzzzzzzzzz", NULL, "unknown option"},
+    {"run --resume=yes", NULL, "--resume takes no value, found 'yes'"},
+    {"run --out", NULL, "--out needs a value"},
+    {"run --out=", NULL, "--out needs a value"},
+    {"run a.yaml -o", NULL, "-o needs a value"},
+};
+
+static void describe(char *buf, size_t size, const fc_args *a)
+{
+    size_t n = (size_t)snprintf(buf, size, "%s", a->config ? a->config : "");
+    for (int i = 0; i < a->n_override; i++)
+        n += (size_t)snprintf(buf + n, size - n, " %s", a->override[i]);
+    for (int i = 0; i < a->n_extra; i++)
+        n += (size_t)snprintf(buf + n, size - n, " +%s", a->extra[i]);
+    snprintf(buf + n, size - n, "%s%s%s%s%s%s", a->resume ? " resume" : "",
+             a->dry_run ? " dry_run" : "", a->quiet ? " quiet" : "", a->help ? " help" : "",
+             a->output ? " >" : "", a->output ? a->output : "");
+}
+
+static void test_cases(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char line[256], got[512], *argv[16], *save = NULL;
+        int argc = 0;
+        snprintf(line, sizeof line, "%s", cases[i].line);
+        for (char *w = strtok_r(line, " ", &save); w; w = strtok_r(NULL, " ", &save))
+            argv[argc++] = w;
+        fc_args a;
+        fc_error err = {0};
+        fc_status st = fc_args_parse(&a, argc, argv, FLAGS, &err);
+        print_message("%s: %s\n", cases[i].line, err.msg);
+        if (cases[i].message) {
+            const fc_args empty = {0};
+            assert_int_equal(st, FC_EUSAGE);
+            assert_non_null(strstr(err.msg, cases[i].message));
+            assert_memory_equal(&a, &empty, sizeof a);
+        } else {
+            assert_int_equal(st, FC_OK);
+            describe(got, sizeof got, &a);
+            assert_string_equal(got, cases[i].want);
+        }
+        fc_args_free(&a);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases)};
+    return cmocka_run_group_tests(tests, NULL, NULL) != 0;
+}
