@@ -154,7 +154,8 @@ fc_status fc_args_parse(fc_args *a, int argc, char **argv, const char *allowed, 
 
     /* one block: the overrides, a list of the spelled ones, and their text ("data.root=" is shorter
      * than 16) */
-    size_t words = (size_t)argc, text = 1;
+    const char *data = getenv("FCIL_DATA");
+    size_t words = (size_t)argc + 1, text = 16 + (data ? strlen(data) : 0);
     for (int i = 0; i < argc; i++)
         text += strlen(argv[i]) + 16;
     a->override = malloc(2 * words * sizeof *a->override + text);
@@ -165,6 +166,10 @@ fc_status fc_args_parse(fc_args *a, int argc, char **argv, const char *allowed, 
     } else {
         p.spelled = a->override + words;
         p.room = (char *)(p.spelled + words);
+        if (data && *data) { /* first, so that --data and data.root=... win over it */
+            a->override[a->n_override++] = p.room;
+            p.room += sprintf(p.room, "data.root=%s", data) + 1;
+        }
         st = parse(&p, argc, argv, err);
     }
     if (st != FC_OK)

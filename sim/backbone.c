@@ -16,7 +16,7 @@ static const char *find_weights(fc_config *c, const char *name, fc_arena *arena,
     char buf[4096];
     if (!path || access(path, R_OK) == 0)
         return path;
-    for (int i = 0; *c->data.root && i < 3; i++) {
+    for (int i = 0; i < 3; i++) {
         if (i == 0)
             snprintf(buf, sizeof buf, "%s/%s/%s.safetensors", c->data.root, name, name);
         else
@@ -24,8 +24,8 @@ static const char *find_weights(fc_config *c, const char *name, fc_arena *arena,
         if (access(buf, R_OK) == 0)
             return fc_arena_strdup(arena, buf, err);
     }
-    fc_fail(err, FC_EDATA, "backbone.weights: %s: no such file, neither here nor as %s.safetensors or %s/%s.safetensors below the data directory (%s)",
-            name, name, name, name, *c->data.root ? c->data.root : "none given: --data or $FCIL_DATA");
+    fc_fail(err, FC_EDATA, "backbone.weights: %s: no such file, neither here nor as %s.safetensors or %s/%s.safetensors below the data directory %s (--data or $FCIL_DATA)",
+            name, name, name, name, c->data.root);
     return NULL;
 }
 
@@ -87,6 +87,7 @@ static fc_status pretrained(fc_run *r, fc_error *err)
         s = cache_path(path, sizeof path, hash, err);
     if (s == FC_OK && access(path, R_OK) != 0) {
         pre.run.threads = r->threads;
+        pre.data.root = r->cfg->data.root;
         s = fc_pretrain(&pre, path, r->progress.verbosity, err);
     }
     fc_config_free(&pre);
