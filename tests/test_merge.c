@@ -519,6 +519,24 @@ static void test_worked_example(void **state)
     fx_free(&f);
 }
 
+/* Three clients with 1, 3 and 0 samples. */
+static void test_weighted_and_uniform_mean(void **state)
+{
+    (void)state;
+    fixture f;
+    fx_init(&f, (fx_shape){.classes = 1, .clients = 3});
+    for (int k = 0; k < 3; k++) {
+        f.update[k].n_samples = (size_t[]){1, 3, 0}[k];
+        f.client[k].p[0] = (fc_real[]){2, 6, 100}[k];
+    }
+    merge_ok(&f, "average");
+    assert_close(f.out.p[0], 5, 0, 0);
+    f.job.weighted = false;
+    merge_ok(&f, "average");
+    assert_close(f.out.p[0], 4, 0, 0);
+    fx_free(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -539,6 +557,7 @@ int main(void)
         cmocka_unit_test(test_proportional_grams_give_the_weighted_mean),
         cmocka_unit_test(test_diagonal_storage_equals_diagonalised_grams),
         cmocka_unit_test(test_worked_example),
+        cmocka_unit_test(test_weighted_and_uniform_mean),
     };
     fc_threads_init(2, NULL);
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
