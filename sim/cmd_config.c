@@ -10,9 +10,11 @@
 #include <string.h>
 
 static const char usage[] =
-    "fcil config show [CONFIG] [key=value ...]   all values, as one YAML file\n"
-    "fcil config explain [SECTION.KEY ...]       what options mean and accept\n"
-    "fcil config check CONFIG ... [key=value ...]  validate files, run nothing\n";
+    "fcil config show [CONFIG] [key=value ...]      every value, as one YAML file\n"
+    "fcil config explain [KEY ...]                  what options mean and accept\n"
+    "fcil config check CONFIG ... [key=value ...]   validate files, run nothing\n"
+    "\n"
+    "KEY is an option (train.lr), a section (train) or a key (lr).\n";
 
 static fc_status show(const fc_args *a, fc_error *err)
 {
@@ -35,6 +37,7 @@ static bool check_one(const fc_args *a, const char *path)
     fc_config c;
     fc_error why = {0};
     if (fc_config_load(&c, path, a->override, a->n_override, &why) != FC_OK) {
+        fc_make_printable(why.msg);
         printf("wrong  %s\n", why.msg);
         return false;
     }

@@ -12,7 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char usage[] = "fcil list datasets|methods|merges|partitions|metrics [--json]\n";
+static const char usage[] =
+    "fcil list datasets|methods|merges|partitions|metrics [--json]\n"
+    "\n"
+    "What the names in a config mean, where they come from and their options.\n";
 
 /* One line of a list, whichever registry it comes from. */
 typedef struct item {

@@ -1,10 +1,10 @@
 /* fcil: the verbs, and the one place that prints an error and exits. */
 #include "core/opt.h"
 #include "sim/cmd.h"
+#include "sim/text.h"
 #include "version.h"
 
 #include <cblas.h>
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -98,16 +98,6 @@ static fc_status flush_output(fc_error *err)
     return fc_fail(err, FC_EFAIL, "standard output: %s", strerror(why));
 }
 
-/* Control characters, which may come from file names and configs, do not reach the terminal. */
-static void print_error(fc_error *err)
-{
-    for (char *p = err->msg; *p; p++)
-        if (iscntrl((unsigned char)*p) && *p != '\n')
-            *p = '?';
-    if (err->msg[0])
-        fprintf(stderr, "fcil: %s\n", err->msg);
-}
-
 int main(int argc, char **argv)
 {
     /* with a standard stream closed, the next file opened would take its place */
@@ -123,7 +113,9 @@ int main(int argc, char **argv)
     fc_status flushed = flush_output(&err);
     if (st == FC_OK)
         st = flushed;
-    if (st != FC_OK)
-        print_error(&err);
+    if (st != FC_OK && err.msg[0]) {
+        fc_make_printable(err.msg);
+        fprintf(stderr, "fcil: %s\n", err.msg);
+    }
     return (int)st;
 }

@@ -1,5 +1,6 @@
 #include "sim/text.h"
 
+#include <ctype.h>
 #include <string.h>
 
 enum { COLUMNS = 80 };
@@ -29,4 +30,11 @@ void fc_print_option(FILE *f, const char *section, const fc_opt *o)
     fprintf(f, "%-28s default %s\n", name, *o->def ? o->def : "(empty)");
     fc_print_wrapped(f, "    ", fc_opt_expected(o, want, sizeof want));
     fc_print_wrapped(f, "    ", o->help);
+}
+
+void fc_make_printable(char *text)
+{
+    for (; *text; text++)
+        if (iscntrl((unsigned char)*text) && *text != '\n')
+            *text = '?';
 }

@@ -12,4 +12,8 @@ void fc_print_wrapped(FILE *f, const char *prefix, const char *text);
 /* One option: its name, default, what it accepts, help. */
 void fc_print_option(FILE *f, const char *section, const fc_opt *o);
 
+/* Control characters, which may come from file names and configs, become '?': they do not reach the
+ * terminal. */
+void fc_make_printable(char *text);
+
 #endif
