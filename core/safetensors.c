@@ -42,8 +42,10 @@ static fc_status parse_dtype(fc_tensor *t, const json_t *v, const char *path, fc
 
 static fc_status parse_shape(fc_tensor *t, const json_t *v, const char *path, fc_error *err)
 {
-    size_t n = json_array_size(v); /* 0 if it is no array */
-    if (!json_is_array(v) || n > DIMS_MAX)
+    size_t n = json_array_size(v);
+    if (!json_is_array(v))
+        return fc_fail(err, FC_EDATA, "%s: tensor %s: shape is no array", path, t->name);
+    if (n > DIMS_MAX)
         return fc_fail(err, FC_EDATA, "%s: tensor %s: shape of %zu numbers, expected 0 to %d", path,
                        t->name, n, DIMS_MAX);
     t->ndim = (int)n;
@@ -194,8 +196,8 @@ static fc_status parse_file(fc_st *f, const unsigned char *p, size_t size, fc_er
     if (!header)
         return fc_fail(err, FC_EDATA, "%s: header is not valid JSON: byte %d: %s", f->path,
                        why.position, why.text);
-    fc_status s = parse_header(f, header, p + LENGTH_SIZE + length,
-                               size - LENGTH_SIZE - (size_t)length, err);
+    fc_status s =
+        parse_header(f, header, p + LENGTH_SIZE + length, size - LENGTH_SIZE - (size_t)length, err);
     json_decref(header);
     return s;
 }

@@ -1,21 +1,8 @@
 /* Mapping, atomic writing, folders, SHA-256. */
 #include "tests/tmp.h"
 
-#include <dirent.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
-
-static int entries(const char *dir)
-{
-    DIR *d = opendir(dir);
-    int n = 0;
-    assert_non_null(d);
-    while (readdir(d))
-        n++;
-    closedir(d);
-    return n - 2;
-}
 
 static void test_map(void **state)
 {
@@ -83,8 +70,8 @@ static void test_write(void **state)
     assert_holds(path, "second");
     assert_int_equal(fc_file_write_atomic(path, NULL, 0, NULL), FC_OK);
     assert_holds(path, "");
-    assert_int_equal(entries(t.dir), 1); /* no temporary file stays */
-    assert_int_equal(chdir(t.dir), 0);   /* a name without a folder */
+    assert_int_equal(fc_count_files(t.dir), 1); /* no temporary file stays */
+    assert_int_equal(chdir(t.dir), 0);          /* a name without a folder */
     assert_int_equal(fc_file_write_atomic("bare", "x", 1, NULL), FC_OK);
     assert_holds("bare", "x");
     assert_int_equal(chdir("/"), 0);
@@ -124,7 +111,7 @@ static void test_full_disk_keeps_the_old_file(void **state)
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
     assert_says(s, &err, FC_EFAIL, path, "cannot write 100000 bytes: File too large");
     assert_holds(path, "old");
-    assert_int_equal(entries(t.dir), 1);
+    assert_int_equal(fc_count_files(t.dir), 1);
     fc_tmp_remove(&t);
 }
 

@@ -46,12 +46,12 @@ static inline void fc_tmp_remove(const fc_tmp *t)
     fc_remove_folder(t->dir);
 }
 
-/* dir/name in one of a few static buffers. */
+/* dir/name; valid until the 64th call after. */
 static inline const char *fc_tmp_path(const fc_tmp *t, const char *name)
 {
-    static char path[8][512];
+    static char path[64][512];
     static int next;
-    char *p = path[next++ % 8];
+    char *p = path[next++ % 64];
     snprintf(p, sizeof path[0], "%s/%s", t->dir, name);
     return p;
 }
@@ -71,7 +71,7 @@ static inline const char *fc_tmp_put(const fc_tmp *t, const char *name, const vo
     return path;
 }
 
-/* A file of the tests folder. */
+/* A file of the tests folder; valid until the 8th call after. */
 static inline const char *fc_tests_path(const char *name)
 {
     static char path[8][512];
@@ -80,6 +80,17 @@ static inline const char *fc_tests_path(const char *name)
     const char *tests = getenv("FCIL_TESTS");
     snprintf(p, sizeof path[0], "%s/%s", tests ? tests : "tests", name);
     return p;
+}
+
+static inline int fc_count_files(const char *folder)
+{
+    DIR *d = opendir(folder);
+    int n = 0;
+    assert_non_null(d);
+    for (struct dirent *e; (e = readdir(d));)
+        n += e->d_name[0] != '.';
+    closedir(d);
+    return n;
 }
 
 /* A failure with this status whose message holds both texts. */
