@@ -10,7 +10,8 @@
 #include <string.h>
 
 static const char usage[] =
-    "fcil config show [CONFIG] [key=value ...]      every value, as one YAML file\n"
+    "fcil config show [CONFIG] [key=value ...]      every value, as one YAML file;\n"
+    "                                               --verbose: with its meaning above it\n"
     "fcil config explain [KEY ...]                  what options mean and accept\n"
     "fcil config check CONFIG ... [key=value ...]   validate files, run nothing\n"
     "\n"
@@ -24,7 +25,7 @@ static fc_status show(const fc_args *a, fc_error *err)
                        "config show: found '%.60s' behind the config, expected key=value",
                        a->extra[0]);
     FC_TRY(fc_config_load(&c, a->config, a->override, a->n_override, err));
-    const char *text = fc_config_dump(&c, false, err);
+    const char *text = fc_config_dump(&c, a->verbose, err);
     if (text)
         fputs(text, stdout);
     fc_config_free(&c);
@@ -79,7 +80,7 @@ static int explain_rows(const char *word, const char *section, const fc_opt *row
     for (int i = 0; i < n; i++) {
         if (!named(word, section, rows[i].key))
             continue;
-        fc_print_option(stdout, section, &rows[i]);
+        fc_print_option(stdout, "", section, &rows[i]);
         if (of)
             printf("    only with %s %s\n",
                    strcmp(section, "merge") == 0 ? "merge.rule" : "method.name", of);
@@ -134,9 +135,9 @@ static fc_status explain_all(const fc_args *a, fc_error *err)
 fc_status fc_cmd_config(int argc, char **argv, fc_error *err)
 {
     static const struct {
-        const char *name;
+        const char *name, *flags;
         fc_status (*run)(const fc_args *a, fc_error *err);
-    } parts[] = {{"show", show}, {"explain", explain_all}, {"check", check}};
+    } parts[] = {{"show", "--verbose", show}, {"explain", "", explain_all}, {"check", "", check}};
     const char *names[] = {"show", "explain", "check"};
     const char *part = argc > 1 ? argv[1] : "";
     if (strcmp(part, "--help") == 0 || strcmp(part, "-h") == 0) {
@@ -147,7 +148,7 @@ fc_status fc_cmd_config(int argc, char **argv, fc_error *err)
         if (strcmp(part, parts[i].name) != 0)
             continue;
         fc_args a;
-        FC_TRY(fc_args_parse(&a, argc - 1, argv + 1, "", err));
+        FC_TRY(fc_args_parse(&a, argc - 1, argv + 1, parts[i].flags, err));
         fc_status st = FC_OK;
         if (a.help)
             fputs(usage, stdout);

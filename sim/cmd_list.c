@@ -20,34 +20,39 @@ static const char usage[] =
 /* One line of a list, whichever registry it comes from. */
 typedef struct item {
     const char *name, *help;
-    const char *label, *detail; /* "source", "layout", "needs", "formula" and its text */
+    const char *label, *detail; /* "paper", "source", "files" or "formula", and its text */
     const char *section;        /* of its options */
     const fc_opt *options;
     int n_options;
+    const char *reads; /* options of section fed that a partition reads, NULL for others */
 } item;
 
-static item dataset_entry(int i)
+static item dataset_item(int i)
 {
     const fc_data_source *d = fc_data_table[i];
     return (item){.name = d->name, .help = d->help, .label = "files", .detail = d->layout};
 }
 
-static item method_entry(int i)
+static item method_item(int i)
 {
     const fc_method *m = fc_method_table[i];
-    return (item){m->name, m->help, "paper", m->paper, "method", m->options, m->n_options};
+    return (item){m->name, m->help, "paper", m->paper, "method", m->options, m->n_options, NULL};
 }
 
-static item merge_entry(int i)
+static item merge_item(int i)
 {
     const fc_merge_method *m = fc_merge_table[i];
-    return (item){m->name, m->help, "paper", m->paper, "merge", m->options, m->n_options};
+    return (item){m->name, m->help, "paper", m->paper, "merge", m->options, m->n_options, NULL};
 }
 
-static item partition_entry(int i)
+static item partition_item(int i)
 {
     const fc_partition_method *p = fc_partition_table[i];
-    return (item){.name = p->name, .help = p->help, .label = "source", .detail = p->source};
+    return (item){.name = p->name,
+                  .help = p->help,
+                  .label = "source",
+                  .detail = p->source,
+                  .reads = p->needs};
 }
 
 /* Per cent, from the counts of correct test samples a(i, s) of task s after learning task i = 0 ..
@@ -86,25 +91,29 @@ static const item metrics[] = {
      .help = "accuracy on each task right after learning it"},
 };
 
-static item metric_entry(int i)
+static item metric_item(int i)
 {
     item e = metrics[i];
     e.label = "formula";
     return e;
 }
 
-static void print_entry(const item *e)
+static void print_labelled(const char *label, const char *text)
+{
+    char line[1024];
+    snprintf(line, sizeof line, "%s: %s", label, text);
+    fc_print_wrapped(stdout, "    ", line);
+}
+
+static void print_item(const item *e)
 {
     printf("%s\n", e->name);
-    if (e->help)
-        fc_print_wrapped(stdout, "    ", e->help);
-    if (e->detail && *e->detail) {
-        char line[1024];
-        snprintf(line, sizeof line, "%s: %s", e->label, e->detail);
-        fc_print_wrapped(stdout, "    ", line);
-    }
+    fc_print_wrapped(stdout, "    ", e->help);
+    print_labelled(e->label, e->detail);
+    if (e->reads)
+        print_labelled("reads", e->reads);
     for (int i = 0; i < e->n_options; i++)
-        fc_print_option(stdout, e->section, &e->options[i]);
+        fc_print_option(stdout, "    ", e->section, &e->options[i]);
 }
 
 static json_t *options_json(const item *e)
@@ -121,13 +130,15 @@ static json_t *options_json(const item *e)
     return list;
 }
 
-static fc_status print_json(item (*entry)(int), int n, fc_error *err)
+static fc_status print_json(item (*get)(int), int n, fc_error *err)
 {
     json_t *list = json_array();
     for (int i = 0; i < n; i++) {
-        item e = entry(i);
+        item e = get(i);
         json_t *one =
             json_pack("{s:s, s:s?, s:s?}", "name", e.name, "help", e.help, e.label, e.detail);
+        if (e.reads)
+            json_object_set_new(one, "reads", json_string(e.reads));
         if (e.section)
             json_object_set_new(one, "options", options_json(&e));
         json_array_append_new(list, one);
@@ -145,13 +156,13 @@ fc_status fc_cmd_list(int argc, char **argv, fc_error *err)
 {
     const struct {
         const char *name;
-        item (*entry)(int);
+        item (*get)(int);
         int n;
-    } lists[] = {{"datasets", dataset_entry, fc_data_count},
-                 {"methods", method_entry, fc_method_count},
-                 {"merges", merge_entry, fc_merge_count},
-                 {"partitions", partition_entry, fc_partition_count},
-                 {"metrics", metric_entry, sizeof metrics / sizeof *metrics}};
+    } lists[] = {{"datasets", dataset_item, fc_data_count},
+                 {"methods", method_item, fc_method_count},
+                 {"merges", merge_item, fc_merge_count},
+                 {"partitions", partition_item, fc_partition_count},
+                 {"metrics", metric_item, sizeof metrics / sizeof *metrics}};
     enum { N = sizeof lists / sizeof *lists };
     const char *names[N];
     fc_args a;
@@ -170,11 +181,11 @@ fc_status fc_cmd_list(int argc, char **argv, fc_error *err)
                      "list: expected one of datasets, methods, merges, partitions, metrics%s%s%s",
                      near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
     } else if (a.json) {
-        st = print_json(lists[which].entry, lists[which].n, err);
+        st = print_json(lists[which].get, lists[which].n, err);
     } else {
         for (int i = 0; i < lists[which].n; i++) {
-            item e = lists[which].entry(i);
-            print_entry(&e);
+            item e = lists[which].get(i);
+            print_item(&e);
         }
     }
     fc_args_free(&a);

@@ -23,13 +23,14 @@ void fc_print_wrapped(FILE *f, const char *prefix, const char *text)
     }
 }
 
-void fc_print_option(FILE *f, const char *section, const fc_opt *o)
+void fc_print_option(FILE *f, const char *prefix, const char *section, const fc_opt *o)
 {
-    char name[128], want[512];
+    char name[128], below[32], want[512];
     snprintf(name, sizeof name, "%s.%s", section, o->key);
-    fprintf(f, "%-28s default %s\n", name, *o->def ? o->def : "(empty)");
-    fc_print_wrapped(f, "    ", fc_opt_expected(o, want, sizeof want));
-    fc_print_wrapped(f, "    ", o->help);
+    snprintf(below, sizeof below, "%s    ", prefix);
+    fprintf(f, "%s%-26s default %s\n", prefix, name, *o->def ? o->def : "(empty)");
+    fc_print_wrapped(f, below, fc_opt_expected(o, want, sizeof want));
+    fc_print_wrapped(f, below, o->help);
 }
 
 void fc_make_printable(char *text)

@@ -9,8 +9,8 @@
 /* text in lines of at most 80 columns, each beginning with prefix. */
 void fc_print_wrapped(FILE *f, const char *prefix, const char *text);
 
-/* One option: its name, default, what it accepts, help. */
-void fc_print_option(FILE *f, const char *section, const fc_opt *o);
+/* One option: its name, default, what it accepts, help; each line begins with prefix. */
+void fc_print_option(FILE *f, const char *prefix, const char *section, const fc_opt *o);
 
 /* Control characters, which may come from file names and configs, become '?': they do not reach the
  * terminal. */
