@@ -169,6 +169,7 @@ static void test_paths(void **state)
     assert_string_equal(c.run.name, "$FC_DATA_DIR"); /* text, no path */
     assert_string_equal(fc_config_path(&c, "near.bin", &err), here);
     assert_string_equal(fc_config_path(&c, "far.bin", &err), "far.bin");
+    assert_string_equal(fc_config_path(&c, ".", &err), "."); /* is there already */
     assert_string_equal(fc_config_path(&c, "/no/such", &err), "/no/such");
     fc_config_free(&c);
 }
@@ -213,6 +214,9 @@ static void test_method_change(void **state)
     load_fails(lorm, "method.name=fedavg_lora", "method.alpha_head=1",
                "argument 2: method.alpha_head is an option of lorm");
     /* saying the same name again changes nothing; a typo is never left behind */
+    put("foreign.yaml", "method: {cl_merge: run_sum}\n");
+    load_fails(put("again_lorm.yaml", "base: foreign.yaml\nmethod: {name: lorm}\n"), NULL, NULL,
+               "foreign.yaml:1:10: method.cl_merge is an option of fedavg_lora");
     put("typo.yaml", "method: {alhpa_head: 0.5}\n");
     load_fails(put("again.yaml", "base: typo.yaml\nmethod: {name: lorm}\n"), NULL, NULL,
                "did you mean method.alpha_head?");
