@@ -286,40 +286,69 @@ static void test_lora_apply(void **state)
     fc_acts_free(r.acts);
 }
 
-/* Known inputs: the head's are the features, rows of a plain LayerNorm have length sqrt(width).
- * Diagonals agree with those of full Grams collected in two calls. */
+static double gram(const fc_grams *s, int slot, int j)
+{
+    int step = s->slot[slot].full ? s->slot[slot].dim + 1 : 1;
+    return s->g[s->slot[slot].offset + (size_t)j * (size_t)step];
+}
+
+static fc_real *block_tensor(const rig *r, int block, int i)
+{
+    return r->w.p + fc_vit_offset(&small, FC_VIT_BLOCK0 + FC_VIT_PER_BLOCK * block + i);
+}
+
+/* In block 1 weights are chosen so that the inputs of all four layers are known: plain LayerNorms
+ * give rows of squared length D; without weights, attention returns the bias of the values and the
+ * MLP's hidden layer is gelu(bias). The head's inputs are the features. */
 static void test_statistics(void **state)
 {
     (void)state;
     rig r;
     rig_init(&r, false);
-    fc_real *n1 = r.w.p + fc_vit_offset(&small, FC_VIT_BLOCK0);
-    for (int i = 0; i < small.width; i++) {
-        n1[i] = 1;               /* norm1.weight */
-        n1[small.width + i] = 0; /* norm1.bias */
+    int D = small.width, rows = IMAGES * fc_vit_tokens(&small);
+    memset(r.t.p, 0, r.t.n * sizeof *r.t.p);
+    for (int i = 0; i < D; i++) {
+        block_tensor(&r, 1, FC_N1W)[i] = block_tensor(&r, 1, FC_N2W)[i] = 1;
+        block_tensor(&r, 1, FC_N1B)[i] = block_tensor(&r, 1, FC_N2B)[i] = 0;
     }
+    memset(block_tensor(&r, 1, FC_QKVW), 0, (size_t)(3 * D * D) * sizeof(fc_real));
+    memset(block_tensor(&r, 1, FC_FC1W), 0, (size_t)(small.hidden * D) * sizeof(fc_real));
+    fc_grams s = grams_new(0, true);
+    fc_vit_forward(r.acts, &r.m, r.x, IMAGES, &s);
+
+    double trace1 = 0, trace2 = 0;
+    for (int j = 0; j < D; j++) {
+        double value = (double)block_tensor(&r, 1, FC_QKVB)[2 * D + j], features = 0;
+        for (int i = 0; i < IMAGES; i++)
+            features += pow((double)fc_acts_features(r.acts)[i * D + j], 2);
+        trace1 += gram(&s, 4, j);
+        trace2 += gram(&s, 6, j);
+        assert_close(gram(&s, 5, j), rows * value * value, 1e-5, 0);
+        assert_close(gram(&s, 12, j), features, 1e-6, 0);
+    }
+    assert_close(trace1, rows * D, 1e-4, 0);
+    assert_close(trace2, rows * D, 1e-4, 0);
+    for (int j = 0; j < small.hidden; j++) {
+        double c = (double)block_tensor(&r, 1, FC_FC1B)[j], gelu = 0.5 * c * erfc(-c / sqrt(2.0));
+        assert_close(gram(&s, 7, j), rows * gelu * gelu, 1e-5, 1e-10);
+    }
+    fc_acts_free(r.acts);
+}
+
+/* Diagonals of full Grams, collected in two calls, are the diagonal Grams of one call. */
+static void test_full_statistics(void **state)
+{
+    (void)state;
+    rig r;
+    rig_init(&r, false);
     fc_grams diagonal = grams_new(0, true), full = grams_new(1, false);
     fc_vit_forward(r.acts, &r.m, r.x, IMAGES, &diagonal);
-    const fc_real *f = fc_acts_features(r.acts);
-    for (int j = 0; j < small.width; j++) {
-        double sum = 0;
-        for (int i = 0; i < IMAGES; i++)
-            sum += (double)f[i * small.width + j] * (double)f[i * small.width + j];
-        assert_close(diagonal.g[diagonal.slot[12].offset + (size_t)j], sum, 1e-6, 0);
-    }
-    double trace = 0; /* of LayerNorm outputs: width per row */
-    for (int j = 0; j < small.width; j++)
-        trace += diagonal.g[diagonal.slot[0].offset + (size_t)j];
-    assert_close(trace, IMAGES * fc_vit_tokens(&small) * small.width, 1e-4, 0);
-
     fc_vit_forward(r.acts, &r.m, r.x, 3, &full);
     fc_vit_forward(r.acts, &r.m, r.x + 3 * PIXELS, 1, &full);
     for (int s = 0; s < full.n; s++)
         for (int j = 0; j < full.slot[s].dim; j++) {
-            size_t at = full.slot[s].offset + (size_t)j * (size_t)(full.slot[s].dim + 1);
-            double want = diagonal.g[diagonal.slot[s].offset + (size_t)j];
-            assert_true(want > 0);
-            assert_close(full.g[at], want, 1e-4, 1e-6);
+            assert_true(gram(&diagonal, s, j) > 0);
+            assert_close(gram(&full, s, j), gram(&diagonal, s, j), 1e-4, 1e-6);
         }
     fc_acts_free(r.acts);
 }
@@ -459,6 +488,7 @@ int main(void)
         cmocka_unit_test_teardown(test_forward_variants, teardown),
         cmocka_unit_test_teardown(test_lora_apply, teardown),
         cmocka_unit_test_teardown(test_statistics, teardown),
+        cmocka_unit_test_teardown(test_full_statistics, teardown),
         cmocka_unit_test_teardown(test_gradients_of_slices, teardown),
         cmocka_unit_test_teardown(test_nan_reaches_the_logits, teardown),
         cmocka_unit_test_teardown(test_save_and_load, teardown),
