@@ -277,6 +277,7 @@ static void draw_image(uint8_t *out, float *plane, int size, const object *o, co
     float cast[3];
     for (int c = 0; c < 3; c++)
         cast[c] = expf(normal(g, 0.15 * vary));
+    memset(plane, 0, 3 * area * sizeof *plane); /* blending must not see an earlier image */
     /* The background is one layer larger than the image. */
     part ground = make_part(g, w);
     ground.skin.gain *= 0.3f;

@@ -15,7 +15,8 @@ static bool is(const uint8_t *p, int r, int g, int b)
     return p[0] == r && p[1] == g && p[2] == b;
 }
 
-/* Plain images whose colour tells label and number: (10 label, number, 7), wide and 4 high. */
+/* Plain images whose colour tells label and number: (10 label, number, 7), 4 high and, with red
+ * columns that the central square cuts off, 8 wide. */
 static void give_images(fc_dataset *d)
 {
     int seen[64] = {0};
@@ -23,15 +24,15 @@ static void give_images(fc_dataset *d)
     assert_non_null(d->train.image);
     for (size_t i = 0; i < d->train.n; i++) {
         int c = d->train.label[i];
-        uint8_t *p = fc_arena_alloc(&d->arena, 3 * 6 * 4, 1, NULL);
+        uint8_t *p = fc_arena_alloc(&d->arena, 3 * 8 * 4, 1, NULL);
         assert_non_null(p);
-        for (int k = 0; k < 24; k++) {
-            p[3 * k] = (uint8_t)(10 * c);
+        for (int k = 0; k < 32; k++) {
+            p[3 * k] = k % 8 == 0 || k % 8 == 7 ? 255 : (uint8_t)(10 * c);
             p[3 * k + 1] = (uint8_t)seen[c];
             p[3 * k + 2] = 7;
         }
         seen[c]++;
-        d->train.image[i] = (fc_image){p, 6, 4, 18, 3, 1};
+        d->train.image[i] = (fc_image){p, 8, 4, 24, 3, 1};
     }
 }
 
@@ -54,7 +55,8 @@ static void test_images_in_their_places(void **state)
             if (order[i] % 2 && j == 2)
                 assert_true(is(q, 255, 255, 255));
             else
-                assert_true(is(q, 10 * order[i], j, 7));
+                for (int x = -3; x <= 2; x++)
+                    assert_true(is(q + 3 * x, 10 * order[i], j, 7));
         }
     assert_int_equal(fc_contact_sheet(&p, &d, &d.train, order, 99, 1, 8, &d.arena, &err), FC_OK);
     assert_int_equal(p.height, 2 + 120); /* no more rows than classes */

@@ -178,13 +178,54 @@ static void test_balanced_fills_nobody_twice(void **state)
     w.q.beta = 0.1;
     w.q.min_samples = 0;
     fc_partition p = make(&w);
+    size_t most = 0;
     for (int t = 0; t < TASKS; t++)
         for (int k = 0; k < CLIENTS; k++) {
             /* Below N / K before its last class, so less than N / K + one class at the end. */
             size_t share = w.t.n_train[t] / CLIENTS;
             assert_true(count(&p, t, k) <= share + PER_CLASS);
+            most = count(&p, t, k) > most ? count(&p, t, k) : most;
         }
+    w.q.name = "dir-class-split"; /* the same draws unbalanced: some client gets more */
+    p = make(&w);
+    size_t unbalanced = 0;
+    for (int t = 0; t < TASKS; t++)
+        for (int k = 0; k < CLIENTS; k++)
+            unbalanced = count(&p, t, k) > unbalanced ? count(&p, t, k) : unbalanced;
+    assert_true(unbalanced > most + 10);
     fc_arena_free(&w.d.arena);
+}
+
+/* Which samples of a class a client gets is random: no list is one run of the class. */
+static void test_samples_are_shuffled(void **state)
+{
+    (void)state;
+    const char *const names[] = {"dir-class", "dir-class-split", "dir-class-balanced",
+                                 "iid",       "dir-client",      "quantity"};
+    for (int i = 0; i < 6; i++) {
+        world w = make_world(names[i]);
+        w.q.classes_per_client = 4;
+        w.q.beta = 10;
+        fc_partition p = make(&w);
+        int breaks = 0, runs = 0;
+        for (int c = 0; c < CLASSES; c++) {
+            int t = w.t.logit[c] / (CLASSES / TASKS);
+            int last = -1;
+            for (size_t s = 0; s < w.d.train.n; s++) {
+                if (w.d.train.label[s] != c)
+                    continue;
+                for (int k = 0; k < CLIENTS; k++)
+                    for (size_t j = p.start[t][k]; j < p.start[t][k + 1]; j++)
+                        if (p.sample[t][j] == s) {
+                            breaks += k != last;
+                            last = k;
+                            runs++;
+                        }
+            }
+        }
+        assert_true(breaks > runs / 2); /* independent owners: 4 of 5 */
+        fc_arena_free(&w.d.arena);
+    }
 }
 
 static int classes_held(const fc_partition *p, const world *w, int t, int k)
@@ -445,6 +486,7 @@ int main(void)
         cmocka_unit_test(test_one_client),
         cmocka_unit_test(test_dirichlet_moments),
         cmocka_unit_test(test_balanced_fills_nobody_twice),
+        cmocka_unit_test(test_samples_are_shuffled),
         cmocka_unit_test(test_quantity_iid_shard_client_sizes),
         cmocka_unit_test(test_beta_orders_heterogeneity),
         cmocka_unit_test(test_refusals),

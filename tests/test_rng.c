@@ -3,6 +3,7 @@
 #include "tests/close.h"
 
 #include <Random123/philox.h>
+#include <stdbool.h>
 
 static fc_rng stream(uint32_t sample)
 {
@@ -49,8 +50,9 @@ static void test_every_key_field_counts(void **state)
     }
 }
 
-/* Mean and variance of n draws against theory, within 5 standard errors of the mean. */
-static void check_moments(const double *x, int n, double mean, double var)
+/* Mean and variance of n draws against theory: the mean within 5 standard errors, the variance to
+ * rtol. */
+static void check_moments(const double *x, int n, double mean, double var, double rtol)
 {
     double sum = 0, square = 0;
     for (int i = 0; i < n; i++)
@@ -58,7 +60,7 @@ static void check_moments(const double *x, int n, double mean, double var)
     for (int i = 0; i < n; i++)
         square += (x[i] - sum / n) * (x[i] - sum / n);
     assert_close(sum / n, mean, 0, 5 * sqrt(var / n));
-    assert_close(square / n, var, 0.1, 0);
+    assert_close(square / n, var, rtol, 0);
 }
 
 enum { N = 20000 };
@@ -68,13 +70,16 @@ static void test_uniform_and_normal(void **state)
     (void)state;
     static double u[N], z[N];
     fc_rng g = stream(0);
+    bool fine = false;
     for (int i = 0; i < N; i++) {
         u[i] = fc_rng_uniform(&g);
         assert_true(u[i] >= 0 && u[i] < 1);
+        fine |= u[i] * 134217728 != floor(u[i] * 134217728); /* more than 27 bits */
         z[i] = fc_rng_normal(&g);
     }
-    check_moments(u, N, 0.5, 1.0 / 12);
-    check_moments(z, N, 0, 1);
+    assert_true(fine);
+    check_moments(u, N, 0.5, 1.0 / 12, 0.03);
+    check_moments(z, N, 0, 1, 0.04);
 }
 
 static void test_gamma(void **state)
@@ -88,7 +93,7 @@ static void test_gamma(void **state)
             x[i] = fc_rng_gamma(&g, shapes[s]);
             assert_true(x[i] >= 0);
         }
-        check_moments(x, N, shapes[s], shapes[s]);
+        check_moments(x, N, shapes[s], shapes[s], 0.1);
     }
 }
 
@@ -105,6 +110,11 @@ static void test_below_is_uniform(void **state)
     assert_true(chi2 < 22.5); /* 6 degrees of freedom, p = 0.001 */
     for (int i = 0; i < 100; i++)
         assert_int_equal(fc_rng_below(&g, 1), 0);
+    /* n = 3 * 2^30: without rejection the lowest third would come up every second time */
+    int low = 0;
+    for (int i = 0; i < 3000; i++)
+        low += fc_rng_below(&g, 3u << 30) < 1u << 30;
+    assert_true(low > 870 && low < 1130); /* sd 26 */
 }
 
 static void test_dirichlet(void **state)
@@ -126,7 +136,7 @@ static void test_dirichlet(void **state)
         first[i] = p[3];
     }
     double m = 2.5 / sum_a;
-    check_moments(first, DRAWS, m, m * (1 - m) / (sum_a + 1));
+    check_moments(first, DRAWS, m, m * (1 - m) / (sum_a + 1), 0.1);
 }
 
 static void test_dirichlet_survives_underflow(void **state)

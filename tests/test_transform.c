@@ -269,6 +269,27 @@ static void test_none_and_flip(void **state)
     fc_resampler_free(r);
 }
 
+/* A pixel is black if and only if its centre is outside, whatever the scale. */
+static void test_outside_is_black(void **state)
+{
+    (void)state;
+    uint8_t p[3 * 8 * 8];
+    memset(p, 200, sizeof p);
+    fc_image image = interleaved(p, 8, 8);
+    fc_resampler *r;
+    new_resampler(&r, 8, 12);
+    for (int n = 3; n <= 12; n++) {
+        float out[3 * 12 * 12];
+        fc_resample_box(out, n, n, &image, -2, 3, 8, 8, r);
+        for (int y = 0; y < n; y++)
+            for (int x = 0; x < n; x++) {
+                double cx = (x + 0.5) * 8 / n - 2, cy = (y + 0.5) * 8 / n + 3;
+                assert_close(out[y * n + x], cx < 0 || cy > 8 ? 0 : 200, 0, 1e-3);
+            }
+    }
+    fc_resampler_free(r);
+}
+
 /* Extreme shapes: one pixel, one row, shrinking 300 to 3, all inside a sanitizer build. */
 static void test_extreme_sizes(void **state)
 {
@@ -304,6 +325,7 @@ int main(void)
         cmocka_unit_test(test_pad_shifts_with_black),
         cmocka_unit_test(test_random_boxes),
         cmocka_unit_test(test_none_and_flip),
+        cmocka_unit_test(test_outside_is_black),
         cmocka_unit_test(test_extreme_sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
