@@ -6,8 +6,8 @@
 
 /* One binary for all x86-64: the loops are compiled for three widths and the loader takes the best.
  * Without contraction to fma, and with sums over a fixed number of lanes, all widths give the same
- * bits. */
-#if defined(__x86_64__) && defined(__gnu_linux__)
+ * bits. (clang 14 hides the dispatched function from other files.) */
+#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__)
 #define WIDE __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define WIDE
@@ -37,7 +37,6 @@ INLINE fc_real lane_sum(const lanes *v)
 WIDE static void add_bias(fc_real *y, const fc_real *res, const fc_real *b, int n, int d)
 {
     for (int i = 0; i < n; i++, y += d, res += d)
-#pragma omp simd
         for (int j = 0; j < d; j++)
             y[j] = res[j] + b[j];
 }
