@@ -369,7 +369,7 @@ static void test_advice(void **state)
     int clients, min;
     assert_int_equal(
         sscanf(at, "; beta %lf, %d clients, min_samples %d would work", &beta, &clients, &min), 3);
-    assert_true(beta > 0.01 && clients < CLIENTS && min < 15);
+    assert_true(beta > 0.01 && beta <= 10 && clients < CLIENTS && min < 15);
     /* The advice is about the first task that failed; its neighbours may need the full tries. */
     w.q.max_tries = 9999;
     fc_partition_request q = w.q;
