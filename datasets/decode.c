@@ -190,33 +190,56 @@ fc_status fc_png_write(const char *path, const uint8_t *rgb, int width, int heig
 
 /* --- JPEG ------------------------------------------------------------------------------------- */
 
-/* stb_image fills what a cut-off file does not have with grey and says nothing. Walk the markers
- * (ITU T.81, B.1.1): segments carry their length; in the scan that follows SOS, 0xff is data only
- * before 0x00 or RST0..7. */
-static bool jpeg_is_whole(const unsigned char *p, size_t n)
+/* Huffman tables of a DHT segment (T.81, B.2.4.2): a byte, 16 counts of codes by length, that many
+ * values. More than 256 codes would overflow stb_image's tables. */
+static bool huffman_fits(const unsigned char *p, size_t n)
 {
-    enum { RST0 = 0xd0, RST7 = 0xd7, EOI = 0xd9, SOS = 0xda };
+    while (n > 0) {
+        size_t codes = 0;
+        if (n < 17)
+            return false;
+        for (int i = 1; i <= 16; i++)
+            codes += p[i];
+        if (codes > 256 || codes > n - 17)
+            return false;
+        p += 17 + codes;
+        n -= 17 + codes;
+    }
+    return true;
+}
+
+/* What stb_image does not notice: it fills what a cut-off file does not have with grey and trusts
+ * the sizes of Huffman tables. Walk the markers (ITU T.81, B.1.1): segments carry their length; in
+ * the scan that follows SOS, 0xff is data only before 0x00 or RST0..7. NULL if all is well. */
+static const char *jpeg_fault(const unsigned char *p, size_t n)
+{
+    enum { DHT = 0xc4, RST0 = 0xd0, RST7 = 0xd7, EOI = 0xd9, SOS = 0xda, DQT = 0xdb };
     size_t i = 2; /* SOI */
-    bool scan = false, any_scan = false;
+    bool scan = false, seen[256] = {false};
     while (i + 1 < n) {
         int marker = p[i + 1];
         if (p[i] != 0xff || marker == 0 || (RST0 <= marker && marker <= RST7)) {
             if (!scan)
-                return false;
+                return "corrupt JPEG: bytes outside of any segment";
             i++;
         } else if (marker == 0xff) { /* fill byte */
             i++;
         } else if (marker == EOI) {
-            return any_scan;
+            return seen[SOS] ? NULL : "corrupt JPEG: no pixels";
         } else {
-            if (i + 3 >= n)
-                return false;
-            i += 2 + ((size_t)p[i + 2] << 8 | p[i + 3]);
+            size_t length = i + 3 < n ? (size_t)p[i + 2] << 8 | p[i + 3] : 0;
+            if (length < 2 || length > n - i - 2)
+                break;
+            if (marker == DHT && !huffman_fits(p + i + 4, length - 2))
+                return "corrupt JPEG: bad Huffman table";
+            if (marker == SOS && !(seen[DHT] && seen[DQT]))
+                return "corrupt JPEG: no tables before the pixels";
+            i += 2 + length;
             scan = marker == SOS;
-            any_scan |= scan;
+            seen[marker] = true;
         }
     }
-    return false;
+    return "truncated JPEG: no end-of-image marker";
 }
 
 static fc_status decode_jpeg(fc_image *out, const unsigned char *data, size_t n, const char *name,
@@ -225,9 +248,9 @@ static fc_status decode_jpeg(fc_image *out, const unsigned char *data, size_t n,
     int width, height, channels;
     if (n > INT32_MAX)
         return fc_fail(err, FC_EDATA, "%s: JPEG of %zu bytes, expected at most 2^31 - 1", name, n);
-    if (!jpeg_is_whole(data, n))
-        return fc_fail(err, FC_EDATA, "%s: truncated JPEG: no pixels, or no end-of-image marker",
-                       name);
+    const char *fault = jpeg_fault(data, n);
+    if (fault)
+        return fc_fail(err, FC_EDATA, "%s: %s", name, fault);
     if (!stbi_info_from_memory(data, (int)n, &width, &height, &channels))
         return fc_fail(err, FC_EDATA, "%s: corrupt JPEG: %s", name, stbi_failure_reason());
     fc_image m;

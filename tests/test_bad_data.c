@@ -180,18 +180,21 @@ static void test_idx(void **state)
 static void test_images(void **state)
 {
     (void)state;
-    static const char no_scan[] = "truncated JPEG: no pixels, or no end-of-image marker";
+    static const char no_end[] = "truncated JPEG: no end-of-image marker";
     static const char ppm_header[] = "corrupt PPM header, expected width, height, 1 to 65535";
     static const row rows[] = {
         {"empty", "0 bytes that are no PNG, JPEG or raw PPM"},
         {"gif-in-disguise.png", "no PNG, JPEG or raw PPM"},
-        {"jpeg-cut-in-header.jpg", no_scan},
-        {"jpeg-cut-in-scan.jpg", no_scan},
-        {"jpeg-huffman-wrong.jpg", "corrupt JPEG: bad code lengths"},
-        {"jpeg-segment-past-end.jpg", no_scan},
+        {"jpeg-cut-in-header.jpg", no_end},
+        {"jpeg-cut-in-scan.jpg", no_end},
+        {"jpeg-huffman-code-lengths.jpg", "corrupt JPEG: bad code lengths"},
+        {"jpeg-huffman-of-4080-codes.jpg", "corrupt JPEG: bad Huffman table"},
+        {"jpeg-junk-between-segments.jpg", "corrupt JPEG: bytes outside of any segment"},
+        {"jpeg-segment-past-end.jpg", no_end},
         {"jpeg-width-0.jpg", "corrupt JPEG"},
-        {"jpeg-without-end.jpg", no_scan},
-        {"jpeg-without-scan.jpg", no_scan},
+        {"jpeg-without-end.jpg", no_end},
+        {"jpeg-without-scan.jpg", "corrupt JPEG: no pixels"},
+        {"jpeg-without-tables.jpg", "corrupt JPEG: no tables before the pixels"},
         {"png-300-megapixels.png", "image of 20000 x 15000 pixels, expected 1 to 20000"},
         {"png-checksum-wrong.png", "corrupt PNG: IDAT: CRC error"},
         {"png-cut-in-header.png", "truncated: the file ends too early"},
