@@ -88,6 +88,7 @@ const char *fc_opt_expected(const fc_opt *o, char *buf, size_t size)
         snprintf(buf, size, "text");
         break;
     case FC_OPT_PATH:
+    case FC_OPT_INPUT:
         snprintf(buf, size, "a path");
         break;
     case FC_OPT_CHOICE:
@@ -395,6 +396,7 @@ fc_status fc_opt_set(void *base, const fc_opt *o, const char *text, const char *
         return FC_OK;
     }
     case FC_OPT_PATH:
+    case FC_OPT_INPUT:
         return set_path(f, text, where, arena, err);
     case FC_OPT_INTS:
         return set_ints(f, o, text, where, arena, err);
@@ -461,6 +463,7 @@ const char *fc_opt_print(const void *base, const fc_opt *o, fc_arena *arena, fc_
     case FC_OPT_TEXT:
         return *(const char *const *)f;
     case FC_OPT_PATH:
+    case FC_OPT_INPUT:
         return path_text(*(const char *const *)f, arena, err);
     case FC_OPT_INTS:
         return list_text(f, arena, err);

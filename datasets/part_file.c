@@ -127,7 +127,7 @@ const fc_partition_method fc_partition_file = {
     .name = "file",
     .source = "partition.csv of an earlier run",
     .help = "the owners written in a partition.csv",
-    .needs = "file min_samples",
+    .needs = "partition_file min_samples",
     .fixed = true,
     .assign = assign,
 };

@@ -10,12 +10,11 @@
 #include <unistd.h>
 
 /* `name`: a file, or <root>/<name>, <root>/<name>/<name>.safetensors, <root>/<name>.safetensors. */
-static const char *find_weights(fc_config *c, const char *name, fc_arena *arena, fc_error *err)
+static const char *find_weights(const fc_config *c, const char *name, fc_arena *arena, fc_error *err)
 {
-    const char *path = fc_config_path(c, name, err);
     char buf[4096];
-    if (!path || access(path, R_OK) == 0)
-        return path;
+    if (access(name, R_OK) == 0)
+        return name;
     for (int i = 0; i < 3; i++) {
         if (i == 0)
             snprintf(buf, sizeof buf, "%s/%s/%s.safetensors", c->data.root, name, name);
@@ -78,10 +77,7 @@ static fc_status pretrained(fc_run *r, fc_error *err)
 {
     fc_config pre;
     char hash[9], path[4096];
-    const char *file = fc_config_path(r->cfg, r->cfg->backbone.pretrain, err);
-    if (!file)
-        return FC_EFAIL;
-    FC_TRY(fc_config_load(&pre, file, NULL, 0, err));
+    FC_TRY(fc_config_load(&pre, r->cfg->backbone.pretrain, NULL, 0, err));
     fc_status s = fc_config_hash(hash, &pre, err);
     if (s == FC_OK)
         s = cache_path(path, sizeof path, hash, err);

@@ -64,6 +64,14 @@ static void remove_state(const char *dir, long seq)
         unlink(path);
 }
 
+/* Keep seq and the one before it. */
+static void prune(const char *dir, long seq)
+{
+    for (long old = newest_below(dir, newest_below(dir, seq)); old >= 0;
+         old = newest_below(dir, old))
+        remove_state(dir, old);
+}
+
 /* Remove everything in ckpt/ whose name starts with `prefix`. */
 static fc_status remove_all(const char *dir, const char *prefix, fc_error *err)
 {
@@ -132,18 +140,17 @@ fc_status fc_checkpoint_save(const char *dir, long seq, const fc_ckpt_id *id, co
 {
     char path[FC_PATH_MAX];
     FC_TRY(make_folder(dir, err));
-    FC_TRY(state_path(path, dir, seq, "safetensors", err));
-    FC_TRY(write_fields(path, id, field, n, err));
     FC_TRY(state_path(path, dir, seq, "json", err));
     json_t *o = json_pack("{s:s, s:I, s:s, s:s, s:s, s:s, s:s}", "format", FORMAT, "sequence",
                           (json_int_t)seq, "position", position, "config_hash", id->config_hash,
                           "data_sha256", id->data_sha256, "weights_sha256", id->weights_sha256,
                           "partition_sha256", id->partition_sha256);
     FC_TRY(fc_out_json(path, o, err));
+    /* last, so that a state that counts has its JSON file */
+    FC_TRY(state_path(path, dir, seq, "safetensors", err));
+    FC_TRY(write_fields(path, id, field, n, err));
 
-    for (long old = newest_below(dir, newest_below(dir, seq)); old >= 0;
-         old = newest_below(dir, old))
-        remove_state(dir, old);
+    prune(dir, seq);
     return FC_OK;
 }
 
@@ -233,8 +240,10 @@ fc_status fc_checkpoint_load(const char *dir, long *seq, const fc_ckpt_id *id,
         bool damaged;
         FC_TRY(state_path(path, dir, *seq, "safetensors", err));
         FC_TRY(load_file(path, &damaged, id, field, n, err));
-        if (!damaged)
+        if (!damaged) {
+            prune(dir, *seq); /* a kill may have come between writing and pruning */
             return FC_OK;
+        }
         remove_state(dir, *seq);
     }
     return FC_OK;

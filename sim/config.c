@@ -273,6 +273,23 @@ static fc_status unknown_key(const fc_config *c, const fc_config_field *f, int n
                    s->section, dot, s->key, valid);
 }
 
+/* A relative path that a config file names is relative to that file, if it exists there. */
+static fc_status from_file(const char **path, const fc_setting *s, fc_arena *arena, fc_error *err)
+{
+    const char *slash = strrchr(s->at, '/'); /* "folder/file.yaml:line:col", or "argument N" */
+    if (!slash || **path == '/' || **path == '\0')
+        return FC_OK;
+    size_t folder = (size_t)(slash - s->at) + 1;
+    char *beside = fc_arena_alloc(arena, folder + strlen(*path) + 1, 1, err);
+    if (!beside)
+        return FC_EFAIL;
+    memcpy(beside, s->at, folder);
+    strcpy(beside + folder, *path);
+    if (access(beside, F_OK) == 0)
+        *path = beside;
+    return FC_OK;
+}
+
 /* Set every field, in order, so that later settings win and each one is checked. */
 static fc_status apply(fc_config *c, const fc_settings *all, const choice *chosen, fc_error *err)
 {
@@ -295,6 +312,8 @@ static fc_status apply(fc_config *c, const fc_settings *all, const choice *chose
             return fc_fail(err, FC_EUSAGE, "%s: found a list, expected %s", where,
                            fc_opt_expected(to->opt, want, sizeof want));
         FC_TRY(fc_opt_set(to->base, to->opt, s->text, where, &c->arena, err));
+        if (to->opt->type == FC_OPT_INPUT)
+            FC_TRY(from_file((const char **)((char *)to->base + to->opt->offset), s, &c->arena, err));
     }
     /* a rule that is the method's own anyway is not pinned: configs derived from the dump may
      * change the method */
@@ -329,22 +348,10 @@ static fc_status add_override(fc_settings *all, const char *text, int number, fc
                       .level = all->levels};
     return FC_OK;
 }
-
-static const char *folder_of(const char *path, fc_arena *arena, fc_error *err)
-{
-    const char *slash = path ? strrchr(path, '/') : NULL;
-    char *dir = fc_arena_strdup(arena, slash ? path : ".", err);
-    if (dir && slash)
-        dir[slash == path ? 1 : slash - path] = '\0';
-    return dir;
-}
-
 static fc_status load(fc_config *c, const char *path, char *const *override, int n, fc_error *err)
 {
     fc_settings all = {0};
     choice chosen;
-    if (!(c->dir = folder_of(path, &c->arena, err)))
-        return FC_EFAIL;
     if (path)
         FC_TRY(fc_settings_read(&all, path, &c->arena, err));
     for (int i = 0; i < n; i++)
@@ -383,18 +390,4 @@ void fc_config_free(fc_config *c)
 uint64_t fc_seed(const fc_config *c, int64_t own)
 {
     return (uint64_t)(own < 0 ? c->run.seed : own);
-}
-
-const char *fc_config_path(fc_config *c, const char *path, fc_error *err)
-{
-    if (*path == '/' || *path == '\0' || access(path, F_OK) == 0)
-        return path;
-    size_t n = strlen(c->dir);
-    char *beside = fc_arena_alloc(&c->arena, n + strlen(path) + 2, 1, err);
-    if (!beside)
-        return NULL;
-    memcpy(beside, c->dir, n);
-    beside[n] = '/';
-    strcpy(beside + n + 1, path);
-    return access(beside, F_OK) == 0 ? beside : path;
 }

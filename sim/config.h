@@ -22,6 +22,7 @@ typedef struct fc_merge_method fc_merge_method;
 #define FC_CTYPE_BOOL bool
 #define FC_CTYPE_TEXT const char *
 #define FC_CTYPE_PATH const char *
+#define FC_CTYPE_INPUT const char *
 #define FC_CTYPE_CHOICE int
 #define FC_CTYPE_INTS fc_ints
 
@@ -42,11 +43,8 @@ typedef struct fc_config {
     void *method_options;        /* its own struct */
     const fc_merge_method *rule; /* merge.rule, else the method's own; NULL: nothing is merged */
     void *rule_options;
-    const char *dir; /* folder of the config file: relative paths in it are tried from here too */
     fc_arena arena;
 } fc_config;
-
-typedef enum fc_config_kind { FC_CONFIG_RUN, FC_CONFIG_PRETRAIN } fc_config_kind;
 
 /* Read `path` (NULL: defaults only) with its `base:` files (depth first, later wins; inclusion
  * loops and missing files refused), then n overrides "section.key=value". Unknown, repeated,
@@ -62,14 +60,11 @@ void fc_config_free(fc_config *c); /* accepts {0} */
 const char *fc_config_dump(fc_config *c, bool explain, fc_error *err);
 
 /* 8 hex digits of SHA-256 over the dump without what cannot change the results (run.name, run.out,
- * run.threads, run.checkpoint_s, data.path, data.root, log.*, pretrain.out). */
+ * run.threads, run.checkpoint_s, log.*, pretrain.out) and without the places of inputs: their
+ * content counts, which the caller knows. */
 fc_status fc_config_hash(char hash[9], fc_config *c, fc_error *err);
 
 /* Effective seeds. */
 uint64_t fc_seed(const fc_config *c, int64_t own);
-
-/* A path given in the config: as it is if it exists or is absolute, else relative to the config's
- * folder if it exists there; else as it is. */
-const char *fc_config_path(fc_config *c, const char *path, fc_error *err);
 
 #endif

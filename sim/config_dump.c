@@ -15,8 +15,10 @@ static bool changes_results(const fc_config_field *f)
 {
     static const char *const without[][2] = {
         {"run", "name"},  {"run", "out"},   {"run", "threads"}, {"run", "checkpoint_s"},
-        {"data", "path"}, {"data", "root"}, {"log", "*"},       {"pretrain", "out"},
+        {"log", "*"},     {"pretrain", "out"},
     };
+    if (f->opt->type == FC_OPT_INPUT)
+        return false; /* the content counts, not the place: fc_run_open */
     for (size_t i = 0; i < sizeof without / sizeof *without; i++)
         if (strcmp(f->section, without[i][0]) == 0 &&
             (*without[i][1] == '*' || strcmp(f->opt->key, without[i][1]) == 0))
@@ -39,7 +41,7 @@ static bool is_plain(const char *text)
 
 static void write_value(FILE *f, const fc_opt *o, const char *text)
 {
-    bool free_text = o->type == FC_OPT_TEXT || o->type == FC_OPT_PATH;
+    bool free_text = o->type == FC_OPT_TEXT || o->type == FC_OPT_PATH || o->type == FC_OPT_INPUT;
     if (!free_text || is_plain(text)) {
         fputs(text, f);
         return;

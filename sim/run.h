@@ -95,9 +95,9 @@ fc_status fc_run_summary(fc_run *r, fc_error *err);
 fc_transform fc_transform_of(const fc_config *c, int image);
 fc_optim_config fc_optim_of(const fc_config *c, unsigned groups);
 int fc_dataset_side(const fc_dataset *d); /* longest side of any image */
-fc_status fc_data_open(fc_dataset *d, fc_config *c, fc_error *err);
+fc_status fc_data_open(fc_dataset *d, const fc_config *c, fc_error *err);
 fc_status fc_tasks_open(fc_tasks *t, const fc_dataset *d, const fc_config *c, fc_arena *arena, fc_error *err);
-fc_status fc_partition_open(fc_partition *p, const fc_dataset *d, const fc_tasks *t, fc_config *c, fc_arena *arena,
+fc_status fc_partition_open(fc_partition *p, const fc_dataset *d, const fc_tasks *t, const fc_config *c, fc_arena *arena,
                             fc_error *err);
 
 /* backbone.c: weights and shape of a config: a file, pretrained on the spot (cached), or random. */

@@ -2,8 +2,10 @@
 #include "sim/message.h"
 #include "sim/run.h"
 
+#include "core/file.h"
 #include "core/threads.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const struct {
@@ -69,7 +71,7 @@ static fc_status hold_out(fc_dataset *d, int hold, fc_error *err)
     return FC_OK;
 }
 
-fc_status fc_data_open(fc_dataset *d, fc_config *c, fc_error *err)
+fc_status fc_data_open(fc_dataset *d, const fc_config *c, fc_error *err)
 {
     fc_data_request q = {.name = c->data.name,
                          .path = c->data.path,
@@ -86,11 +88,6 @@ fc_status fc_data_open(fc_dataset *d, fc_config *c, fc_error *err)
     int hold = c->data.validation_per_class;
     if (q.max_train_per_class > 0)
         q.max_train_per_class += hold;
-    if (*q.path) {
-        q.path = fc_config_path(c, q.path, err);
-        if (!q.path)
-            return FC_EFAIL;
-    }
     FC_TRY(fc_dataset_load(d, &q, err));
     fc_status s = hold > 0 ? hold_out(d, hold, err) : FC_OK;
     if (s != FC_OK)
@@ -98,7 +95,7 @@ fc_status fc_data_open(fc_dataset *d, fc_config *c, fc_error *err)
     return s;
 }
 
-fc_status fc_partition_open(fc_partition *p, const fc_dataset *d, const fc_tasks *t, fc_config *c, fc_arena *arena,
+fc_status fc_partition_open(fc_partition *p, const fc_dataset *d, const fc_tasks *t, const fc_config *c, fc_arena *arena,
                             fc_error *err)
 {
     bool one = c->method->centralised;
@@ -109,10 +106,10 @@ fc_status fc_partition_open(fc_partition *p, const fc_dataset *d, const fc_tasks
                               .classes_per_client = c->fed.classes_per_client,
                               .shards_per_client = c->fed.shards_per_client,
                               .samples_per_client = c->fed.samples_per_client,
+                              .file = c->fed.partition_file,
                               .max_tries = c->fed.max_tries,
                               .seed = fc_seed(c, c->seed.partition)};
-    q.file = fc_config_path(c, c->fed.partition_file, err);
-    return q.file ? fc_partition_make(p, d, t, &q, arena, err) : FC_EFAIL;
+    return fc_partition_make(p, d, t, &q, arena, err);
 }
 
 fc_status fc_tasks_open(fc_tasks *t, const fc_dataset *d, const fc_config *c, fc_arena *arena, fc_error *err)
@@ -247,13 +244,23 @@ static fc_status check_shape(const fc_run *r, fc_error *err)
     return FC_OK;
 }
 
+/* Names the run by what it depends on: the options, and the content of weights, data and partition wherever they lie. */
+static fc_status run_hash(fc_run *r, fc_error *err)
+{
+    char text[256], hex[65];
+    FC_TRY(fc_config_hash(r->hash, r->cfg, err));
+    snprintf(text, sizeof text, "%s %s %s %s", r->hash, r->weights_sha256, r->data.sha256, r->partition.sha256);
+    fc_sha256(hex, text, strlen(text));
+    snprintf(r->hash, sizeof r->hash, "%.8s", hex);
+    return FC_OK;
+}
+
 static fc_status open_parts(fc_run *r, fc_error *err)
 {
     fc_config *c = r->cfg;
     int blas_safe;
     r->method = c->method;
     r->threads = fc_threads_init(c->run.threads ? c->run.threads : fc_threads_default(), &blas_safe);
-    FC_TRY(fc_config_hash(r->hash, c, err));
     FC_TRY(fc_backbone_open(r, err));
     r->net.mode = r->method->mode;
     r->net.rank = r->net.mode == FC_TRAIN_LORA ? c->train.lora_rank : 0;
@@ -262,6 +269,7 @@ static fc_status open_parts(fc_run *r, fc_error *err)
     r->max_side = fc_dataset_side(&r->data);
     FC_TRY(fc_tasks_open(&r->tasks, &r->data, c, &r->arena, err));
     FC_TRY(fc_partition_open(&r->partition, &r->data, &r->tasks, c, &r->arena, err));
+    FC_TRY(run_hash(r, err));
     r->net.classes = r->data.classes;
     r->net.transform = fc_transform_of(c, r->net.shape.image);
     r->net.train = &r->data.train;

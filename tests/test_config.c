@@ -86,7 +86,6 @@ static void test_defaults(void **state)
     assert_string_equal(c.tasks.class_order.word, "natural");
     assert_int_equal(c.tasks.sizes.n, 0);
     assert_null(c.tasks.sizes.word);
-    assert_string_equal(c.dir, ".");
     assert_true(fc_seed(&c, c.seed.init) == 0);
     fc_config_free(&c);
     fc_config_free(&c);
@@ -110,7 +109,6 @@ static void test_precedence(void **state)
     assert_int_equal(c.train.epochs, 3);
     assert_close(c.train.warmup, 0.2, 0, 0);
     assert_close(c.train.beta1, 0.1, 0, 0);
-    assert_string_equal(c.dir, dir);
     fc_config_free(&c);
 
     load_ok(&c, a, "train.lr=5", "train.lr=6"); /* on the command line the last word counts */
@@ -158,19 +156,18 @@ static void test_paths(void **state)
     (void)state;
     setenv("FC_DATA_DIR", "/big/disk", 1);
     fc_config c;
-    fc_error err = {0};
     char here[128];
     snprintf(here, sizeof here, "%s/near.bin", dir);
     put("near.bin", "x");
     load_ok(&c,
-            put("paths.yaml", "data: {path: \"$FC_DATA_DIR/c100\"}\nrun: {name: $FC_DATA_DIR}\n"),
+            put("paths.yaml", "data: {path: \"$FC_DATA_DIR/c100\"}\nrun: {name: $FC_DATA_DIR, out: near.bin}\n"
+                              "backbone: {weights: near.bin, pretrain: far.bin}\n"),
             NULL, NULL);
     assert_string_equal(c.data.path, "/big/disk/c100");
     assert_string_equal(c.run.name, "$FC_DATA_DIR"); /* text, no path */
-    assert_string_equal(fc_config_path(&c, "near.bin", &err), here);
-    assert_string_equal(fc_config_path(&c, "far.bin", &err), "far.bin");
-    assert_string_equal(fc_config_path(&c, ".", &err), "."); /* is there already */
-    assert_string_equal(fc_config_path(&c, "/no/such", &err), "/no/such");
+    assert_string_equal(c.backbone.weights, here);   /* found beside the file that names it */
+    assert_string_equal(c.backbone.pretrain, "far.bin");
+    assert_string_equal(c.run.out, "near.bin"); /* an output is relative to where the user is */
     fc_config_free(&c);
 }
 
