@@ -350,13 +350,13 @@ static void test_hash(void **state)
     static const char *const same[] = {
         "run.name=x",     "run.out=x",       "run.threads=3",       "run.checkpoint_s=1",
         "data.path=x",    "data.root=x",     "log.partition=false", "log.clients=false",
-        "pretrain.out=x", "merge.rule=lorm", "train.lr=3e-4",
+        "pretrain.out=x", "merge.rule=lorm", "train.lr=3e-4",       "backbone.weights=x",
     };
     static const char *const other[] = {
         "run.seed=1",         "seed.order=1",         "data.name=cifar100",
         "train.lr=0.1",       "method.alpha_head=1",  "method.name=fedavg_lora",
         "merge.rule=average", "fed.beta=0.1",         "tasks.class_order=seed:1",
-        "backbone.weights=x", "merge.weighted=false",
+        "backbone.width=32", "merge.weighted=false",
     };
     char hash[9], h[9];
     fc_config c;
