@@ -1,8 +1,9 @@
 /* The LoRA deltas of finished tasks, kept in factored form, and the models built from them.
  *
- * Reference (released LoRM code): running mean M of B A, running sums P += (B A) Gs, Q += Gs, and W0 + P Q^+.
- * Here P is never formed: with A_t Gs_t = AG_t (r, d_in) kept per task, P Q^+ = sum_t B_t (AG_t Q^+), which costs
- * r (d_in + d_out) numbers per task instead of d_in d_out, and is the same up to rounding. */
+ * Reference (released LoRM code): running mean M of B A, running sums P += (B A) Gs, Q += Gs, and
+ * W0 + P Q^+. Here P is never formed: with A_t Gs_t = AG_t (r, d_in) kept per task, P Q^+ = sum_t
+ * B_t (AG_t Q^+), which costs r (d_in + d_out) numbers per task instead of d_in d_out, and is the
+ * same up to rounding. */
 #ifndef FC_DELTAS_H
 #define FC_DELTAS_H
 
@@ -27,8 +28,8 @@ fc_status fc_deltas_init(fc_deltas *d, const fc_vit_shape *s, int rank, int task
 fc_status fc_deltas_push(fc_deltas *d, const fc_params *train, const fc_grams *Gs, fc_error *err);
 /* w += c * sum over finished tasks of B_t A_t (all tasks_done of them, or the first n). */
 void fc_deltas_add_sum(fc_real *w, const fc_deltas *d, int n, double c);
-/* w += P Q^+ : diagonal Grams: column j divided by Q_j, 0 where Q_j = 0; full: pseudo-inverse with threshold
- * n * 2.2e-16 * max. Slots in parallel, same bits for any number of threads. */
+/* w += P Q^+ : diagonal Grams: column j divided by Q_j, 0 where Q_j = 0; full: pseudo-inverse with
+ * threshold n * 2.2e-16 * max. Slots in parallel, same bits for any number of threads. */
 fc_status fc_deltas_add_gram_merge(fc_real *w, const fc_deltas *d, fc_error *err);
 
 #endif

@@ -4,21 +4,23 @@
 #define FC_METRICS_H
 
 typedef struct fc_acc_matrix {
-    int tasks;          /* T: rows and columns */
-    int done;           /* rows filled so far */
+    int tasks;             /* T: rows and columns */
+    int done;              /* rows filled so far */
     long *correct, *total; /* (T, T) row-major; entries above the diagonal unused */
 } fc_acc_matrix;
 
-double fc_acc(const fc_acc_matrix *m, int i, int s);       /* 100 correct / total */
-double fc_acc_micro(const fc_acc_matrix *m, int i);        /* all samples of tasks 0..i together */
-double fc_acc_task_mean(const fc_acc_matrix *m, int i);    /* mean over tasks 0..i of the task accuracies */
+double fc_acc(const fc_acc_matrix *m, int i, int s); /* 100 correct / total */
+double fc_acc_micro(const fc_acc_matrix *m, int i);  /* all samples of tasks 0..i together */
+double fc_acc_task_mean(const fc_acc_matrix *m,
+                        int i); /* mean over tasks 0..i of the task accuracies */
 
 typedef struct fc_metrics {
-    double faa, faa_task_mean; /* after the last row: micro, task mean */
-    double aia, aia_task_mean; /* mean over rows of the same */
+    double faa, faa_task_mean;    /* after the last row: micro, task mean */
+    double aia, aia_task_mean;    /* mean over rows of the same */
     double forgetting_fedmammoth; /* sum_i (acc[i][i] - acc[T-1][i]) / T */
-    double forgetting_max; /* sum_{i<T-1} (max_{i<=l<T-1} acc[l][i] - acc[T-1][i]) / (T-1); 0 for T = 1 */
-    double bwt; /* sum_{i<T-1} (acc[T-1][i] - acc[i][i]) / (T-1); 0 for T = 1 */
+    double forgetting_max; /* sum_{i<T-1} (max_{i<=l<T-1} acc[l][i] - acc[T-1][i]) / (T-1); 0 for T
+                              = 1 */
+    double bwt;            /* sum_{i<T-1} (acc[T-1][i] - acc[i][i]) / (T-1); 0 for T = 1 */
     double learning_accuracy; /* mean_i acc[i][i] */
 } fc_metrics;
 /* Over the `done` rows (done >= 1). */

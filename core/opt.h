@@ -11,13 +11,14 @@
 #include <stdint.h>
 
 typedef enum fc_opt_type {
-    FC_OPT_INT,    /* int */
-    FC_OPT_SEED,   /* int64_t; -1: derived */
-    FC_OPT_REAL,   /* double, finite */
-    FC_OPT_BOOL,   /* bool: true | false */
-    FC_OPT_TEXT,   /* const char *, "" if unset */
-    FC_OPT_PATH,   /* const char *, "" if unset; $VAR, ${VAR} and a leading ~ are expanded */
-    FC_OPT_INPUT,  /* PATH of something to read: in a config file, relative to that file if it exists there */
+    FC_OPT_INT,   /* int */
+    FC_OPT_SEED,  /* int64_t; -1: derived */
+    FC_OPT_REAL,  /* double, finite */
+    FC_OPT_BOOL,  /* bool: true | false */
+    FC_OPT_TEXT,  /* const char *, "" if unset */
+    FC_OPT_PATH,  /* const char *, "" if unset; $VAR, ${VAR} and a leading ~ are expanded */
+    FC_OPT_INPUT, /* PATH of something to read: in a config file, relative to that file if it exists
+                     there */
     FC_OPT_CHOICE, /* int: index into choices */
     FC_OPT_INTS /* fc_ints: flat list of integers, or one of the words in choices (kept in .word) */
 } fc_opt_type;

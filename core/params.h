@@ -11,7 +11,13 @@
 #include <stddef.h>
 
 /* Who owns a learning rate, who is frozen and what is sent, is decided per group. */
-typedef enum fc_group { FC_GROUP_BACKBONE, FC_GROUP_A, FC_GROUP_B, FC_GROUP_HEAD, FC_NGROUP } fc_group;
+typedef enum fc_group {
+    FC_GROUP_BACKBONE,
+    FC_GROUP_A,
+    FC_GROUP_B,
+    FC_GROUP_HEAD,
+    FC_NGROUP
+} fc_group;
 
 enum { FC_NAME_MAX = 64, FC_DIMS_MAX = 4 };
 

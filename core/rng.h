@@ -12,17 +12,17 @@
 #include <stdint.h>
 
 typedef enum fc_stream {
-    FC_STREAM_ORDER = 1,  /* class order */
-    FC_STREAM_PARTITION,  /* sample -> client */
-    FC_STREAM_INIT_HEAD,  /* classifier weights */
-    FC_STREAM_INIT_LORA,  /* LoRA A (sample = slot) */
-    FC_STREAM_INIT_VIT,   /* backbone weights from scratch */
-    FC_STREAM_SHUFFLE,    /* order of a client's samples in an epoch */
-    FC_STREAM_AUGMENT,    /* augmentation of one image in one epoch */
-    FC_STREAM_GRAM,       /* order and augmentation of the Gram passes */
-    FC_STREAM_CLIENTS,    /* which clients take part */
-    FC_STREAM_SYNTH,      /* procedural images */
-    FC_STREAM_TEST        /* tests */
+    FC_STREAM_ORDER = 1, /* class order */
+    FC_STREAM_PARTITION, /* sample -> client */
+    FC_STREAM_INIT_HEAD, /* classifier weights */
+    FC_STREAM_INIT_LORA, /* LoRA A (sample = slot) */
+    FC_STREAM_INIT_VIT,  /* backbone weights from scratch */
+    FC_STREAM_SHUFFLE,   /* order of a client's samples in an epoch */
+    FC_STREAM_AUGMENT,   /* augmentation of one image in one epoch */
+    FC_STREAM_GRAM,      /* order and augmentation of the Gram passes */
+    FC_STREAM_CLIENTS,   /* which clients take part */
+    FC_STREAM_SYNTH,     /* procedural images */
+    FC_STREAM_TEST       /* tests */
 } fc_stream;
 
 /* Fields that do not apply stay 0. */
@@ -39,10 +39,10 @@ typedef struct fc_rng {
 fc_rng fc_rng_at(fc_key key);
 
 uint32_t fc_rng_u32(fc_rng *g);
-double fc_rng_uniform(fc_rng *g);          /* [0, 1), 53 bits */
-double fc_rng_normal(fc_rng *g);           /* N(0, 1), Box-Muller, one value per two uniforms */
+double fc_rng_uniform(fc_rng *g);             /* [0, 1), 53 bits */
+double fc_rng_normal(fc_rng *g);              /* N(0, 1), Box-Muller, one value per two uniforms */
 uint32_t fc_rng_below(fc_rng *g, uint32_t n); /* 0 .. n-1 without bias, n >= 1 */
-double fc_rng_gamma(fc_rng *g, double a);  /* Gamma(a, 1), a > 0; Marsaglia and Tsang 2000 */
+double fc_rng_gamma(fc_rng *g, double a);     /* Gamma(a, 1), a > 0; Marsaglia and Tsang 2000 */
 
 /* p (k) ~ Dirichlet(a_0 .. a_{k-1}); values below 1e-20 become 0; redrawn when all gammas are 0. */
 void fc_rng_dirichlet(fc_rng *g, double *p, const double *a, int k);

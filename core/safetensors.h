@@ -17,7 +17,7 @@ typedef struct fc_tensor {
     fc_dtype dtype;
     int ndim;
     int64_t dim[8];
-    size_t count; /* product of dim */
+    size_t count;              /* product of dim */
     const unsigned char *data; /* into the mapped file, little-endian, maybe unaligned */
 } fc_tensor;
 
@@ -40,10 +40,11 @@ fc_status fc_st_open(fc_st *f, const char *path, fc_error *err);
 fc_status fc_st_parse(fc_st *f, const void *data, size_t n, const char *name, fc_error *err);
 void fc_st_close(fc_st *f); /* accepts {0} */
 
-const fc_tensor *fc_st_find(const fc_st *f, const char *name);        /* NULL if absent */
-const char *fc_st_metadata(const fc_st *f, const char *key);         /* NULL if absent */
+const fc_tensor *fc_st_find(const fc_st *f, const char *name); /* NULL if absent */
+const char *fc_st_metadata(const fc_st *f, const char *key);   /* NULL if absent */
 
-/* out (count) = the tensor converted to fc_real / double. Not finite: FC_EDATA names tensor and index. */
+/* out (count) = the tensor converted to fc_real / double. Not finite: FC_EDATA names tensor and
+ * index. */
 fc_status fc_st_read(fc_real *out, const fc_st *f, const fc_tensor *t, fc_error *err);
 fc_status fc_st_read_double(double *out, const fc_st *f, const fc_tensor *t, fc_error *err);
 

@@ -14,8 +14,8 @@
 
 /* One matrix per slot (a linear layer; the head is the last slot where there is one). */
 typedef struct fc_gram_slot {
-    int dim;    /* d_in */
-    bool full;  /* dim * dim numbers, else dim (the diagonal) */
+    int dim;      /* d_in */
+    bool full;    /* dim * dim numbers, else dim (the diagonal) */
     double alpha; /* off-diagonals are scaled by this in fc_grams_finish */
     size_t offset;
 } fc_gram_slot;
@@ -23,7 +23,7 @@ typedef struct fc_gram_slot {
 typedef struct fc_grams {
     int n;
     fc_gram_slot *slot;
-    double *g;      /* size doubles */
+    double *g; /* size doubles */
     size_t size;
     fc_real *scratch; /* dim_max^2 if any slot is full, else NULL */
 } fc_grams;

@@ -73,10 +73,10 @@ int fc_train_head(const fc_params *train); /* head.bias is the next one */
 /* A read-only view of one network. W of slot i is w_i + scale * B_i A_i. */
 typedef struct fc_model {
     const fc_vit_shape *shape;
-    int classes, rank;    /* rank 0: no LoRA, A and B NULL */
-    const fc_real *w;     /* backbone block in the layout of fc_vit_layout */
-    const fc_real *A, *B; /* all slots one after the other, as in a trained block */
-    fc_real scale;        /* 1 in training */
+    int classes, rank;     /* rank 0: no LoRA, A and B NULL */
+    const fc_real *w;      /* backbone block in the layout of fc_vit_layout */
+    const fc_real *A, *B;  /* all slots one after the other, as in a trained block */
+    fc_real scale;         /* 1 in training */
     const fc_real *head_w; /* (classes, D); NULL: features only */
     const fc_real *head_b; /* (classes) */
 } fc_model;
@@ -87,8 +87,8 @@ fc_model fc_model_of(const fc_vit_shape *s, fc_train_mode mode, int rank, int cl
 
 /* Gradients, accumulated (+=). NULL = frozen, and no work is done for it. */
 typedef struct fc_grads {
-    fc_real *w;      /* backbone block, or NULL */
-    fc_real *A, *B;  /* all slots, or NULL each */
+    fc_real *w;     /* backbone block, or NULL */
+    fc_real *A, *B; /* all slots, or NULL each */
     fc_real *head_w, *head_b;
 } fc_grads;
 /* The view of a gradient block shaped like a trained block; groups not in `groups` (bits

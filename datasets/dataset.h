@@ -9,9 +9,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One image as a strided view: value(x, y, c) = p[y * row + x * col + c * chan]. CIFAR's planes are read in
- * place (col 1, row 32, chan 1024), decoded files are interleaved (col 3, chan 1), grey images repeat
- * themselves (chan 0). Always 3 channels. */
+/* One image as a strided view: value(x, y, c) = p[y * row + x * col + c * chan]. CIFAR's planes are
+ * read in place (col 1, row 32, chan 1024), decoded files are interleaved (col 3, chan 1), grey
+ * images repeat themselves (chan 0). Always 3 channels. */
 typedef struct fc_image {
     const uint8_t *p;
     int width, height;
@@ -43,11 +43,14 @@ typedef struct fc_data_source fc_data_source;
 typedef struct fc_data_request {
     const char *name;
     const char *path; /* "" = search: $FCIL_DATA (passed as root), ./data */
-    const char *root; /* data directory: --data, $FCIL_DATA, config, ./data in that order, resolved by the caller */
+    const char *root; /* data directory: --data, $FCIL_DATA, config, ./data in that order, resolved
+                         by the caller */
     uint64_t seed;    /* synth: which world of classes */
-    int classes, per_class_train, per_class_test, size, first_class; /* synth only; see ds_synth.c */
+    int classes, per_class_train, per_class_test, size,
+        first_class;   /* synth only; see ds_synth.c */
     double difficulty; /* synth only */
-    int max_train_per_class, max_test_per_class; /* 0 = all; else the first so many of each class, in file order */
+    int max_train_per_class,
+        max_test_per_class; /* 0 = all; else the first so many of each class, in file order */
 } fc_data_request;
 
 /* One reader: one file ds_<name>.c, one row of dataset_table.def. */
@@ -59,8 +62,9 @@ struct fc_data_source {
 extern const fc_data_source *const fc_data_table[];
 extern const int fc_data_count;
 
-/* Load by name, check labels, count classes, apply max_*_per_class, hash. Every class needs a training and a test
- * image. Errors FC_EUSAGE (unknown name), FC_EDATA (file, what was found, what was expected), *out then {0}. */
+/* Load by name, check labels, count classes, apply max_*_per_class, hash. Every class needs a
+ * training and a test image. Errors FC_EUSAGE (unknown name), FC_EDATA (file, what was found, what
+ * was expected), *out then {0}. */
 fc_status fc_dataset_load(fc_dataset *out, const fc_data_request *q, fc_error *err);
 void fc_dataset_free(fc_dataset *d); /* accepts {0} */
 

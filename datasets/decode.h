@@ -6,8 +6,9 @@
 #include "core/status.h"
 #include "datasets/dataset.h"
 
-/* Decode a file by its content (not its name) to 8-bit RGB, interleaved, pixels from arena. 16-bit is scaled down,
- * palettes are expanded, alpha is composited on white, interlace is undone, grey is repeated. Errors FC_EDATA with path. */
+/* Decode a file by its content (not its name) to 8-bit RGB, interleaved, pixels from arena. 16-bit
+ * is scaled down, palettes are expanded, alpha is composited on white, interlace is undone, grey is
+ * repeated. Errors FC_EDATA with path. */
 fc_status fc_decode_file(fc_image *out, const char *path, fc_arena *arena, fc_error *err);
 fc_status fc_decode_memory(fc_image *out, const unsigned char *data, size_t n, const char *name,
                            fc_arena *arena, fc_error *err);

@@ -17,7 +17,7 @@ typedef struct fc_cifar {
     int coarse_classes; /* of a label byte before the label, or 0: none */
     const char *const *bin_train, *const *py_train; /* files of the training split */
     const char *bin_test, *py_test;
-    const char *bin_names, *py_meta; /* class names: one a line, or a pickle; may be absent */
+    const char *bin_names, *py_meta;   /* class names: one a line, or a pickle; may be absent */
     const char *label_key, *names_key; /* keys of the python dicts */
 } fc_cifar;
 

@@ -1,6 +1,7 @@
 /* stb_image (Sean Barrett, public domain): JPEG only, from memory only. Its PNM reader takes what a
- * truncated file does not have from uninitialised memory, so that decode.c has its own. Zeroed memory
- * makes what a corrupt JPEG leaves out (tables, parts of the picture) harmless and the same every time. */
+ * truncated file does not have from uninitialised memory, so that decode.c has its own. Zeroed
+ * memory makes what a corrupt JPEG leaves out (tables, parts of the picture) harmless and the same
+ * every time. */
 #include <stdlib.h>
 
 #define STB_IMAGE_IMPLEMENTATION

@@ -8,20 +8,22 @@
 #include "datasets/dataset.h"
 
 typedef struct fc_tasks {
-    int n;          /* T */
-    int classes;    /* total */
-    int *order;     /* (classes) order[k] = dataset class learnt as logit k: task t owns logits first[t] .. first[t+1]-1 */
-    int *logit;     /* (classes) inverse: logit[c] of dataset class c */
-    int *first;     /* (n + 1) */
+    int n;       /* T */
+    int classes; /* total */
+    int *order; /* (classes) order[k] = dataset class learnt as logit k: task t owns logits first[t]
+                   .. first[t+1]-1 */
+    int *logit; /* (classes) inverse: logit[c] of dataset class c */
+    int *first; /* (n + 1) */
     uint32_t **train; /* (n) training sample indices of task t, ascending */
     size_t *n_train;
     uint32_t **test;
     size_t *n_test;
 } fc_tasks;
 
-/* count tasks of equal size, or `sizes` (its sum must be the number of classes; count then ignored).
- * order: word "natural", "seed:N" (NumPy legacy RandomState(N).permutation(classes): MT19937, masked
- * rejection Fisher-Yates from the end), or a list of all classes. Errors FC_EUSAGE. */
+/* count tasks of equal size, or `sizes` (its sum must be the number of classes; count then
+ * ignored). order: word "natural", "seed:N" (NumPy legacy RandomState(N).permutation(classes):
+ * MT19937, masked rejection Fisher-Yates from the end), or a list of all classes. Errors FC_EUSAGE.
+ */
 fc_status fc_tasks_make(fc_tasks *out, const fc_dataset *d, int count, const fc_ints *sizes,
                         const fc_ints *order, fc_arena *arena, fc_error *err);
 

@@ -1,4 +1,5 @@
-/* The backbone of a run: weights from a file, from a pretraining on the spot (cached), or random. */
+/* The backbone of a run: weights from a file, from a pretraining on the spot (cached), or random.
+ */
 #include "core/file.h"
 #include "core/rng.h"
 #include "sim/pretrain.h"
@@ -10,7 +11,8 @@
 #include <unistd.h>
 
 /* `name`: a file, or <root>/<name>, <root>/<name>/<name>.safetensors, <root>/<name>.safetensors. */
-static const char *find_weights(const fc_config *c, const char *name, fc_arena *arena, fc_error *err)
+static const char *find_weights(const fc_config *c, const char *name, fc_arena *arena,
+                                fc_error *err)
 {
     char buf[4096];
     if (access(name, R_OK) == 0)
@@ -23,7 +25,9 @@ static const char *find_weights(const fc_config *c, const char *name, fc_arena *
         if (access(buf, R_OK) == 0)
             return fc_arena_strdup(arena, buf, err);
     }
-    fc_fail(err, FC_EDATA, "backbone.weights: %s: no such file, neither here nor as %s.safetensors or %s/%s.safetensors below the data directory %s (--data or $FCIL_DATA)",
+    fc_fail(err, FC_EDATA,
+            "backbone.weights: %s: no such file, neither here nor as %s.safetensors or "
+            "%s/%s.safetensors below the data directory %s (--data or $FCIL_DATA)",
             name, name, name, name, c->data.root);
     return NULL;
 }
@@ -39,17 +43,21 @@ static fc_status load(fc_run *r, const char *path, fc_error *err)
     r->weights_path = fc_arena_strdup(&r->arena, path, err);
     if (!r->weights_path)
         return FC_EFAIL;
-    return fc_vit_load(&r->w0, &r->net.shape, path, c->data.image_size, c->backbone.heads, &r->arena, err);
+    return fc_vit_load(&r->w0, &r->net.shape, path, c->data.image_size, c->backbone.heads,
+                       &r->arena, err);
 }
 
-fc_status fc_backbone_random(fc_params *w, fc_vit_shape *s, const fc_config *c, fc_arena *arena, fc_error *err)
+fc_status fc_backbone_random(fc_params *w, fc_vit_shape *s, const fc_config *c, fc_arena *arena,
+                             fc_error *err)
 {
     int D = c->backbone.width;
     *s = (fc_vit_shape){.image = c->data.image_size ? c->data.image_size : c->data.synth_size,
                         .patch = c->backbone.patch,
                         .width = D,
                         .depth = c->backbone.depth,
-                        .heads = c->backbone.heads ? c->backbone.heads : D < 64 ? 1 : D / 64,
+                        .heads = c->backbone.heads ? c->backbone.heads
+                                 : D < 64          ? 1
+                                                   : D / 64,
                         .hidden = (int)(D * c->backbone.mlp_ratio + 0.5)};
     fc_params layout;
     FC_TRY(fc_vit_check(s, "backbone", err));

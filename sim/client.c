@@ -16,7 +16,8 @@ int fc_run_participants(const fc_run *r, int t, int round, int *id)
                                       .stream = FC_STREAM_CLIENTS,
                                       .task = (uint32_t)t,
                                       .round = per_round ? (uint32_t)round : 0});
-        /* Selection sampling (Knuth, TAOCP 3.4.2, algorithm S): ascending, each subset equally likely. */
+        /* Selection sampling (Knuth, TAOCP 3.4.2, algorithm S): ascending, each subset equally
+         * likely. */
         int chosen = 0;
         for (int k = 0; chosen < n; k++)
             if ((int)fc_rng_below(&g, (uint32_t)(K - k)) < n - chosen)
@@ -41,8 +42,8 @@ static int count_classes(const fc_run *r, int t, const uint32_t *sample, size_t 
     return count;
 }
 
-fc_status fc_client_run(fc_message *out, fc_message_head *head, fc_run *r, fc_trainer *t, const fc_client_job *job, int client,
-                        fc_error *err)
+fc_status fc_client_run(fc_message *out, fc_message_head *head, fc_run *r, fc_trainer *t,
+                        const fc_client_job *job, int client, fc_error *err)
 {
     const fc_config *c = r->cfg;
     const size_t *start = r->partition.start[job->task];
@@ -51,7 +52,8 @@ fc_status fc_client_run(fc_message *out, fc_message_head *head, fc_run *r, fc_tr
     double begin = fc_wall();
     char what[96];
     if (job->groups)
-        snprintf(what, sizeof what, "task %d, round %d, client %d", job->task + 1, job->round + 1, client);
+        snprintf(what, sizeof what, "task %d, round %d, client %d", job->task + 1, job->round + 1,
+                 client);
     else
         snprintf(what, sizeof what, "end of task %d, client %d", job->task + 1, client);
     fc_key key = {.seed = fc_seed(c, c->seed.train),
@@ -81,9 +83,11 @@ fc_status fc_client_run(fc_message *out, fc_message_head *head, fc_run *r, fc_tr
     fc_grams sent = {0};
     if (job->grams) {
         sent = fc_grams_first(&t->grams, job->groups ? t->grams.n : r->slots);
-        fc_model m = fc_model_of(&r->net.shape, r->net.mode, r->net.rank, r->net.classes, job->gram_w, &t->local);
+        fc_model m = fc_model_of(&r->net.shape, r->net.mode, r->net.rank, r->net.classes,
+                                 job->gram_w, &t->local);
         m.scale = job->gram_scale;
-        FC_TRY(fc_fit_grams(&sent, t, &m, sample, n, r->grams.passes, key, &r->progress, what, err));
+        FC_TRY(
+            fc_fit_grams(&sent, t, &m, sample, n, r->grams.passes, key, &r->progress, what, err));
     }
     *head = (fc_message_head){.task = job->task,
                               .round = job->round,

@@ -1,4 +1,5 @@
-/* The verbs of the command line. argv[0] is the verb. main prints err->msg and exits with the status. */
+/* The verbs of the command line. argv[0] is the verb. main prints err->msg and exits with the
+ * status. */
 #ifndef FC_CMD_H
 #define FC_CMD_H
 
@@ -11,19 +12,20 @@ fc_status fc_cmd_list(int argc, char **argv, fc_error *err);
 fc_status fc_cmd_config(int argc, char **argv, fc_error *err);
 
 /* What every verb that reads a config takes:
- *   CONFIG [section.key=value ...] [--out DIR] [--data DIR] [--threads N] [--resume] [--dry-run] [--quiet|--verbose] [--json]
+ *   CONFIG [section.key=value ...] [--out DIR] [--data DIR] [--threads N] [--resume] [--dry-run]
+ * [--quiet|--verbose] [--json]
  * --out, --data and --threads are spellings of run.out, data.root and run.threads. */
 typedef struct fc_args {
-    const char *config;       /* first word without '=' and '-'; NULL if absent */
-    char **override;          /* (n_override) "section.key=value", in order; spelled-out options appended */
+    const char *config; /* first word without '=' and '-'; NULL if absent */
+    char **override; /* (n_override) "section.key=value", in order; spelled-out options appended */
     int n_override;
-    char **extra;             /* further words */
+    char **extra; /* further words */
     int n_extra;
     int resume, dry_run, quiet, verbose, json, help;
-    const char *output;       /* -o FILE */
+    const char *output; /* -o FILE */
 } fc_args;
-/* allowed: space-separated list of the flags this verb takes, e.g. "--resume --dry-run -o". Unknown flag: FC_EUSAGE with the nearest.
- * The arrays are malloc'ed; fc_args_free. */
+/* allowed: space-separated list of the flags this verb takes, e.g. "--resume --dry-run -o". Unknown
+ * flag: FC_EUSAGE with the nearest. The arrays are malloc'ed; fc_args_free. */
 fc_status fc_args_parse(fc_args *a, int argc, char **argv, const char *allowed, fc_error *err);
 void fc_args_free(fc_args *a);
 

@@ -12,7 +12,8 @@ fc_status fc_cmd_pretrain(int argc, char **argv, fc_error *err)
     FC_TRY(fc_args_parse(&a, argc, argv, "--data --threads --quiet --verbose -o", err));
     if (a.help) {
         fputs("usage: fcil pretrain CONFIG [section.key=value ...] [-o FILE] [options]\n\n"
-              "Trains a backbone from scratch and writes it as timm-named safetensors (pretrain.out, or -o).\n"
+              "Trains a backbone from scratch and writes it as timm-named safetensors "
+              "(pretrain.out, or -o).\n"
               "The checkpoint with the best accuracy on held-out training images is kept.\n\n"
               "  --data DIR, --threads N, --quiet, --verbose   as in fcil run\n",
               stdout);
@@ -20,10 +21,13 @@ fc_status fc_cmd_pretrain(int argc, char **argv, fc_error *err)
         return FC_OK;
     }
     fc_status s = a.config ? fc_config_load(&c, a.config, a.override, a.n_override, err)
-                           : fc_fail(err, FC_EUSAGE, "pretrain: which config? usage: fcil pretrain CONFIG [section.key=value ...] [-o FILE]");
+                           : fc_fail(err, FC_EUSAGE,
+                                     "pretrain: which config? usage: fcil pretrain CONFIG "
+                                     "[section.key=value ...] [-o FILE]");
     if (s == FC_OK) {
         fc_signals_install();
-        s = fc_pretrain(&c, a.output ? a.output : c.pretrain.out, a.quiet ? FC_QUIET : FC_VERBOSE, err);
+        s = fc_pretrain(&c, a.output ? a.output : c.pretrain.out, a.quiet ? FC_QUIET : FC_VERBOSE,
+                        err);
         fc_config_free(&c);
     }
     fc_args_free(&a);

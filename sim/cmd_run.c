@@ -56,8 +56,8 @@ static void print_result(const fc_run *r, bool as_json)
 {
     fc_metrics m = fc_metrics_of(&r->acc);
     if (as_json) {
-        json_t *o = json_pack("{s:s, s:f, s:f, s:f, s:f}", "dir", r->log.dir, "faa", m.faa, "aia", m.aia, "forgetting_max",
-                              m.forgetting_max, "bwt", m.bwt);
+        json_t *o = json_pack("{s:s, s:f, s:f, s:f, s:f}", "dir", r->log.dir, "faa", m.faa, "aia",
+                              m.aia, "forgetting_max", m.forgetting_max, "bwt", m.bwt);
         json_dumpf(o, stdout, JSON_COMPACT);
         putchar('\n');
         json_decref(o);
@@ -93,11 +93,15 @@ static fc_status open_dir(fc_run *r, const fc_args *a, int argc, char **argv, fc
         return err->code;
     bool started = exists(dir, "config.yaml");
     if (started && !a->resume)
-        return fc_fail(err, FC_EUSAGE, "%s: holds a run of this config already; --resume goes on with it, removing the folder starts it over", dir);
+        return fc_fail(err, FC_EUSAGE,
+                       "%s: holds a run of this config already; --resume goes on with it, removing "
+                       "the folder starts it over",
+                       dir);
     FC_TRY(fc_mkdirs(dir, err));
     FC_TRY(fc_run_start(r, dir, a->resume, &found, err));
     if (found) {
-        fc_progress_line(&r->progress, FC_NORMAL, "resumed after %d of %d tasks and %d of %d rounds", (int)r->at.next_task,
+        fc_progress_line(&r->progress, FC_NORMAL,
+                         "resumed after %d of %d tasks and %d of %d rounds", (int)r->at.next_task,
                          r->tasks.n, (int)r->at.next_round, r->cfg->fed.rounds);
         return FC_OK;
     }
@@ -122,7 +126,8 @@ fc_status fc_cmd_run(int argc, char **argv, fc_error *err)
     fc_args a;
     fc_config c;
     fc_run r;
-    FC_TRY(fc_args_parse(&a, argc, argv, "--out --data --threads --resume --dry-run --quiet --verbose --json", err));
+    FC_TRY(fc_args_parse(
+        &a, argc, argv, "--out --data --threads --resume --dry-run --quiet --verbose --json", err));
     if (a.help) {
         fputs("usage: fcil run CONFIG [section.key=value ...] [options]\n\n"
               "Runs one experiment; its files go to <out>/<name>/<method>-s<seed>-<hash>.\n\n"
@@ -138,9 +143,13 @@ fc_status fc_cmd_run(int argc, char **argv, fc_error *err)
         fc_args_free(&a);
         return FC_OK;
     }
-    fc_status s = a.config && !a.n_extra ? fc_config_load(&c, a.config, a.override, a.n_override, err)
-                  : a.config             ? fc_fail(err, FC_EUSAGE, "run: %s: a second word, expected one CONFIG and section.key=value", a.extra[0])
-                                         : fc_fail(err, FC_EUSAGE, "run: which config? usage: fcil run CONFIG [section.key=value ...]");
+    fc_status s =
+        a.config && !a.n_extra ? fc_config_load(&c, a.config, a.override, a.n_override, err)
+        : a.config             ? fc_fail(err, FC_EUSAGE,
+                                         "run: %s: a second word, expected one CONFIG and section.key=value",
+                                         a.extra[0])
+                               : fc_fail(err, FC_EUSAGE,
+                                         "run: which config? usage: fcil run CONFIG [section.key=value ...]");
     if (s == FC_OK) {
         fc_signals_install();
         s = fc_run_open(&r, &c, a.quiet ? FC_QUIET : a.verbose ? FC_VERBOSE : FC_NORMAL, err);

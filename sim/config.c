@@ -313,7 +313,8 @@ static fc_status apply(fc_config *c, const fc_settings *all, const choice *chose
                            fc_opt_expected(to->opt, want, sizeof want));
         FC_TRY(fc_opt_set(to->base, to->opt, s->text, where, &c->arena, err));
         if (to->opt->type == FC_OPT_INPUT)
-            FC_TRY(from_file((const char **)((char *)to->base + to->opt->offset), s, &c->arena, err));
+            FC_TRY(
+                from_file((const char **)((char *)to->base + to->opt->offset), s, &c->arena, err));
     }
     /* a rule that is the method's own anyway is not pinned: configs derived from the dump may
      * change the method */

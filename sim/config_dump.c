@@ -14,8 +14,8 @@ typedef enum dump_kind { DUMP_ALL, DUMP_EXPLAINED, DUMP_RESULTS } dump_kind;
 static bool changes_results(const fc_config_field *f)
 {
     static const char *const without[][2] = {
-        {"run", "name"},  {"run", "out"},   {"run", "threads"}, {"run", "checkpoint_s"},
-        {"log", "*"},     {"pretrain", "out"},
+        {"run", "name"},         {"run", "out"}, {"run", "threads"},
+        {"run", "checkpoint_s"}, {"log", "*"},   {"pretrain", "out"},
     };
     if (f->opt->type == FC_OPT_INPUT)
         return false; /* the content counts, not the place: fc_run_open */

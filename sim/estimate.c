@@ -14,7 +14,8 @@ double fc_client_flop(const fc_run *r, const fc_client_job *job, int client)
     if (job->groups)
         flop += n * r->cfg->train.epochs * fc_fit_flop(&r->net, job->groups);
     if (job->grams)
-        flop += n * r->grams.passes * fc_vit_flop(&r->net.shape, r->net.rank, r->net.classes, r->net.mode, 0, false);
+        flop += n * r->grams.passes *
+                fc_vit_flop(&r->net.shape, r->net.rank, r->net.classes, r->net.mode, 0, false);
     return flop;
 }
 
@@ -31,7 +32,8 @@ static double eval_flop(const fc_run *r, int t)
     return n * fc_vit_flop(&r->net.shape, 0, r->net.classes, r->net.mode, 0, false);
 }
 
-/* Numbers that one client sends in a round; the header of the message is a few hundred bytes more. */
+/* Numbers that one client sends in a round; the header of the message is a few hundred bytes more.
+ */
 static double message_bytes(const fc_run *r, unsigned groups, bool grams)
 {
     double n = 0;
@@ -51,7 +53,8 @@ static void add_round(cost *c, const fc_run *r, int t, int round, const int *id,
 {
     int R = r->cfg->fed.rounds;
     bool end = round == R, grams = r->gram_shape.n > 0;
-    fc_client_job job = {.task = t, .round = round, .groups = end ? 0 : fc_server_groups(r, round), .grams = grams};
+    fc_client_job job = {
+        .task = t, .round = round, .groups = end ? 0 : fc_server_groups(r, round), .grams = grams};
     if (!end || (grams && r->method->task_grams)) {
         size_t down = 0;
         for (int i = 0; i < n; i++)
@@ -92,7 +95,8 @@ double fc_estimate_flop(const fc_run *r, double *done)
     return c.train + c.eval;
 }
 
-/* Seconds per FLOP of all threads together, from about two seconds of training steps on real images of task 0. */
+/* Seconds per FLOP of all threads together, from about two seconds of training steps on real images
+ * of task 0. */
 static fc_status measure(double *per_flop, fc_run *r, fc_error *err)
 {
     enum { STEPS_MAX = 200 };
@@ -100,8 +104,10 @@ static fc_status measure(double *per_flop, fc_run *r, fc_error *err)
     unsigned groups = fc_server_groups(r, 0);
     double begin = fc_wall(), flop = 0;
     fc_status status = FC_OK;
-    size_t n = r->tasks.n_train[0] < (size_t)r->cfg->train.batch ? r->tasks.n_train[0] : (size_t)r->cfg->train.batch;
-    for (int step = 0; step < STEPS_MAX && status == FC_OK && (step < 2 || fc_wall() - begin < budget); step++) {
+    size_t n = r->tasks.n_train[0] < (size_t)r->cfg->train.batch ? r->tasks.n_train[0]
+                                                                 : (size_t)r->cfg->train.batch;
+    for (int step = 0;
+         step < STEPS_MAX && status == FC_OK && (step < 2 || fc_wall() - begin < budget); step++) {
         if (step == 1) { /* the first one warms the caches up */
             begin = fc_wall();
             flop = 0;
@@ -135,16 +141,21 @@ static fc_status measure(double *per_flop, fc_run *r, fc_error *err)
 static void print_text(const fc_run *r, const cost *c, double seconds, double now_mib)
 {
     char time[32];
-    printf("method      %s, rule %s, %d task%s x %d round%s x %d client%s x %d epoch%s\n", r->method->name, r->cfg->rule->name,
-           r->tasks.n, r->tasks.n == 1 ? "" : "s", r->cfg->fed.rounds, r->cfg->fed.rounds == 1 ? "" : "s", r->partition.clients,
-           r->partition.clients == 1 ? "" : "s", r->cfg->train.epochs, r->cfg->train.epochs == 1 ? "" : "s");
-    printf("data        %s: %zu training and %zu test images, %d classes\n", r->data.name, r->data.train.n, r->data.test.n,
-           r->data.classes);
-    printf("network     ViT: %d px, patch %d, width %d, depth %d, heads %d; trained block of %zu numbers\n", r->net.shape.image,
-           r->net.shape.patch, r->net.shape.width, r->net.shape.depth, r->net.shape.heads, r->global.n);
-    printf("work        %.1f TFLOP training and Grams, %.1f TFLOP evaluation\n", c->train / 1e12, c->eval / 1e12);
-    printf("time        about %s on %d thread%s (measured on this machine just now)\n", fc_duration(time, seconds), r->threads,
-           r->threads == 1 ? "" : "s");
+    printf("method      %s, rule %s, %d task%s x %d round%s x %d client%s x %d epoch%s\n",
+           r->method->name, r->cfg->rule->name, r->tasks.n, r->tasks.n == 1 ? "" : "s",
+           r->cfg->fed.rounds, r->cfg->fed.rounds == 1 ? "" : "s", r->partition.clients,
+           r->partition.clients == 1 ? "" : "s", r->cfg->train.epochs,
+           r->cfg->train.epochs == 1 ? "" : "s");
+    printf("data        %s: %zu training and %zu test images, %d classes\n", r->data.name,
+           r->data.train.n, r->data.test.n, r->data.classes);
+    printf("network     ViT: %d px, patch %d, width %d, depth %d, heads %d; trained block of %zu "
+           "numbers\n",
+           r->net.shape.image, r->net.shape.patch, r->net.shape.width, r->net.shape.depth,
+           r->net.shape.heads, r->global.n);
+    printf("work        %.1f TFLOP training and Grams, %.1f TFLOP evaluation\n", c->train / 1e12,
+           c->eval / 1e12);
+    printf("time        about %s on %d thread%s (measured on this machine just now)\n",
+           fc_duration(time, seconds), r->threads, r->threads == 1 ? "" : "s");
     printf("memory      about %.0f MiB\n", now_mib);
     printf("bytes up    %.1f MB over all clients and rounds\n", c->bytes_up / 1e6);
     printf("bytes down  %.1f MB\n", c->bytes_down / 1e6);
@@ -158,14 +169,17 @@ fc_status fc_estimate_print(fc_run *r, bool as_json, fc_error *err)
     FC_TRY(measure(&per_flop, r, err));
     double seconds = (c.train + c.eval) * per_flop;
     /* All buffers of a run exist by now except the messages of one wave and one merged block. */
-    double wave = message_bytes(r, fc_server_groups(r, 0), r->gram_shape.n > 0) * r->partition.clients;
-    double mib = fc_rss_peak() + ((wave < 67108864 ? wave : 67108864) + 3.0 * 4 * (double)r->global.n) / 1048576;
+    double wave =
+        message_bytes(r, fc_server_groups(r, 0), r->gram_shape.n > 0) * r->partition.clients;
+    double mib = fc_rss_peak() +
+                 ((wave < 67108864 ? wave : 67108864) + 3.0 * 4 * (double)r->global.n) / 1048576;
     if (!as_json) {
         print_text(r, &c, seconds, mib);
         return FC_OK;
     }
-    json_t *o = json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:i}", "method", r->method->name, "train_flop", c.train, "eval_flop",
-                          c.eval, "seconds", seconds, "memory_mib", mib, "bytes_up", c.bytes_up, "threads", r->threads);
+    json_t *o = json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:i}", "method", r->method->name,
+                          "train_flop", c.train, "eval_flop", c.eval, "seconds", seconds,
+                          "memory_mib", mib, "bytes_up", c.bytes_up, "threads", r->threads);
     json_object_set_new(o, "bytes_down", json_real(c.bytes_down));
     json_dumpf(o, stdout, JSON_COMPACT);
     putchar('\n');

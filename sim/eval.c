@@ -12,7 +12,8 @@ typedef struct block {
 } block;
 
 /* Images [at, at + n) of task s: counts over the logits seen so far, and over the task's own. */
-static block eval_block(const fc_run *r, fc_worker *w, const fc_model *m, int s, int seen, size_t at, int n)
+static block eval_block(const fc_run *r, fc_worker *w, const fc_model *m, int s, int seen,
+                        size_t at, int n)
 {
     const fc_tasks *k = &r->tasks;
     int hi = k->first[seen];
@@ -46,7 +47,8 @@ fc_status fc_eval_run(fc_run *r, const fc_real *w, fc_real scale, int t, fc_erro
             at[b] = i;
         }
 
-    fc_model m = fc_model_of(&r->net.shape, r->net.mode, scale != 0 ? r->net.rank : 0, r->net.classes, w, &r->global);
+    fc_model m = fc_model_of(&r->net.shape, r->net.mode, scale != 0 ? r->net.rank : 0,
+                             r->net.classes, w, &r->global);
     m.scale = scale;
     double flop = fc_vit_flop(&r->net.shape, m.rank, m.classes, r->net.mode, 0, false);
     int per_trainer = r->trainer[0].workers, workers = r->trainers * per_trainer;
@@ -58,7 +60,8 @@ fc_status fc_eval_run(fc_run *r, const fc_real *w, fc_real scale, int t, fc_erro
         int n = left < (size_t)size ? (int)left : size;
         if (fc_stop_requested())
             continue;
-        part[b] = eval_block(r, &r->trainer[me / per_trainer].worker[me % per_trainer], &m, task_of[b], seen, at[b], n);
+        part[b] = eval_block(r, &r->trainer[me / per_trainer].worker[me % per_trainer], &m,
+                             task_of[b], seen, at[b], n);
         fc_progress_add(&r->progress, flop * n, "test");
     }
 

@@ -6,22 +6,24 @@
 #include <math.h>
 #include <string.h>
 
-static fc_status worker_init(fc_worker *w, const fc_net *net, size_t n_grad, int images, int max_side, fc_arena *arena,
-                             fc_error *err)
+static fc_status worker_init(fc_worker *w, const fc_net *net, size_t n_grad, int images,
+                             int max_side, fc_arena *arena, fc_error *err)
 {
     size_t side = (size_t)net->shape.image;
     FC_TRY(fc_acts_new(&w->acts, &net->shape, net->rank, net->classes, images, true, err));
     FC_TRY(fc_resampler_new(&w->resampler, max_side, net->shape.image, err));
     w->x = fc_arena_alloc(arena, (size_t)images * 3 * side * side, sizeof *w->x, err);
-    w->dlogits = fc_arena_alloc(arena, (size_t)images * (size_t)net->classes, sizeof *w->dlogits, err);
+    w->dlogits =
+        fc_arena_alloc(arena, (size_t)images * (size_t)net->classes, sizeof *w->dlogits, err);
     w->label = fc_arena_alloc(arena, (size_t)images, sizeof *w->label, err);
     if (n_grad)
         w->grad = fc_arena_alloc(arena, n_grad, sizeof *w->grad, err);
     return w->x && w->dlogits && w->label && (w->grad || !n_grad) ? FC_OK : FC_EFAIL;
 }
 
-fc_status fc_trainer_init(fc_trainer *t, const fc_net *net, const fc_params *like, int workers, int images, int batch,
-                          size_t samples, const fc_grams *grams, int max_side, fc_error *err)
+fc_status fc_trainer_init(fc_trainer *t, const fc_net *net, const fc_params *like, int workers,
+                          int images, int batch, size_t samples, const fc_grams *grams,
+                          int max_side, fc_error *err)
 {
     *t = (fc_trainer){.net = net, .workers = workers, .order_max = samples};
     fc_optim_config adam = {.kind = FC_ADAMW};
@@ -36,7 +38,8 @@ fc_status fc_trainer_init(fc_trainer *t, const fc_net *net, const fc_params *lik
     if (s == FC_OK && grams)
         s = fc_grams_like(&t->grams, grams, &t->arena, err);
     for (int i = 0; s == FC_OK && i < workers; i++)
-        s = worker_init(&t->worker[i], net, batch > FC_SLICE ? like->n : 0, images, max_side, &t->arena, err);
+        s = worker_init(&t->worker[i], net, batch > FC_SLICE ? like->n : 0, images, max_side,
+                        &t->arena, err);
     if (s != FC_OK)
         fc_trainer_free(t);
     return s;
@@ -52,15 +55,16 @@ void fc_trainer_free(fc_trainer *t)
     *t = (fc_trainer){0};
 }
 
-void fc_worker_load(fc_worker *w, const fc_net *net, const fc_split *split, const uint32_t *sample, int n, fc_key key, int epoch)
+void fc_worker_load(fc_worker *w, const fc_net *net, const fc_split *split, const uint32_t *sample,
+                    int n, fc_key key, int epoch)
 {
     size_t pixels = 3 * (size_t)net->shape.image * (size_t)net->shape.image;
     key.epoch = (uint32_t)epoch;
     for (int i = 0; i < n; i++) {
         key.sample = sample[i];
         fc_rng rng = fc_rng_at(key);
-        fc_transform_apply(w->x + (size_t)i * pixels, &split->image[sample[i]], &net->transform, epoch < 0 ? NULL : &rng,
-                           w->resampler);
+        fc_transform_apply(w->x + (size_t)i * pixels, &split->image[sample[i]], &net->transform,
+                           epoch < 0 ? NULL : &rng, w->resampler);
         w->label[i] = net->logit[split->label[sample[i]]];
     }
 }
@@ -85,8 +89,8 @@ static void add_groups(fc_real *dst, const fc_real *src, const fc_params *p, uns
 }
 
 /* Loss (sum) and gradient of one slice of a batch of n_batch. */
-static void slice_gradient(fc_trainer *t, fc_worker *w, const fc_fit *f, const uint32_t *sample, int n, int n_batch, int epoch,
-                           fc_real *grad)
+static void slice_gradient(fc_trainer *t, fc_worker *w, const fc_fit *f, const uint32_t *sample,
+                           int n, int n_batch, int epoch, fc_real *grad)
 {
     const fc_net *net = t->net;
     fc_key key = f->key;
@@ -94,7 +98,8 @@ static void slice_gradient(fc_trainer *t, fc_worker *w, const fc_fit *f, const u
     fc_worker_load(w, net, net->train, sample, n, key, epoch);
     fc_model m = fc_model_of(&net->shape, net->mode, net->rank, net->classes, f->w, &t->local);
     fc_vit_forward(w->acts, &m, w->x, n, NULL);
-    w->loss = fc_ce(w->dlogits, fc_acts_logits(w->acts), w->label, n, net->classes, f->lo, f->hi, n_batch);
+    w->loss = fc_ce(w->dlogits, fc_acts_logits(w->acts), w->label, n, net->classes, f->lo, f->hi,
+                    n_batch);
     fc_params view = t->local;
     view.p = grad;
     zero_groups(grad, &view, f->groups);
@@ -103,7 +108,8 @@ static void slice_gradient(fc_trainer *t, fc_worker *w, const fc_fit *f, const u
 }
 
 /* Gradient of the mean loss of a batch into t->grad; returns the mean loss. */
-static double batch_gradient(fc_trainer *t, const fc_fit *f, const uint32_t *sample, int n, int epoch)
+static double batch_gradient(fc_trainer *t, const fc_fit *f, const uint32_t *sample, int n,
+                             int epoch)
 {
     double loss = 0;
     int slices = (n + FC_SLICE - 1) / FC_SLICE;
@@ -113,7 +119,8 @@ static double batch_gradient(fc_trainer *t, const fc_fit *f, const uint32_t *sam
 #pragma omp parallel for num_threads(wave) schedule(static, 1) if (wave > 1)
         for (int j = 0; j < wave; j++) {
             int at = (s0 + j) * FC_SLICE, count = n - at < FC_SLICE ? n - at : FC_SLICE;
-            slice_gradient(t, &t->worker[j], f, sample + at, count, n, epoch, s0 + j == 0 ? t->grad : t->worker[j].grad);
+            slice_gradient(t, &t->worker[j], f, sample + at, count, n, epoch,
+                           s0 + j == 0 ? t->grad : t->worker[j].grad);
         }
         for (int j = 0; j < wave; j++) {
             loss += t->worker[j].loss;
@@ -124,7 +131,8 @@ static double batch_gradient(fc_trainer *t, const fc_fit *f, const uint32_t *sam
     return loss / n;
 }
 
-static fc_status not_finite(const fc_trainer *t, const fc_fit *f, int epoch, long step, double loss, fc_error *err)
+static fc_status not_finite(const fc_trainer *t, const fc_fit *f, int epoch, long step, double loss,
+                            fc_error *err)
 {
     double lr = 0;
     for (int g = 0; g < FC_NGROUP; g++)
@@ -132,15 +140,20 @@ static fc_status not_finite(const fc_trainer *t, const fc_fit *f, int epoch, lon
             lr = f->optim.lr[g];
     for (size_t i = 0; step == 0 && i < t->local.n; i++)
         if (!isfinite(t->local.p[i]))
-            return fc_fail(err, FC_EFAIL, "%s, epoch %d, step %ld: loss is %g: the weights received were not finite already",
-                           f->what, epoch + 1, step + 1, loss);
-    return fc_fail(err, FC_EFAIL, "%s, epoch %d, step %ld: loss is %g: training diverged, most likely because a learning rate is too high (the largest is %g)",
+            return fc_fail(
+                err, FC_EFAIL,
+                "%s, epoch %d, step %ld: loss is %g: the weights received were not finite already",
+                f->what, epoch + 1, step + 1, loss);
+    return fc_fail(err, FC_EFAIL,
+                   "%s, epoch %d, step %ld: loss is %g: training diverged, most likely because a "
+                   "learning rate is too high (the largest is %g)",
                    f->what, epoch + 1, step + 1, loss, lr);
 }
 
 fc_status fc_fit_run(fc_fit_result *out, fc_trainer *t, const fc_fit *f, fc_error *err)
 {
-    long per_epoch = (long)((f->n + (size_t)f->batch - 1) / (size_t)f->batch), total = per_epoch * f->epochs;
+    long per_epoch = (long)((f->n + (size_t)f->batch - 1) / (size_t)f->batch),
+         total = per_epoch * f->epochs;
     double flop = fc_fit_flop(t->net, f->groups), sum = 0;
     *out = (fc_fit_result){.loss_first = NAN, .loss_last = NAN};
     fc_optim_reset(&t->optim, &f->optim, &t->local);
@@ -157,7 +170,8 @@ fc_status fc_fit_run(fc_fit_result *out, fc_trainer *t, const fc_fit *f, fc_erro
             double loss = batch_gradient(t, f, t->order + at, n, epoch);
             if (!isfinite(loss))
                 return not_finite(t, f, epoch, out->steps, loss, err);
-            double scale = fc_schedule_at(f->schedule, out->steps, total, (long)(f->warmup * (double)total));
+            double scale =
+                fc_schedule_at(f->schedule, out->steps, total, (long)(f->warmup * (double)total));
             fc_optim_step(&t->optim, &t->local, t->grad, scale, f->no_decay_1d);
             if (out->steps++ == 0)
                 out->loss_first = loss;
@@ -176,8 +190,9 @@ fc_status fc_fit_run(fc_fit_result *out, fc_trainer *t, const fc_fit *f, fc_erro
     return FC_OK;
 }
 
-fc_status fc_fit_grams(fc_grams *out, fc_trainer *t, const fc_model *m, const uint32_t *sample, size_t n, int passes, fc_key key,
-                       fc_progress *progress, const char *what, fc_error *err)
+fc_status fc_fit_grams(fc_grams *out, fc_trainer *t, const fc_model *m, const uint32_t *sample,
+                       size_t n, int passes, fc_key key, fc_progress *progress, const char *what,
+                       fc_error *err)
 {
     double flop = fc_vit_flop(&t->net->shape, m->rank, m->classes, t->net->mode, 0, false);
     key.stream = FC_STREAM_GRAM;

@@ -1,7 +1,7 @@
 /* Local training: one model, one list of samples, some epochs. Used by clients and by pretraining.
  *
- * A batch is cut into slices of FC_SLICE images. Each slice has its own gradient, and the slices are added in order, so that
- * the bits do not depend on how many workers share the slices. */
+ * A batch is cut into slices of FC_SLICE images. Each slice has its own gradient, and the slices
+ * are added in order, so that the bits do not depend on how many workers share the slices. */
 #ifndef FC_FIT_H
 #define FC_FIT_H
 
@@ -27,20 +27,21 @@ typedef struct fc_net {
 typedef struct fc_worker {
     fc_acts *acts;
     fc_resampler *resampler;
-    fc_real *x;          /* (images, 3, S, S) */
-    fc_real *dlogits;    /* (images, classes) */
-    int *label;          /* (images) logit index of the label */
-    fc_real *grad;       /* gradient of one slice; NULL if batches have one slice */
+    fc_real *x;       /* (images, 3, S, S) */
+    fc_real *dlogits; /* (images, classes) */
+    int *label;       /* (images) logit index of the label */
+    fc_real *grad;    /* gradient of one slice; NULL if batches have one slice */
     double loss;
 } fc_worker;
 
-/* One client in flight: its parameters, their gradient, its optimiser and the workers that share its batches. */
+/* One client in flight: its parameters, their gradient, its optimiser and the workers that share
+ * its batches. */
 typedef struct fc_trainer {
     const fc_net *net;
     fc_params local;
     fc_real *grad;
     fc_optim optim;
-    fc_grams grams; /* n = 0 without */
+    fc_grams grams;  /* n = 0 without */
     uint32_t *order; /* samples in the order of the epoch */
     size_t order_max;
     fc_worker *worker;
@@ -48,25 +49,27 @@ typedef struct fc_trainer {
     fc_arena arena;
 } fc_trainer;
 
-/* images: largest block of a worker (>= FC_SLICE); batch: largest batch; samples: longest list; grams: layout or NULL. */
-fc_status fc_trainer_init(fc_trainer *t, const fc_net *net, const fc_params *like, int workers, int images, int batch,
-                          size_t samples, const fc_grams *grams, int max_side, fc_error *err);
+/* images: largest block of a worker (>= FC_SLICE); batch: largest batch; samples: longest list;
+ * grams: layout or NULL. */
+fc_status fc_trainer_init(fc_trainer *t, const fc_net *net, const fc_params *like, int workers,
+                          int images, int batch, size_t samples, const fc_grams *grams,
+                          int max_side, fc_error *err);
 void fc_trainer_free(fc_trainer *t);
 
 typedef struct fc_fit {
-    const fc_real *w;     /* frozen backbone (unused in full fine-tuning) */
-    unsigned groups;      /* trained groups */
+    const fc_real *w; /* frozen backbone (unused in full fine-tuning) */
+    unsigned groups;  /* trained groups */
     fc_optim_config optim;
     fc_schedule schedule;
-    double warmup;        /* fraction of the steps */
+    double warmup; /* fraction of the steps */
     int epochs, batch;
-    int lo, hi;           /* logits of the current task */
+    int lo, hi; /* logits of the current task */
     bool no_decay_1d;
     const uint32_t *sample;
     size_t n;
-    fc_key key;           /* seed, task, round, client */
+    fc_key key;            /* seed, task, round, client */
     fc_progress *progress; /* may be NULL */
-    const char *what;     /* for progress and messages: "task 3, round 2, client 7" */
+    const char *what;      /* for progress and messages: "task 3, round 2, client 7" */
     /* After each epoch; NULL: nothing. */
     fc_status (*epoch_end)(void *ctx, fc_trainer *t, int epoch, double loss, fc_error *err);
     void *ctx;
@@ -77,17 +80,20 @@ typedef struct fc_fit_result {
     double loss_first, loss_last, loss_mean;
 } fc_fit_result;
 
-/* Train t->local in place. Errors: FC_EFAIL when the loss is not finite (says where and the likely cause), FC_ESTOP when a stop was
- * requested (after the current step). */
+/* Train t->local in place. Errors: FC_EFAIL when the loss is not finite (says where and the likely
+ * cause), FC_ESTOP when a stop was requested (after the current step). */
 fc_status fc_fit_run(fc_fit_result *out, fc_trainer *t, const fc_fit *f, fc_error *err);
 
-/* Grams of the inputs of the layers of model m over `passes` augmented passes of the samples, finished. Images are
- * taken in the order of the list: a sum needs no shuffle. */
-fc_status fc_fit_grams(fc_grams *out, fc_trainer *t, const fc_model *m, const uint32_t *sample, size_t n, int passes, fc_key key,
-                       fc_progress *progress, const char *what, fc_error *err);
+/* Grams of the inputs of the layers of model m over `passes` augmented passes of the samples,
+ * finished. Images are taken in the order of the list: a sum needs no shuffle. */
+fc_status fc_fit_grams(fc_grams *out, fc_trainer *t, const fc_model *m, const uint32_t *sample,
+                       size_t n, int passes, fc_key key, fc_progress *progress, const char *what,
+                       fc_error *err);
 
-/* Load images sample[0 .. n-1] of split into w->x and their logits into w->label; epoch < 0: test transform. */
-void fc_worker_load(fc_worker *w, const fc_net *net, const fc_split *split, const uint32_t *sample, int n, fc_key key, int epoch);
+/* Load images sample[0 .. n-1] of split into w->x and their logits into w->label; epoch < 0: test
+ * transform. */
+void fc_worker_load(fc_worker *w, const fc_net *net, const fc_split *split, const uint32_t *sample,
+                    int n, fc_key key, int epoch);
 
 /* FLOP of one training step per image. */
 double fc_fit_flop(const fc_net *net, unsigned groups);

@@ -13,8 +13,8 @@ typedef struct fc_manifest {
     const char *partition_sha256, *config_hash;
 } fc_manifest;
 
-/* Writes dir/manifest.json atomically: version, commit, compiler, BLAS config + core, CPU model, ISA flags that matter, host OS,
- * threads, argv, start time (UTC), and the hashes. */
+/* Writes dir/manifest.json atomically: version, commit, compiler, BLAS config + core, CPU model,
+ * ISA flags that matter, host OS, threads, argv, start time (UTC), and the hashes. */
 fc_status fc_manifest_write(const char *dir, const fc_manifest *m, fc_error *err);
 
 #endif

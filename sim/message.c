@@ -11,7 +11,8 @@ static const char *const group_name[FC_NGROUP] = {"backbone", "lora_A", "lora_B"
 
 static fc_st_entry vector(const char *name, size_t n, const float *data)
 {
-    return (fc_st_entry){.name = name, .dtype = FC_F32, .ndim = 1, .dim = {(int64_t)n}, .data = data};
+    return (fc_st_entry){
+        .name = name, .dtype = FC_F32, .ndim = 1, .dim = {(int64_t)n}, .data = data};
 }
 
 /* One entry per trained group; returns how many. */
@@ -56,13 +57,14 @@ static void gram_copy(float *wire, const fc_grams *g, bool to_wire)
     }
 }
 
-fc_status fc_message_pack(fc_message *out, const fc_message_head *h, const fc_params *p, unsigned groups,
-                          const fc_grams *grams, fc_error *err)
+fc_status fc_message_pack(fc_message *out, const fc_message_head *h, const fc_params *p,
+                          unsigned groups, const fc_grams *grams, fc_error *err)
 {
     char text[9][32];
-    const char *meta[9][2] = {{"client", text[0]},    {"loss_first", text[1]}, {"loss_last", text[2]},
-                              {"loss_mean", text[3]}, {"n_classes", text[4]},  {"n_samples", text[5]},
-                              {"round", text[6]},     {"steps", text[7]},      {"task", text[8]}};
+    const char *meta[9][2] = {
+        {"client", text[0]},    {"loss_first", text[1]}, {"loss_last", text[2]},
+        {"loss_mean", text[3]}, {"n_classes", text[4]},  {"n_samples", text[5]},
+        {"round", text[6]},     {"steps", text[7]},      {"task", text[8]}};
     snprintf(text[0], sizeof text[0], "%d", h->client);
     snprintf(text[1], sizeof text[1], "%.17g", h->loss_first);
     snprintf(text[2], sizeof text[2], "%.17g", h->loss_last);
@@ -84,7 +86,8 @@ fc_status fc_message_pack(fc_message *out, const fc_message_head *h, const fc_pa
         gram_copy(wire, grams, true);
         entry[n++] = vector("grams", count, wire);
     }
-    fc_status s = fc_st_serialize(&out->data, &out->n, entry, n, (const char *const(*)[2])meta, 9, err);
+    fc_status s =
+        fc_st_serialize(&out->data, &out->n, entry, n, (const char *const(*)[2])meta, 9, err);
     free(wire);
     return s;
 }
@@ -93,16 +96,17 @@ static fc_status read_vector(float *out, size_t n, const char *name, const fc_st
 {
     const fc_tensor *t = fc_st_find(f, name);
     if (!t || t->dtype != FC_F32 || t->count != n)
-        return fc_fail(err, FC_ECKPT, "%s: tensor %s: %s, expected %zu float32 numbers", f->path, name,
-                       t ? "another size or type" : "missing", n);
+        return fc_fail(err, FC_ECKPT, "%s: tensor %s: %s, expected %zu float32 numbers", f->path,
+                       name, t ? "another size or type" : "missing", n);
     memcpy(out, t->data, n * sizeof *out); /* not finite is found, with its client, by the merge */
     return FC_OK;
 }
 
 static fc_status read_head(fc_message_head *h, const fc_st *f, fc_error *err)
 {
-    static const char *const key[] = {"client",    "loss_first", "loss_last", "loss_mean", "n_classes",
-                                      "n_samples", "round",      "steps",     "task"};
+    static const char *const key[] = {"client",    "loss_first", "loss_last",
+                                      "loss_mean", "n_classes",  "n_samples",
+                                      "round",     "steps",      "task"};
     double v[9];
     for (int i = 0; i < 9; i++) {
         const char *text = fc_st_metadata(f, key[i]);
@@ -134,7 +138,8 @@ fc_status fc_message_unpack(fc_message_head *head, fc_params *p, unsigned groups
     fc_status s = read_head(head, &f, err);
     int n = p ? group_entries(entry, p, groups) : 0;
     for (int i = 0; s == FC_OK && i < n; i++)
-        s = read_vector((float *)(uintptr_t)entry[i].data, (size_t)entry[i].dim[0], entry[i].name, &f, err);
+        s = read_vector((float *)(uintptr_t)entry[i].data, (size_t)entry[i].dim[0], entry[i].name,
+                        &f, err);
     if (s == FC_OK && grams) {
         size_t count = fc_message_gram_count(grams);
         wire = malloc(count * sizeof *wire);
@@ -154,8 +159,8 @@ void fc_message_free(fc_message *m)
     *m = (fc_message){0};
 }
 
-fc_status fc_message_down_size(size_t *bytes, const fc_params *p, unsigned groups, int n_deltas, size_t n_AB,
-                               fc_error *err)
+fc_status fc_message_down_size(size_t *bytes, const fc_params *p, unsigned groups, int n_deltas,
+                               size_t n_AB, fc_error *err)
 {
     fc_st_entry entry[FC_NGROUP + 1];
     int n = group_entries(entry, p, groups);

@@ -42,7 +42,8 @@ static fc_status split_held_out(pretraining *p, fc_error *err)
         if (count[s->label[i]]++ >= hold)
             p->fit[p->n_fit++] = (uint32_t)i;
     if (p->n_fit == 0)
-        return fc_fail(err, FC_EUSAGE, "pretrain.hold_out: %d images per class leave none to train on", hold);
+        return fc_fail(err, FC_EUSAGE,
+                       "pretrain.hold_out: %d images per class leave none to train on", hold);
     return FC_OK;
 }
 
@@ -61,7 +62,8 @@ static double held_out_acc(pretraining *p, fc_trainer *t)
         fc_vit_forward(w->acts, &m, w->x, n, NULL);
         p->part[b] = 0;
         for (int i = 0; i < n; i++)
-            p->part[b] += fc_argmax(fc_acts_logits(w->acts) + (size_t)i * (size_t)m.classes, 0, m.classes) == w->label[i];
+            p->part[b] += fc_argmax(fc_acts_logits(w->acts) + (size_t)i * (size_t)m.classes, 0,
+                                    m.classes) == w->label[i];
     }
     long correct = 0;
     for (int b = 0; b < blocks; b++)
@@ -76,7 +78,8 @@ static fc_status epoch_end(void *ctx, fc_trainer *t, int epoch, double loss, fc_
     if (p->n_held == 0) {
         memcpy(p->best.p, t->local.p, t->local.n * sizeof *t->local.p);
         p->best_epoch = epoch;
-        fc_progress_line(&p->progress, FC_VERBOSE, "pretrain epoch %d/%d  loss %.4f", epoch + 1, p->c->train.epochs, loss);
+        fc_progress_line(&p->progress, FC_VERBOSE, "pretrain epoch %d/%d  loss %.4f", epoch + 1,
+                         p->c->train.epochs, loss);
         return FC_OK;
     }
     double acc = held_out_acc(p, t);
@@ -85,7 +88,8 @@ static fc_status epoch_end(void *ctx, fc_trainer *t, int epoch, double loss, fc_
         p->best_epoch = epoch;
         memcpy(p->best.p, t->local.p, t->local.n * sizeof *t->local.p);
     }
-    fc_progress_line(&p->progress, FC_VERBOSE, "pretrain epoch %d/%d  loss %.4f  held-out acc %.2f %%", epoch + 1,
+    fc_progress_line(&p->progress, FC_VERBOSE,
+                     "pretrain epoch %d/%d  loss %.4f  held-out acc %.2f %%", epoch + 1,
                      p->c->train.epochs, loss, acc);
     return FC_OK;
 }
@@ -111,9 +115,11 @@ static fc_status prepare(pretraining *p, fc_error *err)
     p->part = fc_arena_alloc(&p->arena, p->n_held / FC_SLICE + 1, sizeof *p->part, err);
     if (!p->part)
         return FC_EFAIL;
-    FC_TRY(fc_train_layout(&layout, &p->net.shape, FC_TRAIN_FULL, 0, p->net.classes, &p->arena, err));
+    FC_TRY(
+        fc_train_layout(&layout, &p->net.shape, FC_TRAIN_FULL, 0, p->net.classes, &p->arena, err));
     FC_TRY(fc_params_alloc(&p->best, &layout, &p->arena, err));
-    FC_TRY(fc_trainer_init(&p->trainer, &p->net, &layout, threads, FC_SLICE, c->train.batch, p->n_fit, NULL, fc_dataset_side(&p->data), err));
+    FC_TRY(fc_trainer_init(&p->trainer, &p->net, &layout, threads, FC_SLICE, c->train.batch,
+                           p->n_fit, NULL, fc_dataset_side(&p->data), err));
     memcpy(p->trainer.local.p, w0.p, w0.n * sizeof *w0.p);
     fc_head_init(&p->trainer.local, fc_seed(c, c->seed.init));
     return FC_OK;
@@ -122,8 +128,10 @@ static fc_status prepare(pretraining *p, fc_error *err)
 static fc_status save_best(pretraining *p, const char *path, fc_error *err)
 {
     const fc_spec *head = &p->best.spec[fc_train_head(&p->best)];
-    fc_params w = {.p = p->best.p, .n = head->offset, .spec = p->best.spec, .nspec = fc_train_head(&p->best)};
-    return fc_vit_save(path, &w, &p->net.shape, p->best.p + head[0].offset, p->best.p + head[1].offset, p->net.classes, err);
+    fc_params w = {
+        .p = p->best.p, .n = head->offset, .spec = p->best.spec, .nspec = fc_train_head(&p->best)};
+    return fc_vit_save(path, &w, &p->net.shape, p->best.p + head[0].offset,
+                       p->best.p + head[1].offset, p->net.classes, err);
 }
 
 fc_status fc_pretrain(fc_config *c, const char *path, fc_verbosity verbosity, fc_error *err)
@@ -132,7 +140,8 @@ fc_status fc_pretrain(fc_config *c, const char *path, fc_verbosity verbosity, fc
     fc_status s = prepare(&p, err);
     if (s == FC_OK) {
         unsigned groups = 1u << FC_GROUP_BACKBONE | 1u << FC_GROUP_HEAD;
-        fc_progress_init(&p.progress, verbosity, fc_fit_flop(&p.net, groups) * (double)p.n_fit * c->train.epochs, 0);
+        fc_progress_init(&p.progress, verbosity,
+                         fc_fit_flop(&p.net, groups) * (double)p.n_fit * c->train.epochs, 0);
         fc_fit f = {.groups = groups,
                     .optim = fc_optim_of(c, groups),
                     .schedule = (fc_schedule)c->train.schedule,
@@ -155,8 +164,9 @@ fc_status fc_pretrain(fc_config *c, const char *path, fc_verbosity verbosity, fc
     if (s == FC_OK)
         s = save_best(&p, path, err);
     if (s == FC_OK && p.n_held)
-        fc_progress_line(&p.progress, FC_NORMAL, "pretrained backbone: held-out acc %.2f %% (epoch %d of %d), %s", p.best_acc,
-                         p.best_epoch + 1, c->train.epochs, path);
+        fc_progress_line(&p.progress, FC_NORMAL,
+                         "pretrained backbone: held-out acc %.2f %% (epoch %d of %d), %s",
+                         p.best_acc, p.best_epoch + 1, c->train.epochs, path);
     else if (s == FC_OK)
         fc_progress_line(&p.progress, FC_NORMAL, "pretrained backbone: %s", path);
     fc_trainer_free(&p.trainer);

@@ -9,7 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* --- the loop ----------------------------------------------------------------------------------- */
+/* --- the loop -----------------------------------------------------------------------------------
+ */
 
 fc_status fc_run_loop(fc_run *r, fc_error *err)
 {
@@ -28,7 +29,8 @@ fc_status fc_run_loop(fc_run *r, fc_error *err)
     return fc_run_summary(r, err);
 }
 
-/* --- checkpoints -------------------------------------------------------------------------------- */
+/* --- checkpoints --------------------------------------------------------------------------------
+ */
 
 /* All mutable state of a run: the one list that is saved and loaded. */
 static int state_fields(fc_run *r, fc_state_field f[16])
@@ -73,12 +75,13 @@ fc_status fc_run_checkpoint(fc_run *r, int task, int round, fc_error *err)
     r->at.seq++;
     r->clock[0] += fc_wall() - r->start_wall; /* stored as spent so far */
     r->clock[1] += fc_cpu() - r->start_cpu;
-    snprintf(text, sizeof text, "%d of %d tasks and %d of %d rounds of the next one are done", task, r->tasks.n, round,
-             r->cfg->fed.rounds);
+    snprintf(text, sizeof text, "%d of %d tasks and %d of %d rounds of the next one are done", task,
+             r->tasks.n, round, r->cfg->fed.rounds);
     fc_ckpt_id id = fc_run_ckpt_id(r);
     fc_status s = fc_runlog_sync(&r->log, r->log_offset, err);
     if (s == FC_OK)
-        s = fc_checkpoint_save(r->log.dir, (long)r->at.seq, &id, text, field, state_fields(r, field), err);
+        s = fc_checkpoint_save(r->log.dir, (long)r->at.seq, &id, text, field,
+                               state_fields(r, field), err);
     r->clock[0] = begin;
     r->clock[1] = begin_cpu;
     return s == FC_OK ? fc_checkpoint_client_clear(r->log.dir, err) : s;
@@ -108,7 +111,8 @@ fc_status fc_run_start(fc_run *r, const char *dir, bool resume, bool *found, fc_
     return fc_runlog_open(&r->log, dir, *found ? r->log_offset : NULL, r->cfg->log.clients, err);
 }
 
-/* --- the end ------------------------------------------------------------------------------------ */
+/* --- the end ------------------------------------------------------------------------------------
+ */
 
 fc_status fc_run_summary(fc_run *r, fc_error *err)
 {

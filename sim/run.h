@@ -22,7 +22,8 @@ typedef struct fc_eval {
     double loss;                    /* mean CE over all logits seen so far */
 } fc_eval;
 
-/* Where the run stands: `next_round` rounds of `next_task` are done; next_round == fed.rounds: its end is due. */
+/* Where the run stands: `next_round` rounds of `next_task` are done; next_round == fed.rounds: its
+ * end is due. */
 typedef struct fc_position {
     int64_t next_task, next_round, seq, steps;
     int64_t bytes_up, bytes_down;
@@ -59,9 +60,9 @@ struct fc_run {
     int64_t log_offset[FC_LOG_N];
 
     /* Derived, rebuilt when needed: W0 plus finished tasks. */
-    fc_real *w_train;    /* what clients train on; == w0.p unless the method adds to it */
-    fc_real *w_buffer;   /* owned copy behind w_train, or NULL */
-    fc_real *w_scratch;  /* Gram model, then evaluated model (LoRA only) */
+    fc_real *w_train;   /* what clients train on; == w0.p unless the method adds to it */
+    fc_real *w_buffer;  /* owned copy behind w_train, or NULL */
+    fc_real *w_scratch; /* Gram model, then evaluated model (LoRA only) */
 
     fc_trainer *trainer; /* one per client in flight */
     int trainers, threads;
@@ -80,7 +81,8 @@ const char *fc_run_dir(fc_run *r, fc_error *err);
 /* The task/round loop from where r stands to the end, in an opened run directory. */
 fc_status fc_run_loop(fc_run *r, fc_error *err);
 
-/* Start of the files of a run, or (resume) back to the last checkpoint. *found: a checkpoint was there. */
+/* Start of the files of a run, or (resume) back to the last checkpoint. *found: a checkpoint was
+ * there. */
 fc_status fc_run_start(fc_run *r, const char *dir, bool resume, bool *found, fc_error *err);
 
 /* Save the state with `task` tasks and `round` rounds of the next one done. */
@@ -89,21 +91,24 @@ fc_status fc_run_checkpoint(fc_run *r, int task, int round, fc_error *err);
 fc_ckpt_id fc_run_ckpt_id(const fc_run *r);
 fc_status fc_run_summary(fc_run *r, fc_error *err);
 
-/* --- parts, each in a file of its own ---------------------------------------------------------- */
+/* --- parts, each in a file of its own ----------------------------------------------------------
+ */
 
 /* setup.c */
 fc_transform fc_transform_of(const fc_config *c, int image);
 fc_optim_config fc_optim_of(const fc_config *c, unsigned groups);
 int fc_dataset_side(const fc_dataset *d); /* longest side of any image */
 fc_status fc_data_open(fc_dataset *d, const fc_config *c, fc_error *err);
-fc_status fc_tasks_open(fc_tasks *t, const fc_dataset *d, const fc_config *c, fc_arena *arena, fc_error *err);
-fc_status fc_partition_open(fc_partition *p, const fc_dataset *d, const fc_tasks *t, const fc_config *c, fc_arena *arena,
-                            fc_error *err);
+fc_status fc_tasks_open(fc_tasks *t, const fc_dataset *d, const fc_config *c, fc_arena *arena,
+                        fc_error *err);
+fc_status fc_partition_open(fc_partition *p, const fc_dataset *d, const fc_tasks *t,
+                            const fc_config *c, fc_arena *arena, fc_error *err);
 
 /* backbone.c: weights and shape of a config: a file, pretrained on the spot (cached), or random. */
 fc_status fc_backbone_open(fc_run *r, fc_error *err);
 
-/* client.c: the participants of round `round` of task t, ascending, into id (fed.clients); returns how many. */
+/* client.c: the participants of round `round` of task t, ascending, into id (fed.clients); returns
+ * how many. */
 int fc_run_participants(const fc_run *r, int t, int round, int *id);
 
 typedef struct fc_client_job {
@@ -114,23 +119,26 @@ typedef struct fc_client_job {
     fc_real gram_scale;
 } fc_client_job;
 /* Train a client (or take its Grams) and pack what it sends. */
-fc_status fc_client_run(fc_message *out, fc_message_head *head, fc_run *r, fc_trainer *t, const fc_client_job *job,
-                        int client, fc_error *err);
+fc_status fc_client_run(fc_message *out, fc_message_head *head, fc_run *r, fc_trainer *t,
+                        const fc_client_job *job, int client, fc_error *err);
 /* Its work in FLOP. */
 double fc_client_flop(const fc_run *r, const fc_client_job *job, int client);
 
-/* server.c: the start of a task (fresh LoRA), what follows from the state (training weights), one round, the end of a task. */
+/* server.c: the start of a task (fresh LoRA), what follows from the state (training weights), one
+ * round, the end of a task. */
 void fc_server_begin_task(fc_run *r, int t);
 void fc_server_prepare_task(fc_run *r);
 fc_status fc_server_round(fc_run *r, int t, int round, fc_error *err);
 fc_status fc_server_end_task(fc_run *r, int t, fc_error *err);
 unsigned fc_server_groups(const fc_run *r, int round);
-/* Is there a test after this round (round == fed.rounds: at the end of a task, beside the one of its last round)? */
+/* Is there a test after this round (round == fed.rounds: at the end of a task, beside the one of
+ * its last round)? */
 bool fc_server_evaluates(const fc_run *r, int round);
 /* Bytes to one client at the start of a round (round == fed.rounds: the end of the task). */
 fc_status fc_server_bytes_down(size_t *bytes, const fc_run *r, int round, fc_error *err);
 
-/* eval.c: test of tasks 0 .. t under backbone w, r->global's head, and its LoRA if scale != 0, into r->eval. */
+/* eval.c: test of tasks 0 .. t under backbone w, r->global's head, and its LoRA if scale != 0, into
+ * r->eval. */
 fc_status fc_eval_run(fc_run *r, const fc_real *w, fc_real scale, int t, fc_error *err);
 
 /* estimate.c: work of the whole run in FLOP, and what of it is done at r->at. */

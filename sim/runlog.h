@@ -1,5 +1,5 @@
-/* The files of a run directory: CSV (RFC 4180, fixed header, '.' decimals, one flush per row), events.jsonl,
- * acc_matrix.csv and summary.json. */
+/* The files of a run directory: CSV (RFC 4180, fixed header, '.' decimals, one flush per row),
+ * events.jsonl, acc_matrix.csv and summary.json. */
 #ifndef FC_RUNLOG_H
 #define FC_RUNLOG_H
 
@@ -17,9 +17,11 @@ typedef struct fc_runlog {
     FILE *file[FC_LOG_N]; /* NULL where switched off (clients) */
 } fc_runlog;
 
-/* rounds.csv: task,round,step,acc,acc_task_mean,correct,total,loss,train_loss,clients_ok,clients_dropped,bytes_down,bytes_up,
- * bytes_down_cum,bytes_up_cum,train_s,merge_s,eval_s,wall_s,cpu_s,rss_mib. Round numbers from 1; the row of the end of a
- * task has round = rounds + 1. acc .. loss are empty when the round was not evaluated (total == 0), train_loss when nothing was trained (NaN). */
+/* rounds.csv:
+ * task,round,step,acc,acc_task_mean,correct,total,loss,train_loss,clients_ok,clients_dropped,bytes_down,bytes_up,
+ * bytes_down_cum,bytes_up_cum,train_s,merge_s,eval_s,wall_s,cpu_s,rss_mib. Round numbers from 1;
+ * the row of the end of a task has round = rounds + 1. acc .. loss are empty when the round was not
+ * evaluated (total == 0), train_loss when nothing was trained (NaN). */
 typedef struct fc_round_row {
     int task, round;
     long step; /* optimiser steps of all clients so far */
@@ -31,7 +33,9 @@ typedef struct fc_round_row {
     double train_s, merge_s, eval_s, wall_s, cpu_s, rss_mib;
 } fc_round_row;
 
-/* clients.csv: task,round,client,status,n_samples,n_classes,steps,loss_first,loss_last,bytes_down,bytes_up,train_s */
+/* clients.csv:
+ * task,round,client,status,n_samples,n_classes,steps,loss_first,loss_last,bytes_down,bytes_up,train_s
+ */
 typedef struct fc_client_row {
     int task, round, client;
     const char *status; /* "ok" */
@@ -50,22 +54,28 @@ typedef struct fc_task_row {
     long correct_masked;
 } fc_task_row;
 
-/* Open for appending; dir must exist. A new run (offset NULL) removes what an older one left there (checkpoints, marks,
- * matrix, summary) and starts the files with their headers; a resumed run cuts each file to offset[i] bytes (FC_ECKPT if
- * it is shorter or missing). clients false: no clients.csv, its offset is 0. A second process on dir is refused (FC_EFAIL). */
-fc_status fc_runlog_open(fc_runlog *log, const char *dir, const int64_t offset[FC_LOG_N], bool clients, fc_error *err);
+/* Open for appending; dir must exist. A new run (offset NULL) removes what an older one left there
+ * (checkpoints, marks, matrix, summary) and starts the files with their headers; a resumed run cuts
+ * each file to offset[i] bytes (FC_ECKPT if it is shorter or missing). clients false: no
+ * clients.csv, its offset is 0. A second process on dir is refused (FC_EFAIL). */
+fc_status fc_runlog_open(fc_runlog *log, const char *dir, const int64_t offset[FC_LOG_N],
+                         bool clients, fc_error *err);
 void fc_runlog_close(fc_runlog *log); /* accepts {0} */
 /* Sizes in bytes after flush and fsync: what a checkpoint stores. */
 fc_status fc_runlog_sync(fc_runlog *log, int64_t offset[FC_LOG_N], fc_error *err);
 
-/* Task, round and client numbers are written as given. A failed write (disk full) is FC_EFAIL naming the file and the reason. */
+/* Task, round and client numbers are written as given. A failed write (disk full) is FC_EFAIL
+ * naming the file and the reason. */
 fc_status fc_runlog_round(fc_runlog *log, const fc_round_row *row, fc_error *err);
 fc_status fc_runlog_client(fc_runlog *log, const fc_client_row *row, fc_error *err);
 fc_status fc_runlog_task(fc_runlog *log, const fc_task_row *row, fc_error *err);
-/* One JSON object per line: {"event": name, "task": t, "round": r, "text": ...}: no times, so that a resumed run writes the same bytes. */
-fc_status fc_runlog_event(fc_runlog *log, const char *event, int task, int round, const char *text, fc_error *err);
+/* One JSON object per line: {"event": name, "task": t, "round": r, "text": ...}: no times, so that
+ * a resumed run writes the same bytes. */
+fc_status fc_runlog_event(fc_runlog *log, const char *event, int task, int round, const char *text,
+                          fc_error *err);
 
-/* acc_matrix.csv, rewritten atomically: header after_task,task_1,...,task_T,acc,acc_task_mean; empty cells above the diagonal. */
+/* acc_matrix.csv, rewritten atomically: header after_task,task_1,...,task_T,acc,acc_task_mean;
+ * empty cells above the diagonal. */
 fc_status fc_runlog_matrix(const fc_runlog *log, const fc_acc_matrix *m, fc_error *err);
 
 /* summary.json, atomically: keys of product.md. */

@@ -7,27 +7,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Messages held at a time: clients train in waves, so that memory does not grow with their number. */
+/* Messages held at a time: clients train in waves, so that memory does not grow with their number.
+ */
 enum { WAVE_BYTES = 64 << 20 };
 
 /* The exchange of one round: who takes part, what they send, where it goes. */
 typedef struct exchange {
     fc_client_job job;
-    int *id, n;            /* participants, ascending */
-    fc_ckpt_id id_match;   /* what a saved message must belong to */
-    size_t bytes_down;     /* per client */
+    int *id, n;          /* participants, ascending */
+    fc_ckpt_id id_match; /* what a saved message must belong to */
+    size_t bytes_down;   /* per client */
     fc_merge_job merge;
-    void *merge_state;     /* NULL: at the end of a task, Grams are summed into `sum` */
+    void *merge_state; /* NULL: at the end of a task, Grams are summed into `sum` */
     fc_grams sum;
-    fc_params params;      /* one client's, unpacked */
+    fc_params params; /* one client's, unpacked */
     fc_grams grams;
     /* one wave */
     fc_message *message;
     fc_message_head *head;
     fc_error *error;
-    int *order;            /* positions in the wave, longest first */
+    int *order; /* positions in the wave, longest first */
     int wave_max;
-    double save_after;     /* fc_wall() from which finished clients are saved */
+    double save_after; /* fc_wall() from which finished clients are saved */
     /* result */
     fc_round_row row;
     double loss_sum;
@@ -40,12 +41,18 @@ static size_t samples_of(const fc_run *r, int t, int client)
     return start[client + 1] - start[client];
 }
 
-static fc_status exchange_init(exchange *x, fc_run *r, int t, int round, unsigned groups, fc_error *err)
+static fc_status exchange_init(exchange *x, fc_run *r, int t, int round, unsigned groups,
+                               fc_error *err)
 {
     fc_arena *a = &r->arena;
     int K = r->partition.clients;
     bool grams = r->gram_shape.n > 0;
-    *x = (exchange){.job = {.task = t, .round = round, .groups = groups, .grams = grams, .gram_w = r->w_train, .gram_scale = 1},
+    *x = (exchange){.job = {.task = t,
+                            .round = round,
+                            .groups = groups,
+                            .grams = grams,
+                            .gram_w = r->w_train,
+                            .gram_scale = 1},
                     .id_match = fc_run_ckpt_id(r),
                     .save_after = fc_wall() + r->cfg->run.checkpoint_s,
                     .row = {.task = t + 1, .round = round + 1, .train_loss = NAN, .loss = NAN}};
@@ -59,7 +66,8 @@ static fc_status exchange_init(exchange *x, fc_run *r, int t, int round, unsigne
         FC_TRY(fc_grams_like(&x->grams, &shape, a, err));
     if (grams && !groups)
         FC_TRY(fc_grams_like(&x->sum, &shape, a, err));
-    size_t message = x->params.n * sizeof(fc_real) + fc_message_gram_count(&x->grams) * sizeof(float);
+    size_t message =
+        x->params.n * sizeof(fc_real) + fc_message_gram_count(&x->grams) * sizeof(float);
     size_t fit = WAVE_BYTES / (message + 1);
     x->wave_max = fit > (size_t)x->n ? x->n : (int)fit;
     if (x->wave_max < 2 * r->trainers)
@@ -81,14 +89,16 @@ static fc_status wave_client(exchange *x, fc_run *r, fc_trainer *t, int slot, in
     *err = (fc_error){0};
     if (fc_stop_requested())
         return fc_fail(err, FC_ESTOP, "stopped on request");
-    m->data = fc_checkpoint_client_load(dir, x->job.task, x->job.round, client, &x->id_match, &m->n);
+    m->data =
+        fc_checkpoint_client_load(dir, x->job.task, x->job.round, client, &x->id_match, &m->n);
     if (m->data) {
         fc_progress_add(&r->progress, fc_client_flop(r, &x->job, client), "resume");
         return FC_OK;
     }
     FC_TRY(fc_client_run(m, &x->head[slot], r, t, &x->job, client, err));
     if (fc_wall() >= x->save_after)
-        return fc_checkpoint_client_save(dir, x->job.task, x->job.round, client, &x->id_match, m->data, m->n, err);
+        return fc_checkpoint_client_save(dir, x->job.task, x->job.round, client, &x->id_match,
+                                         m->data, m->n, err);
     return FC_OK;
 }
 
@@ -100,7 +110,8 @@ static fc_status fold_client(exchange *x, fc_run *r, int slot, fc_error *err)
     fc_grams *grams = x->job.grams ? &x->grams : NULL;
     FC_TRY(fc_message_unpack(&h, &x->params, x->job.groups, grams, &x->message[slot], err));
     if (x->merge_state) {
-        fc_update u = {.client = h.client, .n_samples = h.n_samples, .params = &x->params, .grams = grams};
+        fc_update u = {
+            .client = h.client, .n_samples = h.n_samples, .params = &x->params, .grams = grams};
         FC_TRY(r->cfg->rule->fold(x->merge_state, &x->merge, &u, err));
     } else {
         fc_grams_accumulate(&x->sum, &x->grams);
@@ -146,8 +157,8 @@ static void save_finished(exchange *x, fc_run *r, int first, int n)
 {
     for (int i = 0; i < n; i++)
         if (x->message[i].data && x->error[i].code == FC_OK)
-            fc_checkpoint_client_save(r->log.dir, x->job.task, x->job.round, x->id[first + i], &x->id_match,
-                                      x->message[i].data, x->message[i].n, NULL);
+            fc_checkpoint_client_save(r->log.dir, x->job.task, x->job.round, x->id[first + i],
+                                      &x->id_match, x->message[i].data, x->message[i].n, NULL);
 }
 
 /* Clients first .. first+n-1 of the participants. */
@@ -165,7 +176,8 @@ static fc_status wave(exchange *x, fc_run *r, int first, int n, fc_error *err)
 #pragma omp parallel for num_threads(r->trainers) schedule(dynamic, 1) if (r->trainers > 1)
     for (int j = 0; j < n; j++) {
         int i = x->order[j];
-        wave_client(x, r, &r->trainer[r->trainers > 1 ? omp_get_thread_num() : 0], i, x->id[first + i]);
+        wave_client(x, r, &r->trainer[r->trainers > 1 ? omp_get_thread_num() : 0], i,
+                    x->id[first + i]);
     }
     fc_status s = FC_OK;
     for (int i = 0; i < n; i++) /* a real failure goes before a stop */
@@ -204,7 +216,8 @@ static void set_gram_model(exchange *x, fc_run *r)
     x->job.gram_w = r->w_scratch;
 }
 
-/* The model after a round: LoRA methods build W0 + finished tasks + scale B A, the others are their own. */
+/* The model after a round: LoRA methods build W0 + finished tasks + scale B A, the others are their
+ * own. */
 static fc_status eval_round(fc_run *r, int t, fc_error *err)
 {
     if (r->net.mode != FC_TRAIN_LORA)
@@ -251,8 +264,9 @@ static fc_status log_round(exchange *x, fc_run *r, fc_error *err)
     char left[32];
     double eta = fc_progress_eta(&r->progress);
     bool end = row->round > r->cfg->fed.rounds;
-    fc_progress_line(&r->progress, FC_NORMAL, "task %d/%d  %s%s%s  [%s left]", row->task, r->tasks.n,
-                     end ? "end of task" : "", acc, loss, isnan(eta) ? "?" : fc_duration(left, eta));
+    fc_progress_line(&r->progress, FC_NORMAL, "task %d/%d  %s%s%s  [%s left]", row->task,
+                     r->tasks.n, end ? "end of task" : "", acc, loss,
+                     isnan(eta) ? "?" : fc_duration(left, eta));
     return FC_OK;
 }
 
@@ -274,15 +288,16 @@ void fc_server_prepare_task(fc_run *r)
 
 unsigned fc_server_groups(const fc_run *r, int round)
 {
-    static const unsigned all[] = {
-        [FC_TRAIN_LORA] = 1u << FC_GROUP_A | 1u << FC_GROUP_B | 1u << FC_GROUP_HEAD,
-        [FC_TRAIN_FULL] = 1u << FC_GROUP_BACKBONE | 1u << FC_GROUP_HEAD,
-        [FC_TRAIN_HEAD] = 1u << FC_GROUP_HEAD};
+    static const unsigned all[] = {[FC_TRAIN_LORA] =
+                                       1u << FC_GROUP_A | 1u << FC_GROUP_B | 1u << FC_GROUP_HEAD,
+                                   [FC_TRAIN_FULL] = 1u << FC_GROUP_BACKBONE | 1u << FC_GROUP_HEAD,
+                                   [FC_TRAIN_HEAD] = 1u << FC_GROUP_HEAD};
     return r->method->groups ? r->method->groups(r->cfg, round) : all[r->net.mode];
 }
 
-/* Down: what the last round merged; at the start of a task the fresh A (B is 0) and the head, and the finished tasks in factored
- * form where the clients need them. A method that never trains A does not send it again. */
+/* Down: what the last round merged; at the start of a task the fresh A (B is 0) and the head, and
+ * the finished tasks in factored form where the clients need them. A method that never trains A
+ * does not send it again. */
 fc_status fc_server_bytes_down(size_t *bytes, const fc_run *r, int round, fc_error *err)
 {
     *bytes = 0;
@@ -295,7 +310,8 @@ fc_status fc_server_bytes_down(size_t *bytes, const fc_run *r, int round, fc_err
         if (r->method->train_base || (r->gram_shape.n && r->method->gram_base))
             deltas = r->deltas.tasks;
     }
-    return fc_message_down_size(bytes, &r->global, groups, deltas, r->deltas.n_A + r->deltas.n_B, err);
+    return fc_message_down_size(bytes, &r->global, groups, deltas, r->deltas.n_A + r->deltas.n_B,
+                                err);
 }
 
 fc_status fc_server_round(fc_run *r, int t, int round, fc_error *err)
@@ -368,7 +384,8 @@ static fc_status collect_task_grams(exchange *x, fc_run *r, int t, fc_error *err
 fc_status fc_server_end_task(fc_run *r, int t, fc_error *err)
 {
     fc_mark mark = fc_arena_mark(&r->arena);
-    exchange x = {.row = {.task = t + 1, .round = r->cfg->fed.rounds + 1, .train_loss = NAN, .loss = NAN}};
+    exchange x = {
+        .row = {.task = t + 1, .round = r->cfg->fed.rounds + 1, .train_loss = NAN, .loss = NAN}};
     bool grams = r->method->task_grams && r->gram_shape.n > 0;
     if (grams)
         FC_TRY(collect_task_grams(&x, r, t, err));

@@ -10,10 +10,10 @@
 
 static const struct {
     float mean[3], std[3];
-} normalisation[] = {{{0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, 0.5f}},                      /* half */
-                     {{0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}},          /* imagenet */
-                     {{0.5071f, 0.4865f, 0.4409f}, {0.2673f, 0.2564f, 0.2762f}},    /* cifar */
-                     {{0, 0, 0}, {1, 1, 1}}};                                       /* none */
+} normalisation[] = {{{0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, 0.5f}},                   /* half */
+                     {{0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}},       /* imagenet */
+                     {{0.5071f, 0.4865f, 0.4409f}, {0.2673f, 0.2564f, 0.2762f}}, /* cifar */
+                     {{0, 0, 0}, {1, 1, 1}}};                                    /* none */
 
 fc_transform fc_transform_of(const fc_config *c, int image)
 {
@@ -29,18 +29,19 @@ fc_transform fc_transform_of(const fc_config *c, int image)
 fc_optim_config fc_optim_of(const fc_config *c, unsigned groups)
 {
     double lr = c->train.lr;
-    return (fc_optim_config){.kind = (fc_optim_kind)c->train.optimizer,
-                             .lr = {[FC_GROUP_BACKBONE] = c->train.lr_backbone < 0 ? lr : c->train.lr_backbone,
-                                    [FC_GROUP_A] = c->train.lr_A < 0 ? lr : c->train.lr_A,
-                                    [FC_GROUP_B] = c->train.lr_B < 0 ? lr : c->train.lr_B,
-                                    [FC_GROUP_HEAD] = lr},
-                             .groups = groups,
-                             .weight_decay = c->train.weight_decay,
-                             .beta1 = c->train.beta1,
-                             .beta2 = c->train.beta2,
-                             .eps = 1e-8,
-                             .momentum = c->train.momentum,
-                             .clip_norm = c->train.clip_norm};
+    return (fc_optim_config){
+        .kind = (fc_optim_kind)c->train.optimizer,
+        .lr = {[FC_GROUP_BACKBONE] = c->train.lr_backbone < 0 ? lr : c->train.lr_backbone,
+               [FC_GROUP_A] = c->train.lr_A < 0 ? lr : c->train.lr_A,
+               [FC_GROUP_B] = c->train.lr_B < 0 ? lr : c->train.lr_B,
+               [FC_GROUP_HEAD] = lr},
+        .groups = groups,
+        .weight_decay = c->train.weight_decay,
+        .beta1 = c->train.beta1,
+        .beta2 = c->train.beta2,
+        .eps = 1e-8,
+        .momentum = c->train.momentum,
+        .clip_norm = c->train.clip_norm};
 }
 
 /* The last `hold` training images of each class become the test images. */
@@ -58,7 +59,9 @@ static fc_status hold_out(fc_dataset *d, int hold, fc_error *err)
         left[s->label[i]]++;
     for (int c = 0; c < d->classes; c++)
         if (left[c] <= hold)
-            return fc_fail(err, FC_EUSAGE, "data.validation_per_class: %d, but class %d has %d training images, expected more than that",
+            return fc_fail(err, FC_EUSAGE,
+                           "data.validation_per_class: %d, but class %d has %d training images, "
+                           "expected more than that",
                            hold, c, left[c]);
     kept.n = held.n = 0;
     for (size_t i = 0; i < s->n; i++) {
@@ -95,8 +98,8 @@ fc_status fc_data_open(fc_dataset *d, const fc_config *c, fc_error *err)
     return s;
 }
 
-fc_status fc_partition_open(fc_partition *p, const fc_dataset *d, const fc_tasks *t, const fc_config *c, fc_arena *arena,
-                            fc_error *err)
+fc_status fc_partition_open(fc_partition *p, const fc_dataset *d, const fc_tasks *t,
+                            const fc_config *c, fc_arena *arena, fc_error *err)
 {
     bool one = c->method->centralised;
     fc_partition_request q = {.name = one ? "iid" : c->fed.partition,
@@ -112,11 +115,13 @@ fc_status fc_partition_open(fc_partition *p, const fc_dataset *d, const fc_tasks
     return fc_partition_make(p, d, t, &q, arena, err);
 }
 
-fc_status fc_tasks_open(fc_tasks *t, const fc_dataset *d, const fc_config *c, fc_arena *arena, fc_error *err)
+fc_status fc_tasks_open(fc_tasks *t, const fc_dataset *d, const fc_config *c, fc_arena *arena,
+                        fc_error *err)
 {
     fc_ints none = {0};
     bool one = c->method->single_task;
-    return fc_tasks_make(t, d, one ? 1 : c->tasks.count, one ? &none : &c->tasks.sizes, &c->tasks.class_order, arena, err);
+    return fc_tasks_make(t, d, one ? 1 : c->tasks.count, one ? &none : &c->tasks.sizes,
+                         &c->tasks.class_order, arena, err);
 }
 
 int fc_dataset_side(const fc_dataset *d)
@@ -158,8 +163,9 @@ static fc_status grams_init(fc_run *r, fc_error *err)
         r->grams = r->method->grams(r->cfg);
     if (r->grams.passes == 0) {
         if (r->cfg->rule->needs & FC_MERGE_NEEDS_GRAMS)
-            return fc_fail(err, FC_EUSAGE, "merge.rule: %s needs Gram matrices, which method %s does not send", r->cfg->rule->name,
-                           r->method->name);
+            return fc_fail(err, FC_EUSAGE,
+                           "merge.rule: %s needs Gram matrices, which method %s does not send",
+                           r->cfg->rule->name, r->method->name);
         return FC_OK;
     }
     int n = fc_vit_slots(s) + 1;
@@ -185,7 +191,9 @@ static fc_status counts_init(fc_run *r, fc_error *err)
     r->eval = (fc_eval){.correct = fc_arena_alloc(&r->arena, T, sizeof(long), err),
                         .masked = fc_arena_alloc(&r->arena, T, sizeof(long), err),
                         .total = fc_arena_alloc(&r->arena, T, sizeof(long), err)};
-    return r->acc.correct && r->acc.total && r->eval.correct && r->eval.masked && r->eval.total ? FC_OK : FC_EFAIL;
+    return r->acc.correct && r->acc.total && r->eval.correct && r->eval.masked && r->eval.total
+               ? FC_OK
+               : FC_EFAIL;
 }
 
 /* The server's block and the copies of the backbone that the method asks for. */
@@ -206,14 +214,16 @@ static fc_status server_init(fc_run *r, fc_error *err)
         return FC_OK;
     fc_grams slots = fc_grams_first(&r->gram_shape, r->slots);
     bool gram_merge = r->gram_shape.n > 0 && r->method->task_grams;
-    FC_TRY(fc_deltas_init(&r->deltas, s, r->net.rank, r->tasks.n, gram_merge ? &slots : NULL, &r->arena, err));
+    FC_TRY(fc_deltas_init(&r->deltas, s, r->net.rank, r->tasks.n, gram_merge ? &slots : NULL,
+                          &r->arena, err));
     r->w_scratch = fc_arena_alloc(&r->arena, r->w0.n, sizeof *r->w_scratch, err);
     if (r->method->train_base)
         r->w_buffer = fc_arena_alloc(&r->arena, r->w0.n, sizeof *r->w_buffer, err);
     return r->w_scratch && (r->w_buffer || !r->method->train_base) ? FC_OK : FC_EFAIL;
 }
 
-/* One trainer per client in flight; a single client gets all threads as workers of its one trainer. */
+/* One trainer per client in flight; a single client gets all threads as workers of its one trainer.
+ */
 static fc_status trainers_init(fc_run *r, fc_error *err)
 {
     const fc_config *c = r->cfg;
@@ -230,8 +240,9 @@ static fc_status trainers_init(fc_run *r, fc_error *err)
     if (!r->trainer)
         return FC_EFAIL;
     for (int i = 0; i < r->trainers; i++)
-        FC_TRY(fc_trainer_init(&r->trainer[i], &r->net, &r->global, one && !r->gram_shape.n ? r->threads : 1, images, c->train.batch, longest,
-                               r->gram_shape.n ? &r->gram_shape : NULL, r->max_side, err));
+        FC_TRY(fc_trainer_init(&r->trainer[i], &r->net, &r->global,
+                               one && !r->gram_shape.n ? r->threads : 1, images, c->train.batch,
+                               longest, r->gram_shape.n ? &r->gram_shape : NULL, r->max_side, err));
     return FC_OK;
 }
 
@@ -239,17 +250,20 @@ static fc_status check_shape(const fc_run *r, fc_error *err)
 {
     const fc_vit_shape *s = &r->net.shape;
     if (r->net.mode == FC_TRAIN_LORA && r->cfg->train.lora_rank > s->width)
-        return fc_fail(err, FC_EUSAGE, "train.lora_rank: %d, expected at most the width of the network, %d", r->cfg->train.lora_rank,
-                       s->width);
+        return fc_fail(err, FC_EUSAGE,
+                       "train.lora_rank: %d, expected at most the width of the network, %d",
+                       r->cfg->train.lora_rank, s->width);
     return FC_OK;
 }
 
-/* Names the run by what it depends on: the options, and the content of weights, data and partition wherever they lie. */
+/* Names the run by what it depends on: the options, and the content of weights, data and partition
+ * wherever they lie. */
 static fc_status run_hash(fc_run *r, fc_error *err)
 {
     char text[256], hex[65];
     FC_TRY(fc_config_hash(r->hash, r->cfg, err));
-    snprintf(text, sizeof text, "%s %s %s %s", r->hash, r->weights_sha256, r->data.sha256, r->partition.sha256);
+    snprintf(text, sizeof text, "%s %s %s %s", r->hash, r->weights_sha256, r->data.sha256,
+             r->partition.sha256);
     fc_sha256(hex, text, strlen(text));
     snprintf(r->hash, sizeof r->hash, "%.8s", hex);
     return FC_OK;
@@ -260,7 +274,8 @@ static fc_status open_parts(fc_run *r, fc_error *err)
     fc_config *c = r->cfg;
     int blas_safe;
     r->method = c->method;
-    r->threads = fc_threads_init(c->run.threads ? c->run.threads : fc_threads_default(), &blas_safe);
+    r->threads =
+        fc_threads_init(c->run.threads ? c->run.threads : fc_threads_default(), &blas_safe);
     FC_TRY(fc_backbone_open(r, err));
     r->net.mode = r->method->mode;
     r->net.rank = r->net.mode == FC_TRAIN_LORA ? c->train.lora_rank : 0;

@@ -10,7 +10,8 @@ const fc_opt fc_cl_merge_rows[1] = {
      .offset = offsetof(fc_cl_merge_options, cl_merge),
      .def = "individual_mean",
      .choices = "run_sum|run_mean|individual_sum|individual_mean",
-     .help = "how the deltas of the tasks are combined: trained on top of the others (run) or of W0 (individual); sum or mean"}};
+     .help = "how the deltas of the tasks are combined: trained on top of the others (run) or of "
+             "W0 (individual); sum or mean"}};
 
 static int kind(const fc_config *c)
 {

@@ -1,6 +1,8 @@
-/* FedAvg: full fine-tuning, weighted average of all parameters; tasks follow one another in the same weights.
+/* FedAvg: full fine-tuning, weighted average of all parameters; tasks follow one another in the
+ * same weights.
  *
- * McMahan et al., "Communication-efficient learning of deep networks from decentralized data", AISTATS 2017, arXiv 1602.05629. */
+ * McMahan et al., "Communication-efficient learning of deep networks from decentralized data",
+ * AISTATS 2017, arXiv 1602.05629. */
 #include "sim/methods/method.h"
 
 const fc_method fc_method_fedavg = {.name = "fedavg",

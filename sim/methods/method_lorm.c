@@ -1,14 +1,15 @@
 /* LoRM: closed-form merging of LoRA factors, round by round and across tasks.
  *
- * Salami et al., "Closed-form merging of parameter-efficient modules for federated continual learning", ICLR 2025
- * (arXiv 2410.17961), as the released code behaves (fed-mammoth, commit 09a9508):
- *   round k    train B (k even) or A (k odd), one factor per round, so that the merge has a closed form;
- *   merge      A* = (sum A_i G_i)(sum G_i)^+, B* = (sum B_i A G_i) A^T (A (sum G_i) A^T)^+, head by RegMean;
- *   round eval W0 + mean over tasks of the deltas, the current one included;
+ * Salami et al., "Closed-form merging of parameter-efficient modules for federated continual
+ * learning", ICLR 2025 (arXiv 2410.17961), as the released code behaves (fed-mammoth, commit
+ * 09a9508): round k    train B (k even) or A (k odd), one factor per round, so that the merge has a
+ * closed form; merge      A* = (sum A_i G_i)(sum G_i)^+, B* = (sum B_i A G_i) A^T (A (sum G_i)
+ * A^T)^+, head by RegMean; round eval W0 + mean over tasks of the deltas, the current one included;
  *   task end   W0 + P Q^+, P = sum_t (B A)_t Gs_t, Q = sum_t Gs_t; after the first task W0 + B A.
- * Every task trains on W0 (not on the merged model) with a fresh A and B = 0; only the head is carried over.
- * Deviation from the derivation, kept as the default: from the second task on, Grams are taken under the mean of the tasks'
- * deltas (gram_model: mixed), not under the model that the client trained. */
+ * Every task trains on W0 (not on the merged model) with a fresh A and B = 0; only the head is
+ * carried over. Deviation from the derivation, kept as the default: from the second task on, Grams
+ * are taken under the mean of the tasks' deltas (gram_model: mixed), not under the model that the
+ * client trained. */
 #include "sim/methods/method.h"
 
 #include <stddef.h>
@@ -24,15 +25,40 @@ enum { MIXED, TRAINED };
 enum { ALTERNATE, ONLY_A, ONLY_B };
 
 static const fc_opt rows[] = {
-    {.key = "alpha_backbone", .type = FC_OPT_REAL, .offset = offsetof(options, alpha_backbone), .def = "0", .low = 0, .high = 1,
-     .help = "weight of the off-diagonal Gram entries of the backbone's layers; 0 = only the diagonal is computed and sent"},
-    {.key = "alpha_head", .type = FC_OPT_REAL, .offset = offsetof(options, alpha_head), .def = "0.5", .low = 0, .high = 1,
+    {.key = "alpha_backbone",
+     .type = FC_OPT_REAL,
+     .offset = offsetof(options, alpha_backbone),
+     .def = "0",
+     .low = 0,
+     .high = 1,
+     .help = "weight of the off-diagonal Gram entries of the backbone's layers; 0 = only the "
+             "diagonal is computed and sent"},
+    {.key = "alpha_head",
+     .type = FC_OPT_REAL,
+     .offset = offsetof(options, alpha_head),
+     .def = "0.5",
+     .low = 0,
+     .high = 1,
      .help = "the same for the Gram matrix of the head"},
-    {.key = "gram_passes", .type = FC_OPT_INT, .offset = offsetof(options, gram_passes), .def = "1", .low = 1, .high = 1000,
+    {.key = "gram_passes",
+     .type = FC_OPT_INT,
+     .offset = offsetof(options, gram_passes),
+     .def = "1",
+     .low = 1,
+     .high = 1000,
      .help = "augmented passes over a client's data for the Grams"},
-    {.key = "gram_model", .type = FC_OPT_CHOICE, .offset = offsetof(options, gram_model), .def = "mixed", .choices = "mixed|trained",
-     .help = "model under which Grams are taken: mean of the tasks' deltas (released code) or the one that was trained"},
-    {.key = "train_matrix", .type = FC_OPT_CHOICE, .offset = offsetof(options, train_matrix), .def = "alt", .choices = "alt|A|B",
+    {.key = "gram_model",
+     .type = FC_OPT_CHOICE,
+     .offset = offsetof(options, gram_model),
+     .def = "mixed",
+     .choices = "mixed|trained",
+     .help = "model under which Grams are taken: mean of the tasks' deltas (released code) or the "
+             "one that was trained"},
+    {.key = "train_matrix",
+     .type = FC_OPT_CHOICE,
+     .offset = offsetof(options, train_matrix),
+     .def = "alt",
+     .choices = "alt|A|B",
      .help = "LoRA factor trained in a round: alternating from B, always A, or always B"},
 };
 
@@ -46,7 +72,8 @@ static fc_status check(const fc_config *c, fc_error *err)
 {
     if (opt(c)->train_matrix == ONLY_A)
         return fc_fail(err, FC_EUSAGE,
-                       "method.train_matrix: A alone trains nothing, since B starts at 0 in every task; expected alt or B");
+                       "method.train_matrix: A alone trains nothing, since B starts at 0 in every "
+                       "task; expected alt or B");
     return FC_OK;
 }
 
@@ -85,18 +112,19 @@ static fc_status task_base(const fc_config *c, const fc_deltas *d, fc_real *w, f
     return FC_OK;
 }
 
-const fc_method fc_method_lorm = {.name = "lorm",
-                                  .paper = "Salami et al., ICLR 2025, arXiv 2410.17961",
-                                  .help = "LoRM: one LoRA factor per round, merged in closed form with Gram matrices",
-                                  .rule = "lorm",
-                                  .mode = FC_TRAIN_LORA,
-                                  .options = rows,
-                                  .n_options = sizeof rows / sizeof *rows,
-                                  .options_size = sizeof(options),
-                                  .check = check,
-                                  .grams = grams,
-                                  .groups = groups,
-                                  .eval_base = mean_base,
-                                  .gram_base = gram_base,
-                                  .task_grams = true,
-                                  .task_base = task_base};
+const fc_method fc_method_lorm = {
+    .name = "lorm",
+    .paper = "Salami et al., ICLR 2025, arXiv 2410.17961",
+    .help = "LoRM: one LoRA factor per round, merged in closed form with Gram matrices",
+    .rule = "lorm",
+    .mode = FC_TRAIN_LORA,
+    .options = rows,
+    .n_options = sizeof rows / sizeof *rows,
+    .options_size = sizeof(options),
+    .check = check,
+    .grams = grams,
+    .groups = groups,
+    .eval_base = mean_base,
+    .gram_base = gram_base,
+    .task_grams = true,
+    .task_base = task_base};
