@@ -123,6 +123,9 @@ static void test_round_trip_and_last_two(void **state)
     assert_false(exists("state-00000010.safetensors"));
     assert_false(exists("state-00000010.json"));
     assert_false(exists("state-00000000.safetensors"));
+    fclose(fopen(in_ckpt("state-00000007.safetensors"), "w")); /* killed before it was removed */
+    assert_loads(12);
+    assert_false(exists("state-00000007.safetensors"));
     save(123456789); /* more than 8 digits */
     assert_loads(123456789);
 }

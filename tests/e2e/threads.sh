@@ -1,0 +1,26 @@
+#!/bin/bash
+# The same bytes for 1, 2, 3 and 8 threads.
+. "$(dirname "$0")/lib.sh"
+
+write_config tiny.yaml
+for method in lorm fedavg joint; do
+    say "$method: 1, 2, 3 and 8 threads"
+    for n in 1 2 3 8; do
+        expect 0 "$FCIL" run tiny.yaml method.name=$method data.augment=rrc tasks.count=2 fed.rounds=2 --threads $n --out $method-$n
+        same_run "$(run_dir $method-1)" "$(run_dir $method-$n)"
+    done
+done
+
+say "fcil pretrain and a run on its weights: 1 and 3 threads"
+for n in 1 3; do
+    backbone pretrained-$n.safetensors train.epochs=2 --threads $n
+    expect 0 "$FCIL" run tiny.yaml backbone.weights=pretrained-1.safetensors tasks.count=2 fed.rounds=1 --threads $n --out weights-$n
+done
+cmp pretrained-1.safetensors pretrained-3.safetensors || fail "fcil pretrain gives other bytes"
+same_run "$(run_dir weights-1)" "$(run_dir weights-3)"
+
+say "the comparison can fail: another seed gives another run"
+expect 0 "$FCIL" run tiny.yaml method.name=lorm data.augment=rrc tasks.count=2 fed.rounds=2 run.seed=2 --out other
+if (same_run "$(run_dir lorm-1)" "$(run_dir other)") > /dev/null; then
+    fail "runs of two seeds are the same"
+fi
