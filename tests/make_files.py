@@ -373,6 +373,8 @@ def make_images():
         "jpeg-cut-in-scan.jpg": jpeg[:sos + 40],
         "jpeg-without-end.jpg": jpeg[:-2],
         "jpeg-without-scan.jpg": jpeg[:sos] + b"\xff\xd9",
+        "jpeg-huffman-of-300-codes.jpg": jpeg[:sos] + b"\xff\xc4" + struct.pack(">H", 2 + 17 + 300) + b"\0" +
+                                         b"\0" * 14 + bytes([45, 255]) + b"\0" * 300 + jpeg[sos:],
         "jpeg-huffman-of-4080-codes.jpg": patched(jpeg, jpeg.index(b"\xff\xc4") + 5, b"\xff" * 16),
         "jpeg-huffman-code-lengths.jpg": patched(jpeg, jpeg.index(b"\xff\xc4") + 5, b"\x0c" + b"\0" * 15),
         "jpeg-junk-between-segments.jpg": jpeg[:20] + b"junk" + jpeg[20:],

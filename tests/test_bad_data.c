@@ -188,6 +188,7 @@ static void test_images(void **state)
         {"jpeg-cut-in-header.jpg", no_end},
         {"jpeg-cut-in-scan.jpg", no_end},
         {"jpeg-huffman-code-lengths.jpg", "corrupt JPEG: bad code lengths"},
+        {"jpeg-huffman-of-300-codes.jpg", "corrupt JPEG: bad Huffman table"},
         {"jpeg-huffman-of-4080-codes.jpg", "corrupt JPEG: bad Huffman table"},
         {"jpeg-junk-between-segments.jpg", "corrupt JPEG: bytes outside of any segment"},
         {"jpeg-segment-past-end.jpg", no_end},

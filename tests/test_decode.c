@@ -110,6 +110,20 @@ static void test_every_kind(void **state)
     check("grey.pgm", want_grey);
 }
 
+/* Samples are scaled to 0 .. 255 and rounded; one above the maximum counts as the maximum. */
+static void test_pnm_maximum(void **state)
+{
+    (void)state;
+    static const unsigned char pgm[] = "P5\n#c\n5 1 7\n\0\1\4\7\10";
+    static const int want[] = {0, 36, 146, 255, 255};
+    fc_arena arena = {0};
+    fc_image m;
+    assert_int_equal(fc_decode_memory(&m, pgm, sizeof pgm - 1, "pgm", &arena, NULL), FC_OK);
+    for (int x = 0; x < 5; x++)
+        assert_int_equal(pixel(&m, x, 0, 1), want[x]);
+    fc_arena_free(&arena);
+}
+
 /* 8 x 8 blocks of one colour each: without subsampling a JPEG keeps them to a few levels. */
 static void test_jpeg(void **state)
 {
@@ -164,6 +178,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_kind),
+        cmocka_unit_test(test_pnm_maximum),
         cmocka_unit_test(test_jpeg),
         cmocka_unit_test(test_png_write),
     };

@@ -70,6 +70,11 @@ static void test_write(void **state)
     assert_holds(path, "second");
     assert_int_equal(fc_file_write_atomic(path, NULL, 0, NULL), FC_OK);
     assert_holds(path, "");
+    char stale[64]; /* what a killed process of the same number left */
+    snprintf(stale, sizeof stale, "out.%ld.tmp", (long)getpid());
+    fc_tmp_put(&t, stale, "much longer", 11);
+    assert_int_equal(fc_file_write_atomic(path, "third", 5, NULL), FC_OK);
+    assert_holds(path, "third");
     assert_int_equal(fc_count_files(t.dir), 1); /* no temporary file stays */
     assert_int_equal(chdir(t.dir), 0);          /* a name without a folder */
     assert_int_equal(fc_file_write_atomic("bare", "x", 1, NULL), FC_OK);
