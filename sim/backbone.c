@@ -108,6 +108,7 @@ fc_status fc_backbone_open(fc_run *r, fc_error *err)
     if (*c->backbone.pretrain)
         return pretrained(r, err);
     r->weights_path = "";
-    snprintf(r->weights_sha256, sizeof r->weights_sha256, "random");
-    return fc_backbone_random(&r->w0, &r->net.shape, c, &r->arena, err);
+    FC_TRY(fc_backbone_random(&r->w0, &r->net.shape, c, &r->arena, err));
+    fc_sha256(r->weights_sha256, r->w0.p, r->w0.n * sizeof *r->w0.p);
+    return FC_OK;
 }

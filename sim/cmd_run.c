@@ -115,7 +115,10 @@ static fc_status run(fc_run *r, const fc_args *a, int argc, char **argv, fc_erro
     if (a->dry_run)
         return fc_estimate_print(r, a->json, err);
     FC_TRY(open_dir(r, a, argc, argv, err));
-    fc_status s = finish(r, fc_run_loop(r, err), err);
+    bool done = exists(r->log.dir, "DONE");
+    if (done)
+        fc_progress_line(&r->progress, FC_NORMAL, "this run is done already");
+    fc_status s = done ? FC_OK : finish(r, fc_run_loop(r, err), err);
     if (s == FC_OK)
         print_result(r, a->json);
     return s;

@@ -134,6 +134,7 @@ static double batch_gradient(fc_trainer *t, const fc_fit *f, const uint32_t *sam
 static fc_status not_finite(const fc_trainer *t, const fc_fit *f, int epoch, long step, double loss,
                             fc_error *err)
 {
+    const char *found = isnan(loss) ? "nan" : "infinite";
     double lr = 0;
     for (int g = 0; g < FC_NGROUP; g++)
         if (f->groups >> g & 1 && f->optim.lr[g] > lr)
@@ -142,12 +143,12 @@ static fc_status not_finite(const fc_trainer *t, const fc_fit *f, int epoch, lon
         if (!isfinite(t->local.p[i]))
             return fc_fail(
                 err, FC_EFAIL,
-                "%s, epoch %d, step %ld: loss is %g: the weights received were not finite already",
-                f->what, epoch + 1, step + 1, loss);
+                "%s, epoch %d, step %ld: loss is %s: the weights received were not finite already",
+                f->what, epoch + 1, step + 1, found);
     return fc_fail(err, FC_EFAIL,
-                   "%s, epoch %d, step %ld: loss is %g: training diverged, most likely because a "
+                   "%s, epoch %d, step %ld: loss is %s: training diverged, most likely because a "
                    "learning rate is too high (the largest is %g)",
-                   f->what, epoch + 1, step + 1, loss, lr);
+                   f->what, epoch + 1, step + 1, found, lr);
 }
 
 fc_status fc_fit_run(fc_fit_result *out, fc_trainer *t, const fc_fit *f, fc_error *err)

@@ -15,9 +15,11 @@
 fc_status fc_run_loop(fc_run *r, fc_error *err)
 {
     int R = r->cfg->fed.rounds;
+    if (r->at.seq == 0) /* so that clients of the first round are worth saving */
+        FC_TRY(fc_run_checkpoint(r, 0, 0, err));
     for (int t = (int)r->at.next_task; t < r->tasks.n; t++) {
         if (r->at.next_round == 0)
-            fc_server_begin_task(r, t);
+            FC_TRY(fc_server_begin_task(r, t, err));
         fc_server_prepare_task(r);
         for (int round = (int)r->at.next_round; round < R; round++) {
             FC_TRY(fc_server_round(r, t, round, err));
@@ -26,6 +28,7 @@ fc_status fc_run_loop(fc_run *r, fc_error *err)
         FC_TRY(fc_server_end_task(r, t, err));
         FC_TRY(fc_run_checkpoint(r, t + 1, 0, err));
     }
+    FC_TRY(fc_checkpoint_client_clear(r->log.dir, err));
     return fc_run_summary(r, err);
 }
 

@@ -126,7 +126,7 @@ double fc_client_flop(const fc_run *r, const fc_client_job *job, int client);
 
 /* server.c: the start of a task (fresh LoRA), what follows from the state (training weights), one
  * round, the end of a task. */
-void fc_server_begin_task(fc_run *r, int t);
+fc_status fc_server_begin_task(fc_run *r, int t, fc_error *err);
 void fc_server_prepare_task(fc_run *r);
 fc_status fc_server_round(fc_run *r, int t, int round, fc_error *err);
 fc_status fc_server_end_task(fc_run *r, int t, fc_error *err);

@@ -256,24 +256,31 @@ static fc_status log_round(exchange *x, fc_run *r, fc_error *err)
     row->cpu_s = r->clock[1] + fc_cpu() - r->start_cpu;
     row->rss_mib = fc_rss_peak();
     FC_TRY(fc_runlog_round(&r->log, row, err));
-    char acc[32] = "", loss[32] = "";
+    char where[48], acc[32] = "", loss[32] = "", left[32];
+    int R = r->cfg->fed.rounds;
+    if (row->round > R)
+        snprintf(where, sizeof where, "end of task");
+    else
+        snprintf(where, sizeof where, "round %d/%d", row->round, R);
     if (row->total)
         snprintf(acc, sizeof acc, "  acc %6.2f %%", row->acc);
     if (!isnan(row->train_loss))
         snprintf(loss, sizeof loss, "  loss %.4f", row->train_loss);
-    char left[32];
     double eta = fc_progress_eta(&r->progress);
-    bool end = row->round > r->cfg->fed.rounds;
-    fc_progress_line(&r->progress, FC_NORMAL, "task %d/%d  %s%s%s  [%s left]", row->task,
-                     r->tasks.n, end ? "end of task" : "", acc, loss,
-                     isnan(eta) ? "?" : fc_duration(left, eta));
+    fc_progress_line(&r->progress, FC_NORMAL, "task %d/%d  %-11s%s%s  [%s left]", row->task,
+                     r->tasks.n, where, acc, loss, isnan(eta) ? "?" : fc_duration(left, eta));
     return FC_OK;
 }
 
-void fc_server_begin_task(fc_run *r, int t)
+fc_status fc_server_begin_task(fc_run *r, int t, fc_error *err)
 {
+    char classes[64];
+    snprintf(classes, sizeof classes, "logits %d to %d", r->tasks.first[t],
+             r->tasks.first[t + 1] - 1);
+    FC_TRY(fc_runlog_event(&r->log, "task_start", t + 1, 0, classes, err));
     if (r->net.mode == FC_TRAIN_LORA)
         fc_lora_init(&r->global, &r->net.shape, fc_seed(r->cfg, r->cfg->seed.init), t);
+    return FC_OK;
 }
 
 void fc_server_prepare_task(fc_run *r)
@@ -369,6 +376,9 @@ static fc_status log_task(fc_run *r, int t, fc_error *err)
         FC_TRY(fc_runlog_task(&r->log, &row, err));
     }
     r->acc.done = t + 1;
+    char acc[64];
+    snprintf(acc, sizeof acc, "acc %.4f", fc_acc_micro(&r->acc, t));
+    FC_TRY(fc_runlog_event(&r->log, "task_end", t + 1, 0, acc, err));
     return fc_runlog_matrix(&r->log, &r->acc, err);
 }
 
