@@ -1,7 +1,7 @@
 #!/bin/bash
 # The main job on built-in data, from nothing, in about a minute on two cores: builds fcil, pretrains a small
-# Vision Transformer (kept for the next time), then lets ten clients learn five tasks, once with LoRM and once
-# with FedAvg of LoRA, on the same split; prints and draws both.
+# Vision Transformer (kept for the next time), then lets virtual clients learn task after task, once with LoRM
+# and once with FedAvg of LoRA, on the same split; prints and draws both.
 # usage: [BUILD=DIR] scripts/demo.sh [--seed N] [--out DIR]      default seed 0, results/demo/
 set -euo pipefail
 
@@ -39,10 +39,8 @@ if ! { rm -rf "$results/runs" && mkdir -p "$results"; } 2>/dev/null; then
     die "cannot write to $results: choose another folder with --out DIR"
 fi
 
-# matrix TITLE RUN_DIR: the accuracy of each task (columns) after each task (rows)
+# matrix RUN_DIR: the accuracy on each task (columns) after each task (rows)
 matrix() {
-    echo
-    echo "$1: accuracy (%) on each task so far"
     LC_ALL=C awk -F , '
         { sub(/\r$/, "") }
         NR == 1 {
@@ -55,7 +53,7 @@ matrix() {
             printf "  %10d", $1
             for (i = 2; i <= NF - 2; i++) printf $i == "" ? "%7s" : "%7.1f", $i
             printf "  %7.1f\n", $(NF - 1)
-        }' "$2/acc_matrix.csv"
+        }' "$1/acc_matrix.csv"
 }
 
 # train TITLE CONFIG: runs it, prints what came out, and sets $dir to its run directory
@@ -68,7 +66,9 @@ train() {
         exit $status
     }
     dir=$(sed -n 's/^results: //p' "$results/out")
-    matrix "$1" "$dir"
+    echo
+    echo "accuracy (%) on each task"
+    matrix "$dir"
     echo
     grep '^acc curve:' "$results/out"
 }
