@@ -52,18 +52,18 @@ static fc_status write_start(fc_run *r, const char *dir, int argc, char **argv, 
 }
 
 /* The task matrix and the curve, as people paste them. */
-static void print_result(const fc_run *r, bool as_json)
+static void print_result(const fc_run *r, const char *dir, bool as_json)
 {
     fc_metrics m = fc_metrics_of(&r->acc);
     if (as_json) {
-        json_t *o = json_pack("{s:s, s:f, s:f, s:f, s:f}", "dir", r->log.dir, "faa", m.faa, "aia",
-                              m.aia, "forgetting_max", m.forgetting_max, "bwt", m.bwt);
+        json_t *o = json_pack("{s:s, s:f, s:f, s:f, s:f}", "dir", dir, "faa", m.faa, "aia", m.aia,
+                              "forgetting_max", m.forgetting_max, "bwt", m.bwt);
         json_dumpf(o, stdout, JSON_COMPACT);
         putchar('\n');
         json_decref(o);
         return;
     }
-    printf("results: %s\nacc curve: [", r->log.dir);
+    printf("results: %s\nacc curve: [", dir);
     for (int t = 0; t < r->acc.done; t++)
         printf("%s%.2f", t ? ", " : "", fc_acc_micro(&r->acc, t));
     printf("]  AIA=%.2f  FAA=%.2f\n", m.aia, m.faa);
@@ -84,44 +84,49 @@ static fc_status finish(fc_run *r, fc_status s, fc_error *err)
     return s;
 }
 
-/* The run directory: a new one, or the one of a run that stopped. */
-static fc_status open_dir(fc_run *r, const fc_args *a, int argc, char **argv, fc_error *err)
+/* A new run, or one that goes on from its last checkpoint. */
+static fc_status start(fc_run *r, const char *dir, bool resume, int argc, char **argv,
+                       fc_error *err)
 {
     bool found = false;
-    const char *dir = fc_run_dir(r, err);
-    if (!dir)
-        return err->code;
-    bool started = exists(dir, "config.yaml");
-    if (started && !a->resume)
+    if (exists(dir, "config.yaml") && !resume)
         return fc_fail(err, FC_EUSAGE,
                        "%s: holds a run of this config already; --resume goes on with it, removing "
                        "the folder starts it over",
                        dir);
     FC_TRY(fc_mkdirs(dir, err));
-    FC_TRY(fc_run_start(r, dir, a->resume, &found, err));
-    if (found) {
+    if (resume)
+        FC_TRY(fc_run_restore(r, dir, &found, err));
+    FC_TRY(fc_run_start(r, dir, found, err));
+    if (!found)
+        FC_TRY(write_start(r, dir, argc, argv, err));
+    if (found)
         fc_progress_line(&r->progress, FC_NORMAL,
                          "resumed after %d of %d tasks and %d of %d rounds", (int)r->at.next_task,
                          r->tasks.n, (int)r->at.next_round, r->cfg->fed.rounds);
-        return FC_OK;
-    }
-    if (a->resume)
+    else if (resume)
         fc_progress_line(&r->progress, FC_NORMAL, "nothing to resume in %s: starting", dir);
-    return write_start(r, dir, argc, argv, err);
+    return FC_OK;
 }
 
 static fc_status run(fc_run *r, const fc_args *a, int argc, char **argv, fc_error *err)
 {
     if (a->dry_run)
         return fc_estimate_print(r, a->json, err);
-    FC_TRY(open_dir(r, a, argc, argv, err));
-    bool done = exists(r->log.dir, "DONE");
-    if (done)
-        fc_progress_line(&r->progress, FC_NORMAL, "this run is done already");
-    fc_status s = done ? FC_OK : finish(r, fc_run_loop(r, err), err);
-    if (s == FC_OK)
-        print_result(r, a->json);
-    return s;
+    const char *dir = fc_run_dir(r, err);
+    if (!dir)
+        return err->code;
+    bool done = a->resume && exists(dir, "DONE");
+    if (done) {
+        fc_progress_line(&r->progress, FC_NORMAL, "%s: done already", dir);
+        FC_TRY(fc_run_restore(r, dir, &done, err));
+    }
+    if (!done) {
+        FC_TRY(start(r, dir, a->resume, argc, argv, err));
+        FC_TRY(finish(r, fc_run_loop(r, err), err));
+    }
+    print_result(r, dir, a->json);
+    return FC_OK;
 }
 
 fc_status fc_cmd_run(int argc, char **argv, fc_error *err)

@@ -96,7 +96,7 @@ fc_status fc_manifest_write(const char *dir, const fc_manifest *m, fc_error *err
     struct tm utc;
     if (gmtime_r(&now, &utc))
         strftime(start, sizeof start, "%Y-%m-%dT%H:%M:%SZ", &utc);
-    json_t *argv = json_pack("[s]", "fcil");
+    json_t *argv = json_array();
     for (int i = 0; i < m->argc; i++)
         json_array_append_new(argv, fc_out_json_text(m->argv[i]));
     json_t *o = json_pack("{s:s, s:o, s:i, s:o, s:o, s:o}", "start", start, "argv", argv, "threads",

@@ -100,18 +100,23 @@ static void derive_state(fc_run *r)
     r->progress.start_done = r->progress.done;
 }
 
-fc_status fc_run_start(fc_run *r, const char *dir, bool resume, bool *found, fc_error *err)
+fc_status fc_run_restore(fc_run *r, const char *dir, bool *found, fc_error *err)
 {
     fc_state_field field[16];
     fc_ckpt_id id = fc_run_ckpt_id(r);
     long seq = -1;
-    if (resume)
-        FC_TRY(fc_checkpoint_load(dir, &seq, &id, field, state_fields(r, field), err));
+    FC_TRY(fc_checkpoint_load(dir, &seq, &id, field, state_fields(r, field), err));
     *found = seq >= 0;
     derive_state(r);
-    r->start_wall = fc_wall();
+    return FC_OK;
+}
+
+fc_status fc_run_start(fc_run *r, const char *dir, bool resumed, fc_error *err)
+{
+    derive_state(r);
+    r->progress.start = r->start_wall = fc_wall();
     r->start_cpu = fc_cpu();
-    return fc_runlog_open(&r->log, dir, *found ? r->log_offset : NULL, r->cfg->log.clients, err);
+    return fc_runlog_open(&r->log, dir, resumed ? r->log_offset : NULL, r->cfg->log.clients, err);
 }
 
 /* --- the end ------------------------------------------------------------------------------------

@@ -81,9 +81,10 @@ const char *fc_run_dir(fc_run *r, fc_error *err);
 /* The task/round loop from where r stands to the end, in an opened run directory. */
 fc_status fc_run_loop(fc_run *r, fc_error *err);
 
-/* Start of the files of a run, or (resume) back to the last checkpoint. *found: a checkpoint was
- * there. */
-fc_status fc_run_start(fc_run *r, const char *dir, bool resume, bool *found, fc_error *err);
+/* State of the newest checkpoint in dir; *found false if there is none. */
+fc_status fc_run_restore(fc_run *r, const char *dir, bool *found, fc_error *err);
+/* Opens the files of a run: new ones, or (resumed) as they were at the restored checkpoint. */
+fc_status fc_run_start(fc_run *r, const char *dir, bool resumed, fc_error *err);
 
 /* Save the state with `task` tasks and `round` rounds of the next one done. */
 fc_status fc_run_checkpoint(fc_run *r, int task, int round, fc_error *err);
