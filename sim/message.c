@@ -2,6 +2,7 @@
 
 #include "core/safetensors.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,19 +103,26 @@ static fc_status read_vector(float *out, size_t n, const char *name, const fc_st
     return FC_OK;
 }
 
+/* max: of a count, a whole number; 0: any number, NaN too. */
 static fc_status read_head(fc_message_head *h, const fc_st *f, fc_error *err)
 {
-    static const char *const key[] = {"client",    "loss_first", "loss_last",
-                                      "loss_mean", "n_classes",  "n_samples",
-                                      "round",     "steps",      "task"};
+    static const struct {
+        const char *key;
+        double max;
+    } field[] = {{"client", INT_MAX}, {"loss_first", 0},      {"loss_last", 0},
+                 {"loss_mean", 0},    {"n_classes", INT_MAX}, {"n_samples", 0x1p53},
+                 {"round", INT_MAX},  {"steps", 0x1p53},      {"task", INT_MAX}};
     double v[9];
     for (int i = 0; i < 9; i++) {
-        const char *text = fc_st_metadata(f, key[i]);
+        const char *text = fc_st_metadata(f, field[i].key);
         char *end = NULL;
+        double max = field[i].max;
         v[i] = text ? strtod(text, &end) : 0;
-        if (!text || end == text || *end)
-            return fc_fail(err, FC_ECKPT, "%s: metadata %s: %s, expected a number", f->path, key[i],
-                           text ? text : "missing");
+        bool number = text && end != text && !*end;
+        if (!number || (max > 0 && !(v[i] >= 0 && v[i] <= max && v[i] == floor(v[i]))))
+            return fc_fail(err, FC_ECKPT, "%s: metadata %s: %s, expected a %s", f->path,
+                           field[i].key, text ? text : "missing",
+                           max > 0 ? "whole number" : "number");
     }
     *h = (fc_message_head){.client = (int)v[0],
                            .loss_first = v[1],
@@ -136,7 +144,9 @@ fc_status fc_message_unpack(fc_message_head *head, fc_params *p, unsigned groups
     float *wire = NULL;
     FC_TRY(fc_st_parse(&f, m->data, m->n, "message of a client", err));
     fc_status s = read_head(head, &f, err);
-    int n = p ? group_entries(entry, p, groups) : 0;
+    int n = p ? group_entries(entry, p, groups) : 0, expected = n + (grams != NULL);
+    if (s == FC_OK && f.n > expected)
+        s = fc_fail(err, FC_ECKPT, "%s: %d tensors, expected %d", f.path, f.n, expected);
     for (int i = 0; s == FC_OK && i < n; i++)
         s = read_vector((float *)(uintptr_t)entry[i].data, (size_t)entry[i].dim[0], entry[i].name,
                         &f, err);
