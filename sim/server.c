@@ -314,7 +314,7 @@ fc_status fc_server_bytes_down(size_t *bytes, const fc_run *r, int round, fc_err
     int deltas = 0;
     if (round == 0 && r->net.mode == FC_TRAIN_LORA) {
         groups = 1u << FC_GROUP_A | 1u << FC_GROUP_HEAD;
-        if (r->method->train_base || (r->gram_shape.n && r->method->gram_base))
+        if (r->method->sends_deltas && r->method->sends_deltas(r->cfg))
             deltas = r->deltas.tasks;
     }
     return fc_message_down_size(bytes, &r->global, groups, deltas, r->deltas.n_A + r->deltas.n_B,

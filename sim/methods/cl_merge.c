@@ -18,6 +18,11 @@ static int kind(const fc_config *c)
     return ((const fc_cl_merge_options *)c->method_options)->cl_merge;
 }
 
+bool fc_cl_merge_sends_deltas(const fc_config *c)
+{
+    return kind(c) == RUN_SUM || kind(c) == RUN_MEAN;
+}
+
 void fc_cl_merge_train_base(const fc_config *c, const fc_deltas *d, fc_real *w)
 {
     if (kind(c) == RUN_SUM)

@@ -47,6 +47,9 @@ struct fc_method {
     /* Groups trained, sent and merged in round `round` of a task (bits 1 << fc_group). Default: all
      * groups of the mode. */
     unsigned (*groups)(const fc_config *c, int round);
+    /* LoRA: do the clients' models (train_base, gram_base) hold the finished tasks, so that the
+     * server has to send them? Default: no. */
+    bool (*sends_deltas)(const fc_config *c);
     /* LoRA: the weights that the clients train on; add to w (starts as W0). Default: W0. */
     void (*train_base)(const fc_config *c, const fc_deltas *d, fc_real *w);
     /* LoRA: the model evaluated after a round is w + *scale * B A; add the finished tasks' part to

@@ -22,5 +22,6 @@ const fc_method fc_method_ffa_lora = {
     .n_options = 1,
     .options_size = sizeof(fc_cl_merge_options),
     .groups = groups,
+    .sends_deltas = fc_cl_merge_sends_deltas,
     .train_base = fc_cl_merge_train_base,
     .eval_base = fc_cl_merge_eval_base};

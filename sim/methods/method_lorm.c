@@ -89,6 +89,11 @@ static unsigned groups(const fc_config *c, int round)
     return 1u << (B ? FC_GROUP_B : FC_GROUP_A) | 1u << FC_GROUP_HEAD;
 }
 
+static bool sends_deltas(const fc_config *c)
+{
+    return opt(c)->gram_model == MIXED;
+}
+
 /* W0 + (sum of finished deltas + B A) / (t + 1): the uniform mean of the tasks. */
 static void mean_base(const fc_config *c, const fc_deltas *d, fc_real *w, fc_real *scale)
 {
@@ -124,6 +129,7 @@ const fc_method fc_method_lorm = {
     .check = check,
     .grams = grams,
     .groups = groups,
+    .sends_deltas = sends_deltas,
     .eval_base = mean_base,
     .gram_base = gram_base,
     .task_grams = true,
