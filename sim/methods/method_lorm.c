@@ -59,22 +59,13 @@ static const fc_opt rows[] = {
      .offset = offsetof(options, train_matrix),
      .def = "alt",
      .choices = "alt|A|B",
-     .help = "LoRA factor trained in a round: alternating from B, always A, or always B"},
+     .help = "LoRA factor trained in a round: alternating from B, always B, or always A (which "
+             "moves the head only: B starts at 0)"},
 };
 
 static const options *opt(const fc_config *c)
 {
     return c->method_options;
-}
-
-/* With B = 0 at the start of every task, A alone never moves the model. */
-static fc_status check(const fc_config *c, fc_error *err)
-{
-    if (opt(c)->train_matrix == ONLY_A)
-        return fc_fail(err, FC_EUSAGE,
-                       "method.train_matrix: A alone trains nothing, since B starts at 0 in every "
-                       "task; expected alt or B");
-    return FC_OK;
 }
 
 static fc_gram_plan grams(const fc_config *c)
