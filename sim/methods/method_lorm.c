@@ -117,7 +117,6 @@ const fc_method fc_method_lorm = {
     .options = rows,
     .n_options = sizeof rows / sizeof *rows,
     .options_size = sizeof(options),
-    .check = check,
     .grams = grams,
     .groups = groups,
     .sends_deltas = sends_deltas,
