@@ -17,8 +17,8 @@ static inline void fc_close_at(double got, double want, double rtol, double atol
                                size_t index, const char *file, int line)
 {
     if (!(fabs(got - want) <= atol + rtol * fabs(want))) {
-        print_error("%s:%d: %s[%zu] = %.17g, expected %.17g (difference %.3g, allowed %.3g)\n", file,
-                    line, name, index, got, want, got - want, atol + rtol * fabs(want));
+        print_error("%s:%d: %s[%zu] = %.17g, expected %.17g (difference %.3g, allowed %.3g)\n",
+                    file, line, name, index, got, want, got - want, atol + rtol * fabs(want));
         _fail(file, line);
     }
 }

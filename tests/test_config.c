@@ -160,8 +160,9 @@ static void test_paths(void **state)
     snprintf(here, sizeof here, "%s/near.bin", dir);
     put("near.bin", "x");
     load_ok(&c,
-            put("paths.yaml", "data: {path: \"$FC_DATA_DIR/c100\"}\nrun: {name: $FC_DATA_DIR, out: near.bin}\n"
-                              "backbone: {weights: near.bin, pretrain: far.bin}\n"),
+            put("paths.yaml",
+                "data: {path: \"$FC_DATA_DIR/c100\"}\nrun: {name: $FC_DATA_DIR, out: near.bin}\n"
+                "backbone: {weights: near.bin, pretrain: far.bin}\n"),
             NULL, NULL);
     assert_string_equal(c.data.path, "/big/disk/c100");
     assert_string_equal(c.run.name, "$FC_DATA_DIR"); /* text, no path */
@@ -356,7 +357,7 @@ static void test_hash(void **state)
         "run.seed=1",         "seed.order=1",         "data.name=cifar100",
         "train.lr=0.1",       "method.alpha_head=1",  "method.name=fedavg_lora",
         "merge.rule=average", "fed.beta=0.1",         "tasks.class_order=seed:1",
-        "backbone.width=32", "merge.weighted=false",
+        "backbone.width=32",  "merge.weighted=false",
     };
     char hash[9], h[9];
     fc_config c;
