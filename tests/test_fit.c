@@ -1,0 +1,481 @@
+/* Local training: slices of a batch, gradients against single images, steps, failures, Grams. */
+#include "sim/fit.h"
+
+#include "core/head.h"
+#include "sim/signals.h"
+#include "tests/tmp.h"
+
+#include <signal.h>
+
+enum { CLASSES = 5, PER_CLASS = 12, N = CLASSES * PER_CLASS, LONG_BATCH = 40 };
+enum { BACKBONE = 1u << FC_GROUP_BACKBONE, A = 1u << FC_GROUP_A, B = 1u << FC_GROUP_B };
+enum { HEAD = 1u << FC_GROUP_HEAD };
+
+typedef struct fixture {
+    fc_arena arena;
+    fc_dataset data;
+    fc_net net;
+    fc_params w0, start; /* backbone, and a trained block in which nothing is 0 */
+    fc_trainer trainer;
+    uint32_t sample[N];
+    int logit[CLASSES];
+    fc_error err;
+} fixture;
+
+static void open_trainer(fixture *f, fc_trainer *t, int workers)
+{
+    assert_int_equal(
+        fc_trainer_init(t, &f->net, &f->start, workers, FC_SLICE, LONG_BATCH, N, NULL, 8, &f->err),
+        FC_OK);
+    memcpy(t->local.p, f->start.p, f->start.n * sizeof *f->start.p);
+}
+
+static void open_fixture(fixture *f, fc_train_mode mode)
+{
+    *f = (fixture){0};
+    fc_data_request q = {.name = "synth",
+                         .path = "",
+                         .root = "",
+                         .classes = CLASSES,
+                         .per_class_train = PER_CLASS,
+                         .per_class_test = 1,
+                         .size = 8,
+                         .difficulty = 0.5};
+    assert_int_equal(fc_dataset_load(&f->data, &q, &f->err), FC_OK);
+    for (int i = 0; i < N; i++)
+        f->sample[i] = (uint32_t)(N - 1 - i);
+    for (int c = 0; c < CLASSES; c++)
+        f->logit[c] = (c + 2) % CLASSES;
+    f->net = (fc_net){.shape = {8, 4, 12, 2, 2, 24},
+                      .mode = mode,
+                      .rank = mode == FC_TRAIN_LORA ? 3 : 0,
+                      .classes = CLASSES,
+                      .transform = {.size = 8,
+                                    .augment = FC_AUG_RRC,
+                                    .scale_low = 0.3,
+                                    .mean = {0.5f, 0.5f, 0.5f},
+                                    .std = {0.5f, 0.5f, 0.5f}},
+                      .train = &f->data.train,
+                      .logit = f->logit};
+    fc_params layout;
+    const fc_vit_shape *s = &f->net.shape;
+    assert_int_equal(fc_vit_layout(&layout, s, &f->arena, &f->err), FC_OK);
+    assert_int_equal(fc_params_alloc(&f->w0, &layout, &f->arena, &f->err), FC_OK);
+    assert_int_equal(fc_train_layout(&layout, s, mode, 3, CLASSES, &f->arena, &f->err), FC_OK);
+    assert_int_equal(fc_params_alloc(&f->start, &layout, &f->arena, &f->err), FC_OK);
+    fc_vit_init(&f->w0, 1);
+    fc_rng g = fc_rng_at((fc_key){.seed = 1, .stream = FC_STREAM_TEST});
+    for (size_t i = 0; i < f->start.n; i++)
+        f->start.p[i] = (fc_real)(0.2 * fc_rng_normal(&g));
+    open_trainer(f, &f->trainer, 1);
+}
+
+static void close_fixture(fixture *f)
+{
+    fc_trainer_free(&f->trainer);
+    fc_dataset_free(&f->data);
+    fc_arena_free(&f->arena);
+}
+
+static fc_fit fit_of(const fixture *f, unsigned groups, int n, int batch, int epochs)
+{
+    return (fc_fit){.w = f->w0.p,
+                    .groups = groups,
+                    .optim = {.kind = FC_ADAMW,
+                              .lr = {0.01, 0.02, 0.03, 0.04},
+                              .groups = groups,
+                              .beta1 = 0.9,
+                              .beta2 = 0.999,
+                              .eps = 1e-8},
+                    .epochs = epochs,
+                    .batch = batch,
+                    .hi = CLASSES,
+                    .sample = f->sample,
+                    .n = (size_t)n,
+                    .key = {.seed = 9, .task = 1, .round = 2, .client = 3},
+                    .what = "task 2, round 3, client 3"};
+}
+
+/* Plain steps p <- p - grad. */
+static void use_gradient_descent(fc_fit *fit)
+{
+    fit->optim.kind = FC_SGD;
+    fit->optim.momentum = 0;
+    for (int g = 0; g < FC_NGROUP; g++)
+        fit->optim.lr[g] = 1;
+}
+
+static fc_fit_result run(fixture *f, fc_trainer *t, const fc_fit *fit)
+{
+    fc_fit_result r;
+    assert_int_equal(fc_fit_run(&r, t, fit, &f->err), FC_OK);
+    return r;
+}
+
+/* --- slices -----------------------------------------------------------------------------------
+ */
+
+/* A batch of 40 has three slices; its last step has seven images. */
+static void check_workers(fc_train_mode mode, unsigned groups)
+{
+    fixture f;
+    open_fixture(&f, mode);
+    fc_fit fit = fit_of(&f, groups, LONG_BATCH + 7, LONG_BATCH, 2);
+    fc_fit_result one = run(&f, &f.trainer, &fit);
+    assert_int_equal(one.steps, 4);
+    for (int workers = 2; workers <= 4; workers++) {
+        fc_trainer t;
+        open_trainer(&f, &t, workers);
+        fc_fit_result more = run(&f, &t, &fit);
+        assert_memory_equal(t.local.p, f.trainer.local.p, f.start.n * sizeof *f.start.p);
+        assert_memory_equal(&more, &one, sizeof one);
+        fc_trainer_free(&t);
+    }
+    close_fixture(&f);
+}
+
+static void test_any_number_of_workers(void **state)
+{
+    (void)state;
+    check_workers(FC_TRAIN_FULL, BACKBONE | HEAD);
+    check_workers(FC_TRAIN_LORA, A | B | HEAD);
+    check_workers(FC_TRAIN_HEAD, HEAD);
+}
+
+/* Sum over single images of loss and gradient, divided by their number; classes lo .. hi-1. */
+static double mean_gradient(fixture *f, const fc_fit *fit, double *grad)
+{
+    const fc_net *net = &f->net;
+    fc_worker *w = &f->trainer.worker[0];
+    fc_params one = f->start;
+    fc_model m = fc_model_of(&net->shape, net->mode, net->rank, net->classes, f->w0.p, &f->start);
+    fc_key key = fit->key;
+    double loss = 0;
+    key.stream = FC_STREAM_AUGMENT;
+    one.p = fc_arena_alloc(&f->arena, one.n, sizeof *one.p, NULL);
+    for (size_t i = 0; i < fit->n; i++) {
+        fc_worker_load(w, net, net->train, &fit->sample[i], 1, key, 0);
+        fc_vit_forward(w->acts, &m, w->x, 1, NULL);
+        loss +=
+            fc_ce(w->dlogits, fc_acts_logits(w->acts), w->label, 1, CLASSES, fit->lo, fit->hi, 1);
+        memset(one.p, 0, one.n * sizeof *one.p);
+        fc_grads g = fc_grads_of(net->mode, &one, fit->groups);
+        fc_vit_backward(w->acts, &m, w->dlogits, &g);
+        for (size_t j = 0; j < one.n; j++)
+            grad[j] += (double)one.p[j] / (double)fit->n;
+    }
+    return loss / (double)fit->n;
+}
+
+static void check_gradient(fc_train_mode mode, unsigned groups)
+{
+    fixture f;
+    open_fixture(&f, mode);
+    fc_fit fit = fit_of(&f, groups, LONG_BATCH, LONG_BATCH, 1);
+    use_gradient_descent(&fit);
+    double *grad = fc_arena_alloc(&f.arena, f.start.n, sizeof *grad, NULL), largest = 0;
+    double loss = mean_gradient(&f, &fit, grad);
+    fc_fit_result r = run(&f, &f.trainer, &fit);
+    assert_int_equal(r.steps, 1);
+    assert_close(r.loss_first, loss, 1e-6, 0);
+    assert_true(r.loss_last == r.loss_first && r.loss_mean == r.loss_first);
+    for (size_t i = 0; i < f.start.n; i++) {
+        assert_close((double)f.start.p[i] - (double)f.trainer.local.p[i], grad[i], 1e-5, 1e-6);
+        largest = fabs(grad[i]) > largest ? fabs(grad[i]) : largest;
+    }
+    assert_true(largest > 0.05);
+    close_fixture(&f);
+}
+
+static void test_gradient_is_the_mean_over_images(void **state)
+{
+    (void)state;
+    check_gradient(FC_TRAIN_FULL, BACKBONE | HEAD);
+    check_gradient(FC_TRAIN_LORA, A | B | HEAD);
+    check_gradient(FC_TRAIN_LORA, B | HEAD);
+    check_gradient(FC_TRAIN_HEAD, HEAD);
+}
+
+/* --- what is trained --------------------------------------------------------------------------
+ */
+
+static void check_frozen(fc_train_mode mode, unsigned groups)
+{
+    fixture f;
+    open_fixture(&f, mode);
+    fc_fit fit = fit_of(&f, groups, 20, 16, 2);
+    fit.optim.clip_norm = 0.5;
+    run(&f, &f.trainer, &fit);
+    for (int i = 0; i < f.start.nspec; i++) {
+        const fc_spec *s = &f.start.spec[i];
+        size_t n = (size_t)s->rows * (size_t)s->cols * sizeof *f.start.p;
+        int changed = memcmp(f.trainer.local.p + s->offset, f.start.p + s->offset, n) != 0;
+        assert_int_equal(changed, groups >> s->group & 1);
+    }
+    close_fixture(&f);
+}
+
+static void test_frozen_groups_stay(void **state)
+{
+    (void)state;
+    check_frozen(FC_TRAIN_LORA, B | HEAD);
+    check_frozen(FC_TRAIN_LORA, A | HEAD);
+    check_frozen(FC_TRAIN_LORA, HEAD);
+    check_frozen(FC_TRAIN_FULL, HEAD);
+    check_frozen(FC_TRAIN_FULL, BACKBONE | HEAD);
+}
+
+/* Only rows 2 .. 3 of the head belong to the task, as do the classes of the samples. */
+static void test_other_classes_stay(void **state)
+{
+    (void)state;
+    fixture f;
+    open_fixture(&f, FC_TRAIN_HEAD);
+    fc_fit fit = fit_of(&f, HEAD, N, 16, 1);
+    fit.lo = 2;
+    fit.hi = 4;
+    fit.n = 0;
+    for (uint32_t i = 0; i < N; i++) {
+        int logit = f.logit[f.data.train.label[i]];
+        if (logit >= 2 && logit < 4)
+            f.sample[fit.n++] = i;
+    }
+    assert_int_equal(fit.n, 2 * PER_CLASS);
+    run(&f, &f.trainer, &fit);
+    int D = f.net.shape.width;
+    for (int c = 0; c < CLASSES; c++) {
+        const fc_real *now = f.trainer.local.p, *before = f.start.p;
+        bool own = c == 2 || c == 3;
+        size_t bias = (size_t)(CLASSES * D + c);
+        assert_int_equal(memcmp(now + c * D, before + c * D, (size_t)D * sizeof *now) != 0, own);
+        assert_int_equal(now[bias] != before[bias], own);
+    }
+    close_fixture(&f);
+}
+
+/* --- epochs and steps -------------------------------------------------------------------------
+ */
+
+typedef struct watch {
+    int calls, fail_at;
+    double loss;
+    fc_real *after_first;
+} watch;
+
+static fc_status epoch_end(void *ctx, fc_trainer *t, int epoch, double loss, fc_error *err)
+{
+    watch *w = ctx;
+    assert_int_equal(epoch, w->calls++);
+    w->loss += loss;
+    if (epoch == 0 && w->after_first)
+        memcpy(w->after_first, t->local.p, t->local.n * sizeof *t->local.p);
+    return w->calls == w->fail_at ? fc_fail(err, FC_EFAIL, "no more") : FC_OK;
+}
+
+static void check_steps(int n, int batch, int epochs, long want)
+{
+    fixture f;
+    watch w = {0};
+    open_fixture(&f, FC_TRAIN_HEAD);
+    fc_fit fit = fit_of(&f, HEAD, n, batch, epochs);
+    fit.epoch_end = epoch_end;
+    fit.ctx = &w;
+    fc_fit_result r = run(&f, &f.trainer, &fit);
+    assert_int_equal(r.steps, want);
+    assert_int_equal(w.calls, epochs);
+    assert_close(r.loss_mean, w.loss / epochs, 1e-12, 0);
+    int seen[N] = {0}, moved = 0; /* the last epoch's order is a permutation of the samples */
+    for (int i = 0; i < n; i++) {
+        seen[f.trainer.order[i]]++;
+        moved += f.trainer.order[i] != f.sample[i];
+    }
+    for (int i = 0; i < n; i++)
+        assert_int_equal(seen[f.sample[i]], 1);
+    assert_true(n < 10 || moved > 0);
+    close_fixture(&f);
+}
+
+static void test_steps(void **state)
+{
+    (void)state;
+    check_steps(47, 16, 3, 9);
+    check_steps(48, 16, 3, 9);
+    check_steps(49, 16, 1, 4);
+    check_steps(5, 16, 2, 2);
+    check_steps(1, 1, 1, 1);
+    check_steps(47, LONG_BATCH, 2, 4);
+}
+
+/* Warm-up over all four steps: the first is a quarter of a full one. */
+static void test_warm_up(void **state)
+{
+    (void)state;
+    fixture f;
+    open_fixture(&f, FC_TRAIN_HEAD);
+    watch w = {.after_first = fc_arena_alloc(&f.arena, f.start.n, sizeof(fc_real), NULL)};
+    fc_fit fit = fit_of(&f, HEAD, 16, 16, 1);
+    use_gradient_descent(&fit);
+    run(&f, &f.trainer, &fit);
+    fc_trainer t;
+    open_trainer(&f, &t, 1);
+    fit.epochs = 4;
+    fit.warmup = 1;
+    fit.epoch_end = epoch_end;
+    fit.ctx = &w;
+    run(&f, &t, &fit);
+    for (size_t i = 0; i < f.start.n; i++)
+        assert_close(w.after_first[i] - f.start.p[i],
+                     0.25 * ((double)f.trainer.local.p[i] - (double)f.start.p[i]), 1e-5, 1e-6);
+    fc_trainer_free(&t);
+    close_fixture(&f);
+}
+
+static void test_epoch_end_stops(void **state)
+{
+    (void)state;
+    fixture f;
+    watch w = {.fail_at = 2};
+    fc_fit_result r;
+    open_fixture(&f, FC_TRAIN_HEAD);
+    fc_fit fit = fit_of(&f, HEAD, 20, 16, 5);
+    fit.epoch_end = epoch_end;
+    fit.ctx = &w;
+    assert_says(fc_fit_run(&r, &f.trainer, &fit, &f.err), &f.err, FC_EFAIL, "no more", "");
+    assert_int_equal(r.steps, 4);
+    close_fixture(&f);
+}
+
+/* --- failures ---------------------------------------------------------------------------------
+ */
+
+static void test_divergence(void **state)
+{
+    (void)state;
+    fixture f;
+    fc_fit_result r;
+    open_fixture(&f, FC_TRAIN_FULL);
+    fc_fit fit = fit_of(&f, BACKBONE | HEAD, 40, 16, 2);
+    use_gradient_descent(&fit);
+    fit.optim.lr[FC_GROUP_BACKBONE] = 3e38;
+    fit.optim.lr[FC_GROUP_A] = HUGE_VAL; /* not trained, not named */
+    fc_status s = fc_fit_run(&r, &f.trainer, &fit, &f.err);
+    assert_says(s, &f.err, FC_EFAIL, "task 2, round 3, client 3, epoch 1, step 2: loss is ",
+                "diverged");
+    assert_non_null(strstr(f.err.msg, "the largest is 3e+38"));
+    close_fixture(&f);
+
+    open_fixture(&f, FC_TRAIN_FULL); /* one step per epoch */
+    fit.w = NULL;
+    fit.sample = f.sample;
+    fit.n = 16;
+    s = fc_fit_run(&r, &f.trainer, &fit, &f.err);
+    assert_says(s, &f.err, FC_EFAIL, "epoch 2, step 2", "diverged");
+    close_fixture(&f);
+}
+
+static void test_bad_weights(void **state)
+{
+    (void)state;
+    fixture f;
+    fc_fit_result r;
+    open_fixture(&f, FC_TRAIN_LORA);
+    f.trainer.local.p[f.start.n - 1] = NAN;
+    fc_fit fit = fit_of(&f, B | HEAD, 16, 16, 1);
+    fc_status s = fc_fit_run(&r, &f.trainer, &fit, &f.err);
+    assert_says(s, &f.err, FC_EFAIL, "task 2, round 3, client 3, epoch 1, step 1: loss is nan",
+                "received were not finite");
+    close_fixture(&f);
+}
+
+/* --- Grams ------------------------------------------------------------------------------------
+ */
+
+/* Two passes over 37 samples; the oracle takes one image at a time. */
+static void check_grams(double alpha)
+{
+    enum { COUNT = 37, PASSES = 2 };
+    fixture f;
+    open_fixture(&f, FC_TRAIN_LORA);
+    int D = f.net.shape.width, n = fc_vit_slots(&f.net.shape), dim[9], d_out;
+    double alphas[9] = {0};
+    for (int i = 0; i < n; i++)
+        fc_slot_dims(&f.net.shape, i, &d_out, &dim[i]);
+    dim[n] = D;
+    alphas[n] = alpha;
+    fc_grams g;
+    assert_int_equal(fc_grams_init(&g, n + 1, dim, alphas, &f.arena, NULL), FC_OK);
+    fc_model m = fc_model_of(&f.net.shape, f.net.mode, f.net.rank, CLASSES, f.w0.p, &f.start);
+    fc_key key = {.seed = 4, .client = 2};
+    g.g[0] = 1e6; /* what was there is forgotten */
+    assert_int_equal(
+        fc_fit_grams(&g, &f.trainer, &m, f.sample, COUNT, PASSES, key, NULL, "", &f.err), FC_OK);
+
+    double *want = fc_arena_alloc(&f.arena, (size_t)(D * D), sizeof *want, NULL);
+    fc_worker *w = &f.trainer.worker[0];
+    key.stream = FC_STREAM_GRAM;
+    for (int pass = 0; pass < PASSES; pass++)
+        for (int i = 0; i < COUNT; i++) {
+            fc_worker_load(w, &f.net, f.net.train, &f.sample[i], 1, key, pass);
+            fc_vit_forward(w->acts, &m, w->x, 1, NULL);
+            const fc_real *x = fc_acts_features(w->acts);
+            for (int r = 0; r < D; r++)
+                for (int c = 0; c < D; c++)
+                    want[r * D + c] += (r == c ? 1 : alpha) * x[r] * x[c];
+        }
+    const double *head = g.g + g.slot[n].offset;
+    for (int r = 0; r < D; r++)
+        for (int c = 0; c < D; c++)
+            if (alpha != 0)
+                assert_close(head[r * D + c], want[r * D + c], 1e-5, 1e-4);
+            else if (r == c)
+                assert_close(head[r], want[r * D + r], 1e-6, 0);
+    /* the first layer's inputs come out of a LayerNorm: rows of squared length D, for every token
+     */
+    double trace = 0;
+    for (int i = 0; i < D; i++)
+        trace += g.g[i];
+    assert_close(trace, (double)D * PASSES * COUNT * fc_vit_tokens(&f.net.shape), 1e-3, 0);
+    close_fixture(&f);
+}
+
+static void test_grams(void **state)
+{
+    (void)state;
+    check_grams(1);
+    check_grams(0.5);
+    check_grams(0);
+}
+
+/* The last test: a stop cannot be taken back. */
+static void test_stop(void **state)
+{
+    (void)state;
+    fixture f;
+    fc_fit_result r;
+    open_fixture(&f, FC_TRAIN_HEAD);
+    fc_signals_install();
+    raise(SIGTERM);
+    fc_fit fit = fit_of(&f, HEAD, 40, 16, 2);
+    assert_int_equal(fc_fit_run(&r, &f.trainer, &fit, &f.err), FC_ESTOP);
+    assert_int_equal(r.steps, 1); /* the step under way was finished */
+    assert_true(memcmp(f.trainer.local.p, f.start.p, f.start.n * sizeof *f.start.p) != 0);
+    close_fixture(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_any_number_of_workers),
+        cmocka_unit_test(test_gradient_is_the_mean_over_images),
+        cmocka_unit_test(test_frozen_groups_stay),
+        cmocka_unit_test(test_other_classes_stay),
+        cmocka_unit_test(test_steps),
+        cmocka_unit_test(test_warm_up),
+        cmocka_unit_test(test_epoch_end_stops),
+        cmocka_unit_test(test_divergence),
+        cmocka_unit_test(test_bad_weights),
+        cmocka_unit_test(test_grams),
+        cmocka_unit_test(test_stop),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL) != 0;
+}
