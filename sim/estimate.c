@@ -24,12 +24,14 @@ typedef struct cost {
     double bytes_up, bytes_down;
 } cost;
 
-static double eval_flop(const fc_run *r, int t)
+/* Test of tasks 0 .. t; at the end of a task under weights that hold the LoRA already. */
+static double eval_flop(const fc_run *r, int t, bool end)
 {
     double n = 0;
     for (int s = 0; s <= t; s++)
         n += (double)r->tasks.n_test[s];
-    return n * fc_vit_flop(&r->net.shape, 0, r->net.classes, r->net.mode, 0, false);
+    int rank = end ? 0 : r->net.rank;
+    return n * fc_vit_flop(&r->net.shape, rank, r->net.classes, r->net.mode, 0, false);
 }
 
 /* Numbers that one client sends in a round; the header of the message is a few hundred bytes more.
@@ -65,7 +67,7 @@ static void add_round(cost *c, const fc_run *r, int t, int round, const int *id,
             c->bytes_up += message_bytes(r, job.groups, grams) * n;
     }
     if (fc_server_evaluates(r, round))
-        c->eval += eval_flop(r, t);
+        c->eval += eval_flop(r, t, end);
 }
 
 static fc_status cost_of(cost *c, const fc_run *r, fc_error *err)
