@@ -61,7 +61,7 @@ static void add_round(cost *c, const fc_run *r, int t, int round, const int *id,
         size_t down = 0;
         for (int i = 0; i < n; i++)
             c->train += fc_client_flop(r, &job, id[i]);
-        fc_server_bytes_down(&down, r, round, NULL);
+        fc_server_bytes_down(&down, r, t, round, NULL);
         c->bytes_down += (double)down * n;
         if (!r->method->centralised)
             c->bytes_up += message_bytes(r, job.groups, grams) * n;

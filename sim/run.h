@@ -135,8 +135,9 @@ unsigned fc_server_groups(const fc_run *r, int round);
 /* Is there a test after this round (round == fed.rounds: at the end of a task, beside the one of
  * its last round)? */
 bool fc_server_evaluates(const fc_run *r, int round);
-/* Bytes to one client at the start of a round (round == fed.rounds: the end of the task). */
-fc_status fc_server_bytes_down(size_t *bytes, const fc_run *r, int round, fc_error *err);
+/* Bytes to one client at the start of a round of task t (round == fed.rounds: the end of the task).
+ */
+fc_status fc_server_bytes_down(size_t *bytes, const fc_run *r, int t, int round, fc_error *err);
 
 /* eval.c: test of tasks 0 .. t under backbone w, r->global's head, and its LoRA if scale != 0, into
  * r->eval. */

@@ -305,7 +305,7 @@ unsigned fc_server_groups(const fc_run *r, int round)
 /* Down: what the last round merged; at the start of a task the fresh A (B is 0) and the head, and
  * the finished tasks in factored form where the clients need them. A method that never trains A
  * does not send it again. */
-fc_status fc_server_bytes_down(size_t *bytes, const fc_run *r, int round, fc_error *err)
+fc_status fc_server_bytes_down(size_t *bytes, const fc_run *r, int t, int round, fc_error *err)
 {
     *bytes = 0;
     if (r->method->centralised)
@@ -315,7 +315,7 @@ fc_status fc_server_bytes_down(size_t *bytes, const fc_run *r, int round, fc_err
     if (round == 0 && r->net.mode == FC_TRAIN_LORA) {
         groups = 1u << FC_GROUP_A | 1u << FC_GROUP_HEAD;
         if (r->method->sends_deltas && r->method->sends_deltas(r->cfg))
-            deltas = r->deltas.tasks;
+            deltas = t;
     }
     return fc_message_down_size(bytes, &r->global, groups, deltas, r->deltas.n_A + r->deltas.n_B,
                                 err);
@@ -329,7 +329,7 @@ fc_status fc_server_round(fc_run *r, int t, int round, fc_error *err)
     exchange x;
     unsigned groups = fc_server_groups(r, round);
     FC_TRY(exchange_init(&x, r, t, round, groups, err));
-    FC_TRY(fc_server_bytes_down(&x.bytes_down, r, round, err));
+    FC_TRY(fc_server_bytes_down(&x.bytes_down, r, t, round, err));
     set_gram_model(&x, r);
     x.merge = (fc_merge_job){.base = &r->global,
                              .groups = groups,
@@ -386,7 +386,7 @@ static fc_status log_task(fc_run *r, int t, fc_error *err)
 static fc_status collect_task_grams(exchange *x, fc_run *r, int t, fc_error *err)
 {
     FC_TRY(exchange_init(x, r, t, r->cfg->fed.rounds, 0, err));
-    FC_TRY(fc_server_bytes_down(&x->bytes_down, r, r->cfg->fed.rounds, err));
+    FC_TRY(fc_server_bytes_down(&x->bytes_down, r, t, r->cfg->fed.rounds, err));
     set_gram_model(x, r);
     return exchange_run(x, r, err);
 }

@@ -362,7 +362,7 @@ static void check_bytes_down(oracle *o, int t, int round)
     }
     if (o->v->sends_deltas && round == 0)
         n += (size_t)t * lora;
-    ok(o, fc_server_bytes_down(&bytes, &o->run, round, &o->err));
+    ok(o, fc_server_bytes_down(&bytes, &o->run, t, round, &o->err));
     assert_in_range(bytes, 4 * n + 8, 4 * n + 400);
 }
 
