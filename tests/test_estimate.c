@@ -1,0 +1,241 @@
+/* Prediction of work and bytes against what a run really does; who takes part in a round. */
+#include "sim/run.h"
+#include "tests/tmp.h"
+
+#include <jansson.h>
+
+static const char config[] =
+    "run: {seed: 3, threads: 2}\n"
+    "data: {name: synth, synth_classes: 6, synth_train: 10, synth_test: 5, synth_size: 8}\n"
+    "tasks: {count: 3}\n"
+    "fed: {clients: 4, rounds: 3, beta: 2, min_samples: 1}\n"
+    "backbone: {patch: 4, width: 16, depth: 1, heads: 2}\n"
+    "train: {epochs: 2, batch: 8, lora_rank: 2}\n";
+
+typedef struct fixture {
+    fc_tmp tmp;
+    fc_config cfg;
+    fc_run run;
+} fixture;
+
+static void open_run(fixture *f, const char *a, const char *b)
+{
+    fc_error err = {0};
+    char *set[2] = {(char *)(uintptr_t)a, (char *)(uintptr_t)b};
+    f->tmp = fc_tmp_new();
+    const char *path = fc_tmp_put(&f->tmp, "config.yaml", config, strlen(config));
+    fc_status s = fc_config_load(&f->cfg, path, set, b ? 2 : 1, &err);
+    if (s == FC_OK)
+        s = fc_run_open(&f->run, &f->cfg, FC_QUIET, &err);
+    if (s == FC_OK)
+        s = fc_run_start(&f->run, f->tmp.dir, false, &err);
+    if (s != FC_OK)
+        print_error("%s\n", err.msg);
+    assert_int_equal(s, FC_OK);
+}
+
+static void close_run(fixture *f)
+{
+    fc_run_close(&f->run);
+    fc_config_free(&f->cfg);
+    fc_tmp_remove(&f->tmp);
+}
+
+/* --- work -------------------------------------------------------------------------------------
+ */
+
+/* Nothing is done at the start, all at the end, and never less than before. */
+static void check_positions(fc_run *r)
+{
+    double done, last = -1, total = fc_estimate_flop(r, &done);
+    const fc_position at = r->at;
+    assert_true(total > 0);
+    for (int t = 0; t < r->tasks.n; t++)
+        for (int round = 0; round <= r->cfg->fed.rounds; round++) {
+            r->at.next_task = t;
+            r->at.next_round = round;
+            assert_true(fc_estimate_flop(r, &done) == total);
+            assert_true(round > 0 ? done > last : t > 0 ? done >= last : done == 0);
+            last = done;
+        }
+    r->at.next_task = r->tasks.n;
+    r->at.next_round = 0;
+    fc_estimate_flop(r, &done);
+    assert_close(done, total, 1e-12, 0);
+    r->at = at;
+}
+
+/* The work that the progress bar counted is the work that was predicted. */
+static void check_work(const char *method, const char *option)
+{
+    fixture f;
+    fc_error err = {0};
+    open_run(&f, method, option);
+    check_positions(&f.run);
+    assert_true(f.run.progress.total > 0 && f.run.progress.done == 0);
+    assert_int_equal(fc_run_loop(&f.run, &err), FC_OK);
+    assert_close(f.run.progress.done, f.run.progress.total, 1e-9, 0);
+    close_run(&f);
+}
+
+static void test_work(void **state)
+{
+    (void)state;
+    check_work("method.name=lorm", NULL);
+    check_work("method.name=lorm", "method.gram_passes=2");
+    check_work("method.name=lorm", "fed.participation=0.5");
+    check_work("method.name=lorm", "eval.rounds=none");
+    check_work("method.name=fedavg_lora", NULL);
+    check_work("method.name=fedavg_lora", "eval.rounds=last");
+    check_work("method.name=ffa_lora", "eval.rounds=none");
+    check_work("method.name=fedavg", NULL);
+    check_work("method.name=head_only", NULL);
+    check_work("method.name=joint", NULL);
+}
+
+/* --- bytes ------------------------------------------------------------------------------------
+ */
+
+/* What the dry run prints, as JSON. */
+static json_t *dry_run(fixture *f)
+{
+    fc_error err = {0};
+    const char *path = fc_tmp_path(&f->tmp, "stdout");
+    fflush(stdout);
+    int keep = dup(STDOUT_FILENO);
+    assert_non_null(freopen(path, "w", stdout));
+    fc_status s = fc_estimate_print(&f->run, true, &err);
+    fflush(stdout);
+    dup2(keep, STDOUT_FILENO);
+    close(keep);
+    assert_int_equal(s, FC_OK);
+    json_t *o = json_load_file(path, 0, NULL);
+    assert_non_null(o);
+    return o;
+}
+
+static double number(const json_t *o, const char *key)
+{
+    return json_number_value(json_object_get(o, key));
+}
+
+/* Bytes down are exact, bytes up lack the headers of the messages. */
+static void check_bytes(const char *method, const char *option, int messages)
+{
+    fixture f;
+    fc_error err = {0};
+    open_run(&f, method, option);
+    json_t *o = dry_run(&f);
+    assert_int_equal(fc_run_loop(&f.run, &err), FC_OK);
+    assert_true(number(o, "bytes_down") == (double)f.run.at.bytes_down);
+    double headers = (double)f.run.at.bytes_up - number(o, "bytes_up");
+    assert_true(headers >= 100.0 * messages && headers <= 1024.0 * messages);
+    assert_true(number(o, "seconds") > 0 && number(o, "memory_mib") > 1);
+    assert_close(number(o, "train_flop") + number(o, "eval_flop"), f.run.progress.total, 1e-12, 0);
+    json_decref(o);
+    close_run(&f);
+}
+
+static void test_bytes(void **state)
+{
+    (void)state;
+    check_bytes("method.name=lorm", NULL, 3 * 4 * 4); /* tasks, rounds and the end, clients */
+    check_bytes("method.name=fedavg_lora", "fed.participation=0.5", 3 * 3 * 2);
+    check_bytes("method.name=joint", NULL, 0);
+}
+
+/* --- participants -----------------------------------------------------------------------------
+ */
+
+enum { CLIENTS = 10 };
+
+typedef struct draw {
+    fc_config cfg;
+    fc_run run;
+    int id[CLIENTS];
+} draw;
+
+static draw draw_of(double participation, int per_round)
+{
+    draw d = {.run.partition.clients = CLIENTS};
+    d.cfg.fed.participation = participation;
+    d.cfg.fed.participation_draw = per_round;
+    d.cfg.seed.train = 5;
+    return d;
+}
+
+/* The participants as bits; in range, ascending and so distinct. */
+static unsigned participants(draw *d, int t, int round, int want)
+{
+    unsigned set = 0;
+    d->run.cfg = &d->cfg;
+    assert_int_equal(fc_run_participants(&d->run, t, round, d->id), want);
+    for (int i = 0; i < want; i++) {
+        assert_in_range(d->id[i], i ? d->id[i - 1] + 1 : 0, CLIENTS - 1);
+        set |= 1u << d->id[i];
+    }
+    return set;
+}
+
+static void test_number_of_participants(void **state)
+{
+    (void)state;
+    const struct {
+        double p;
+        int n;
+    } row[] = {{1, 10},   {0.99, 9}, {0.95, 9}, {0.7, 7},  {0.35, 3}, {0.3, 3},
+               {0.29, 2}, {0.1, 1},  {0.05, 1}, {1e-9, 1}, {0.6, 6}};
+    for (int i = 0; i < (int)(sizeof row / sizeof *row); i++) {
+        draw d = draw_of(row[i].p, 0);
+        unsigned set = participants(&d, 0, 0, row[i].n);
+        if (row[i].n == CLIENTS)
+            assert_int_equal(set, 0x3ff);
+    }
+}
+
+static void test_draw_per_task_and_per_round(void **state)
+{
+    (void)state;
+    int new_task = 0, new_round = 0, new_seed = 0;
+    draw task = draw_of(0.5, 0), round = draw_of(0.5, 1), other = draw_of(0.5, 0);
+    other.cfg.seed.train = 6;
+    for (int t = 0; t < 20; t++) {
+        unsigned first = participants(&task, t, 0, 5);
+        for (int k = 0; k < 4; k++) {
+            assert_int_equal(participants(&task, t, k, 5), first);
+            unsigned set = participants(&round, t, k, 5);
+            assert_int_equal(participants(&round, t, k, 5), set); /* a pure function */
+            new_round += set != participants(&round, t, k + 1, 5);
+        }
+        new_task += first != participants(&task, t + 1, 0, 5);
+        new_seed += first != participants(&other, t, 0, 5);
+    }
+    assert_true(new_task >= 18 && new_round >= 72 && new_seed >= 18);
+}
+
+/* Every client as often as any other: 3000 draws of 3 of 10, five standard deviations. */
+static void test_draws_are_fair(void **state)
+{
+    (void)state;
+    int count[CLIENTS] = {0};
+    draw d = draw_of(0.3, 1);
+    for (int t = 0; t < 3000; t++) {
+        participants(&d, t, t % 5, 3);
+        for (int i = 0; i < 3; i++)
+            count[d.id[i]]++;
+    }
+    for (int k = 0; k < CLIENTS; k++)
+        assert_in_range(count[k], 900 - 125, 900 + 125);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_work),
+        cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_number_of_participants),
+        cmocka_unit_test(test_draw_per_task_and_per_round),
+        cmocka_unit_test(test_draws_are_fair),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL) != 0;
+}
