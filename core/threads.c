@@ -39,13 +39,20 @@ int fc_threads_default(void)
     return quota && quota < n ? quota : n;
 }
 
+static int threads_in_force = 1;
+
 int fc_threads_init(int n, int *blas_safe)
 {
     openblas_set_num_threads(1);
+    omp_set_num_threads(1);
     int safe = openblas_get_parallel() != 0;
     if (blas_safe)
         *blas_safe = safe;
-    n = safe && n > 1 ? n : 1;
-    omp_set_num_threads(n);
-    return n;
+    threads_in_force = safe && n > 1 ? n : 1;
+    return threads_in_force;
+}
+
+int fc_threads(void)
+{
+    return threads_in_force;
 }

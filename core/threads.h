@@ -7,9 +7,15 @@
 /* Cores this process may use: OMP_NUM_THREADS, else CPU affinity capped by the cgroup quota. */
 int fc_threads_default(void);
 
-/* BLAS to one thread, then OpenMP to n (in this order: the OpenMP build of OpenBLAS also sets our
- * team size). With a BLAS that is not safe under threads n falls to 1.
- * Returns the team size in force; *blas_safe (may be NULL) says which of both happened. */
+/* n threads for every parallel region that asks fc_threads(), and one for BLAS.
+ *
+ * OpenMP's own default stays at 1: the OpenMP build of OpenBLAS takes that number for itself in
+ * every call outside a parallel region, and its bits depend on it. So each region names its size.
+ * With a BLAS that is not safe under threads n falls to 1. Returns the number in force; *blas_safe
+ * (may be NULL) says whether it is. */
 int fc_threads_init(int n, int *blas_safe);
+
+/* The number in force; 1 before fc_threads_init. */
+int fc_threads(void);
 
 #endif

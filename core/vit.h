@@ -131,10 +131,11 @@ void fc_head_init(fc_params *train, uint64_t seed);
 void fc_lora_init(fc_params *train, const fc_vit_shape *s, uint64_t seed, int task);
 
 /* Load a timm ViT: width, depth, hidden, patch are read from the tensors; heads from the metadata
- * key "heads", else `heads` if > 0, else width / 64. image > 0: the position embedding is resampled
- * to (image / patch)^2 tokens, bicubic with antialias as timm's resample_abs_pos_embed (the class
- * token's row is kept); image 0: the file's own size. Extra tensors (head.*) are ignored.
- * *w is allocated from arena, *s filled. Errors FC_EDATA: missing tensor, wrong shape, NaN. */
+ * key "heads" (another `heads` > 0 is refused), else `heads` if > 0, else width / 64. image > 0:
+ * the position embedding is resampled to (image / patch)^2 tokens, bicubic with antialias as timm's
+ * resample_abs_pos_embed (the class token's row is kept); image 0: the file's own size. Extra
+ * tensors (head.*) are ignored. *w is allocated from arena, *s filled. Errors FC_EDATA: missing
+ * tensor, wrong shape, NaN. */
 fc_status fc_vit_load(fc_params *w, fc_vit_shape *s, const char *path, int image, int heads,
                       fc_arena *arena, fc_error *err);
 /* Write a backbone, and head.weight / head.bias if head_w is not NULL, as timm-named safetensors

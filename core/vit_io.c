@@ -160,6 +160,9 @@ static fc_status wanted_shape(fc_vit_shape *s, const fc_st *f, int image, int he
                            "is not a multiple of 64; give it in the config",
                            f->path, s->width);
         s->heads = heads > 0 ? heads : s->width / 64;
+    } else if (heads > 0 && heads != s->heads) {
+        return fc_fail(err, FC_EUSAGE, "%s: %d heads, but %d are asked for", f->path, s->heads,
+                       heads);
     }
     return fc_vit_check(s, f->path, err);
 }

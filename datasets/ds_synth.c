@@ -15,6 +15,7 @@
  * sin(k angle); drawing needs no trigonometry but a polynomial sine for the textures. Lengths are
  * in image sides. */
 #include "core/rng.h"
+#include "core/threads.h"
 #include "datasets/dataset.h"
 
 #include <stdbool.h>
@@ -340,7 +341,7 @@ static fc_status fill_split(fc_split *s, const job *j, uint32_t what, int per_cl
         return FC_EFAIL;
     int failed = 0;
 /* OpenMP: images are independent, each iteration writes only its own. */
-#pragma omp parallel reduction(| : failed)
+#pragma omp parallel num_threads(fc_threads()) reduction(| : failed)
     {
         float *plane = malloc(bytes * sizeof *plane);
         failed = !plane;

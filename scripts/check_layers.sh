@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # what datasets/ may use of core/
-from_core='status arena rng opt real file'
+from_core='status arena rng opt real file threads'
 
 mapfile -t sources < <(find core datasets sim tests -name '*.[ch]' | LC_ALL=C sort)
 

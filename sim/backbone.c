@@ -4,25 +4,33 @@
 #include "core/rng.h"
 #include "sim/pretrain.h"
 #include "sim/run.h"
+#include "version.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+static bool is_file(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
 
 /* `name`: a file, or <root>/<name>, <root>/<name>/<name>.safetensors, <root>/<name>.safetensors. */
 static const char *find_weights(const fc_config *c, const char *name, fc_arena *arena,
                                 fc_error *err)
 {
     char buf[4096];
-    if (access(name, R_OK) == 0)
+    if (is_file(name))
         return name;
     for (int i = 0; i < 3; i++) {
         if (i == 0)
             snprintf(buf, sizeof buf, "%s/%s/%s.safetensors", c->data.root, name, name);
         else
             snprintf(buf, sizeof buf, "%s/%s%s", c->data.root, name, i == 1 ? ".safetensors" : "");
-        if (access(buf, R_OK) == 0)
+        if (is_file(buf))
             return fc_arena_strdup(arena, buf, err);
     }
     fc_fail(err, FC_EDATA,
@@ -81,17 +89,30 @@ static fc_status cache_path(char *buf, size_t size, const char *hash, fc_error *
     return FC_OK;
 }
 
+/* What the result depends on: the options, where files come from, and the program. */
+static fc_status cache_key(char key[9], fc_config *pre, fc_error *err)
+{
+    char text[9000], hex[65];
+    bool files = strcmp(pre->data.name, "synth") != 0;
+    FC_TRY(fc_config_hash(key, pre, err));
+    snprintf(text, sizeof text, "%s %s %s %s", key, FC_VERSION, pre->data.path,
+             files ? pre->data.root : "");
+    fc_sha256(hex, text, strlen(text));
+    snprintf(key, 9, "%.8s", hex);
+    return FC_OK;
+}
+
 static fc_status pretrained(fc_run *r, fc_error *err)
 {
     fc_config pre;
     char hash[9], path[4096];
     FC_TRY(fc_config_load(&pre, r->cfg->backbone.pretrain, NULL, 0, err));
-    fc_status s = fc_config_hash(hash, &pre, err);
+    pre.data.root = r->cfg->data.root;
+    fc_status s = cache_key(hash, &pre, err);
     if (s == FC_OK)
         s = cache_path(path, sizeof path, hash, err);
     if (s == FC_OK && access(path, R_OK) != 0) {
         pre.run.threads = r->threads;
-        pre.data.root = r->cfg->data.root;
         s = fc_pretrain(&pre, path, r->progress.verbosity, err);
     }
     fc_config_free(&pre);

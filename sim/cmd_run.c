@@ -118,10 +118,12 @@ static fc_status run(fc_run *r, const fc_args *a, int argc, char **argv, fc_erro
         return err->code;
     bool done = a->resume && exists(dir, "DONE");
     if (done) {
+        bool found;
         fc_progress_line(&r->progress, FC_NORMAL, "%s: done already", dir);
-        FC_TRY(fc_run_restore(r, dir, &done, err));
-    }
-    if (!done) {
+        FC_TRY(fc_run_restore(r, dir, &found, err));
+        if (!found)
+            return FC_OK; /* somebody removed the checkpoints: the results stand */
+    } else {
         FC_TRY(start(r, dir, a->resume, argc, argv, err));
         FC_TRY(finish(r, fc_run_loop(r, err), err));
     }

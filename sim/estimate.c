@@ -106,8 +106,9 @@ static fc_status measure(double *per_flop, fc_run *r, fc_error *err)
     unsigned groups = fc_server_groups(r, 0);
     double begin = fc_wall(), flop = 0;
     fc_status status = FC_OK;
-    size_t n = r->tasks.n_train[0] < (size_t)r->cfg->train.batch ? r->tasks.n_train[0]
-                                                                 : (size_t)r->cfg->train.batch;
+    size_t n = r->tasks.n_train[0], most = r->trainer[0].order_max;
+    n = n < most ? n : most;
+    n = n < (size_t)r->cfg->train.batch ? n : (size_t)r->cfg->train.batch;
     for (int step = 0;
          step < STEPS_MAX && status == FC_OK && (step < 2 || fc_wall() - begin < budget); step++) {
         if (step == 1) { /* the first one warms the caches up */
@@ -170,11 +171,13 @@ fc_status fc_estimate_print(fc_run *r, bool as_json, fc_error *err)
     FC_TRY(cost_of(&c, r, err));
     FC_TRY(measure(&per_flop, r, err));
     double seconds = (c.train + c.eval) * per_flop;
-    /* All buffers of a run exist by now except the messages of one wave and one merged block. */
-    double wave =
-        message_bytes(r, fc_server_groups(r, 0), r->gram_shape.n > 0) * r->partition.clients;
-    double mib = fc_rss_peak() +
-                 ((wave < 67108864 ? wave : 67108864) + 3.0 * 4 * (double)r->global.n) / 1048576;
+    /* All buffers of a run exist and were used by now, except: the messages of one wave, one of
+     * them unpacked, and the sums (16 bytes a number) and the result of the merge. */
+    double wave = message_bytes(r, fc_server_groups(r, 0), r->gram_shape.n > 0);
+    wave *= r->partition.clients;
+    wave = wave < FC_WAVE_BYTES ? wave : FC_WAVE_BYTES;
+    double grams = (double)r->gram_shape.size * sizeof(double);
+    double mib = fc_rss_peak() + (wave + 24.0 * (double)r->global.n + 2 * grams) / 1048576;
     if (!as_json) {
         print_text(r, &c, seconds, mib);
         return FC_OK;

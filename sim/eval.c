@@ -31,7 +31,7 @@ static block eval_block(const fc_run *r, fc_worker *w, const fc_model *m, int s,
 
 fc_status fc_eval_run(fc_run *r, const fc_real *w, fc_real scale, int t, fc_error *err)
 {
-    int size = r->cfg->eval.batch, seen = t + 1, n_blocks = 0;
+    int size = FC_SLICE, seen = t + 1, n_blocks = 0;
     size_t images = 0;
     fc_mark mark = fc_arena_mark(&r->arena);
     for (int s = 0; s < seen; s++)

@@ -3,27 +3,28 @@
 #include "core/head.h"
 #include "sim/signals.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
-static fc_status worker_init(fc_worker *w, const fc_net *net, size_t n_grad, int images,
-                             int max_side, fc_arena *arena, fc_error *err)
+static fc_status worker_init(fc_worker *w, const fc_net *net, size_t n_grad, int max_side,
+                             fc_arena *arena, fc_error *err)
 {
     size_t side = (size_t)net->shape.image;
-    FC_TRY(fc_acts_new(&w->acts, &net->shape, net->rank, net->classes, images, true, err));
+    FC_TRY(fc_acts_new(&w->acts, &net->shape, net->rank, net->classes, FC_SLICE, true, err));
     FC_TRY(fc_resampler_new(&w->resampler, max_side, net->shape.image, err));
-    w->x = fc_arena_alloc(arena, (size_t)images * 3 * side * side, sizeof *w->x, err);
+    w->x = fc_arena_alloc(arena, (size_t)FC_SLICE * 3 * side * side, sizeof *w->x, err);
     w->dlogits =
-        fc_arena_alloc(arena, (size_t)images * (size_t)net->classes, sizeof *w->dlogits, err);
-    w->label = fc_arena_alloc(arena, (size_t)images, sizeof *w->label, err);
+        fc_arena_alloc(arena, (size_t)FC_SLICE * (size_t)net->classes, sizeof *w->dlogits, err);
+    w->label = fc_arena_alloc(arena, (size_t)FC_SLICE, sizeof *w->label, err);
     if (n_grad)
         w->grad = fc_arena_alloc(arena, n_grad, sizeof *w->grad, err);
     return w->x && w->dlogits && w->label && (w->grad || !n_grad) ? FC_OK : FC_EFAIL;
 }
 
 fc_status fc_trainer_init(fc_trainer *t, const fc_net *net, const fc_params *like, int workers,
-                          int images, int batch, size_t samples, const fc_grams *grams,
-                          int max_side, fc_error *err)
+                          int batch, size_t samples, const fc_grams *grams, int max_side,
+                          fc_error *err)
 {
     *t = (fc_trainer){.net = net, .workers = workers, .order_max = samples};
     fc_optim_config adam = {.kind = FC_ADAMW};
@@ -38,8 +39,8 @@ fc_status fc_trainer_init(fc_trainer *t, const fc_net *net, const fc_params *lik
     if (s == FC_OK && grams)
         s = fc_grams_like(&t->grams, grams, &t->arena, err);
     for (int i = 0; s == FC_OK && i < workers; i++)
-        s = worker_init(&t->worker[i], net, batch > FC_SLICE ? like->n : 0, images, max_side,
-                        &t->arena, err);
+        s = worker_init(&t->worker[i], net, batch > FC_SLICE ? like->n : 0, max_side, &t->arena,
+                        err);
     if (s != FC_OK)
         fc_trainer_free(t);
     return s;
@@ -157,6 +158,7 @@ fc_status fc_fit_run(fc_fit_result *out, fc_trainer *t, const fc_fit *f, fc_erro
          total = per_epoch * f->epochs;
     double flop = fc_fit_flop(t->net, f->groups), sum = 0;
     *out = (fc_fit_result){.loss_first = NAN, .loss_last = NAN};
+    assert(f->n <= t->order_max && f->batch >= 1);
     fc_optim_reset(&t->optim, &f->optim, &t->local);
     for (int epoch = 0; epoch < f->epochs; epoch++) {
         fc_key key = f->key;

@@ -27,9 +27,9 @@ typedef struct fc_net {
 typedef struct fc_worker {
     fc_acts *acts;
     fc_resampler *resampler;
-    fc_real *x;       /* (images, 3, S, S) */
-    fc_real *dlogits; /* (images, classes) */
-    int *label;       /* (images) logit index of the label */
+    fc_real *x;       /* (FC_SLICE, 3, S, S) */
+    fc_real *dlogits; /* (FC_SLICE, classes) */
+    int *label;       /* (FC_SLICE) logit index of the label */
     fc_real *grad;    /* gradient of one slice; NULL if batches have one slice */
     double loss;
 } fc_worker;
@@ -49,11 +49,11 @@ typedef struct fc_trainer {
     fc_arena arena;
 } fc_trainer;
 
-/* images: largest block of a worker (>= FC_SLICE); batch: largest batch; samples: longest list;
+/* batch: largest batch; samples: longest list;
  * grams: layout or NULL. */
 fc_status fc_trainer_init(fc_trainer *t, const fc_net *net, const fc_params *like, int workers,
-                          int images, int batch, size_t samples, const fc_grams *grams,
-                          int max_side, fc_error *err);
+                          int batch, size_t samples, const fc_grams *grams, int max_side,
+                          fc_error *err);
 void fc_trainer_free(fc_trainer *t);
 
 typedef struct fc_fit {

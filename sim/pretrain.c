@@ -118,8 +118,8 @@ static fc_status prepare(pretraining *p, fc_error *err)
     FC_TRY(
         fc_train_layout(&layout, &p->net.shape, FC_TRAIN_FULL, 0, p->net.classes, &p->arena, err));
     FC_TRY(fc_params_alloc(&p->best, &layout, &p->arena, err));
-    FC_TRY(fc_trainer_init(&p->trainer, &p->net, &layout, threads, FC_SLICE, c->train.batch,
-                           p->n_fit, NULL, fc_dataset_side(&p->data), err));
+    FC_TRY(fc_trainer_init(&p->trainer, &p->net, &layout, threads, c->train.batch, p->n_fit, NULL,
+                           fc_dataset_side(&p->data), err));
     memcpy(p->trainer.local.p, w0.p, w0.n * sizeof *w0.p);
     fc_head_init(&p->trainer.local, fc_seed(c, c->seed.init));
     return FC_OK;
@@ -163,6 +163,10 @@ fc_status fc_pretrain(fc_config *c, const char *path, fc_verbosity verbosity, fc
     }
     if (s == FC_OK)
         s = save_best(&p, path, err);
+    if (s == FC_ESTOP) { /* 75 would promise that something was saved */
+        *err = (fc_error){0};
+        s = fc_fail(err, FC_EFAIL, "pretraining was stopped before its end: nothing was saved");
+    }
     if (s == FC_OK && p.n_held)
         fc_progress_line(&p.progress, FC_NORMAL,
                          "pretrained backbone: held-out acc %.2f %% (epoch %d of %d), %s",

@@ -148,6 +148,11 @@ const char *fc_run_dir(fc_run *r, fc_error *err)
 {
     char dir[4096];
     const fc_config *c = r->cfg;
+    if (!*c->run.name || strchr(c->run.name, '/') || strcmp(c->run.name, "..") == 0 ||
+        strcmp(c->run.name, ".") == 0) {
+        fc_fail(err, FC_EUSAGE, "run.name: '%s', expected the name of a folder", c->run.name);
+        return NULL;
+    }
     int n = snprintf(dir, sizeof dir, "%s/%s/%s-s%lld-%s", c->run.out, c->run.name, r->method->name,
                      (long long)c->run.seed, r->hash);
     if (n < 0 || (size_t)n >= sizeof dir) {

@@ -7,9 +7,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Messages held at a time: clients train in waves, so that memory does not grow with their number.
- */
-enum { WAVE_BYTES = 64 << 20 };
+/* Clients of a wave in the order in which they train: longest first, ties by id. */
+typedef struct longest {
+    size_t samples;
+    int slot;
+} longest;
+
+static int by_length(const void *a, const void *b)
+{
+    const longest *x = a, *y = b;
+    if (x->samples != y->samples)
+        return x->samples > y->samples ? -1 : 1;
+    return x->slot - y->slot;
+}
 
 /* The exchange of one round: who takes part, what they send, where it goes. */
 typedef struct exchange {
@@ -26,7 +36,7 @@ typedef struct exchange {
     fc_message *message;
     fc_message_head *head;
     fc_error *error;
-    int *order; /* positions in the wave, longest first */
+    longest *order;
     int wave_max;
     double save_after; /* fc_wall() from which finished clients are saved */
     /* result */
@@ -68,7 +78,7 @@ static fc_status exchange_init(exchange *x, fc_run *r, int t, int round, unsigne
         FC_TRY(fc_grams_like(&x->sum, &shape, a, err));
     size_t message =
         x->params.n * sizeof(fc_real) + fc_message_gram_count(&x->grams) * sizeof(float);
-    size_t fit = WAVE_BYTES / (message + 1);
+    size_t fit = FC_WAVE_BYTES / (message + 1);
     x->wave_max = fit > (size_t)x->n ? x->n : (int)fit;
     if (x->wave_max < 2 * r->trainers)
         x->wave_max = 2 * r->trainers;
@@ -165,17 +175,13 @@ static void save_finished(exchange *x, fc_run *r, int first, int n)
 static fc_status wave(exchange *x, fc_run *r, int first, int n, fc_error *err)
 {
     memset(x->message, 0, (size_t)n * sizeof *x->message);
-    for (int i = 0; i < n; i++) { /* insertion sort: longest first, ties by id */
-        int at = i;
-        size_t size = samples_of(r, x->job.task, x->id[first + i]);
-        for (; at > 0 && samples_of(r, x->job.task, x->id[first + x->order[at - 1]]) < size; at--)
-            x->order[at] = x->order[at - 1];
-        x->order[at] = i;
-    }
+    for (int i = 0; i < n; i++)
+        x->order[i] = (longest){samples_of(r, x->job.task, x->id[first + i]), i};
+    qsort(x->order, (size_t)n, sizeof *x->order, by_length);
     /* Clients over the trainers; each writes only its own slot. */
 #pragma omp parallel for num_threads(r->trainers) schedule(dynamic, 1) if (r->trainers > 1)
     for (int j = 0; j < n; j++) {
-        int i = x->order[j];
+        int i = x->order[j].slot;
         wave_client(x, r, &r->trainer[r->trainers > 1 ? omp_get_thread_num() : 0], i,
                     x->id[first + i]);
     }
@@ -303,22 +309,29 @@ unsigned fc_server_groups(const fc_run *r, int round)
 }
 
 /* Down: what the last round merged; at the start of a task the fresh A (B is 0) and the head, and
- * the finished tasks in factored form where the clients need them. A method that never trains A
- * does not send it again. */
+ * the finished tasks in factored form where the clients' models hold them. Where the participants
+ * change from round to round, each one gets all that its model holds. At the end of a task the head
+ * is not needed. */
 fc_status fc_server_bytes_down(size_t *bytes, const fc_run *r, int t, int round, fc_error *err)
 {
+    const unsigned A = 1u << FC_GROUP_A, B = 1u << FC_GROUP_B, head = 1u << FC_GROUP_HEAD;
+    enum { PER_ROUND = 1 };
+    bool lora = r->net.mode == FC_TRAIN_LORA, end = round == r->cfg->fed.rounds;
+    bool strangers = r->cfg->fed.participation < 1 && r->cfg->fed.participation_draw == PER_ROUND;
     *bytes = 0;
     if (r->method->centralised)
         return FC_OK;
     unsigned groups = fc_server_groups(r, round > 0 ? round - 1 : 0);
-    int deltas = 0;
-    if (round == 0 && r->net.mode == FC_TRAIN_LORA) {
-        groups = 1u << FC_GROUP_A | 1u << FC_GROUP_HEAD;
-        if (r->method->sends_deltas && r->method->sends_deltas(r->cfg))
-            deltas = t;
-    }
-    return fc_message_down_size(bytes, &r->global, groups, deltas, r->deltas.n_A + r->deltas.n_B,
-                                err);
+    if (lora && round == 0)
+        groups = A | head;
+    else if (lora && strangers)
+        groups = A | B | head;
+    if (end)
+        groups &= ~head;
+    bool deltas = lora && (round == 0 || strangers) && r->method->sends_deltas &&
+                  r->method->sends_deltas(r->cfg);
+    return fc_message_down_size(bytes, &r->global, groups, deltas ? t : 0,
+                                r->deltas.n_A + r->deltas.n_B, err);
 }
 
 fc_status fc_server_round(fc_run *r, int t, int round, fc_error *err)

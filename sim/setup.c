@@ -234,21 +234,30 @@ static fc_status trainers_init(fc_run *r, fc_error *err)
             size_t n = r->partition.start[t][k + 1] - r->partition.start[t][k];
             longest = n > longest ? n : longest;
         }
-    int images = c->eval.batch > FC_SLICE ? c->eval.batch : FC_SLICE;
     r->trainers = one ? 1 : r->threads;
     r->trainer = fc_arena_alloc(&r->arena, (size_t)r->trainers, sizeof *r->trainer, err);
     if (!r->trainer)
         return FC_EFAIL;
     for (int i = 0; i < r->trainers; i++)
         FC_TRY(fc_trainer_init(&r->trainer[i], &r->net, &r->global,
-                               one && !r->gram_shape.n ? r->threads : 1, images, c->train.batch,
-                               longest, r->gram_shape.n ? &r->gram_shape : NULL, r->max_side, err));
+                               one && !r->gram_shape.n ? r->threads : 1, c->train.batch, longest,
+                               r->gram_shape.n ? &r->gram_shape : NULL, r->max_side, err));
     return FC_OK;
 }
 
-static fc_status check_shape(const fc_run *r, fc_error *err)
+static fc_status check_options(const fc_run *r, fc_error *err)
 {
     const fc_vit_shape *s = &r->net.shape;
+    const struct {
+        const char *key;
+        double lr;
+    } own[] = {{"lr_A", r->cfg->train.lr_A},
+               {"lr_B", r->cfg->train.lr_B},
+               {"lr_backbone", r->cfg->train.lr_backbone}};
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (own[i].lr < 0 && own[i].lr > -1)
+            return fc_fail(err, FC_EUSAGE, "train.%s: %g, expected -1 (= train.lr) or at least 0",
+                           own[i].key, own[i].lr);
     if (r->net.mode == FC_TRAIN_LORA && r->cfg->train.lora_rank > s->width)
         return fc_fail(err, FC_EUSAGE,
                        "train.lora_rank: %d, expected at most the width of the network, %d",
@@ -279,7 +288,7 @@ static fc_status open_parts(fc_run *r, fc_error *err)
     FC_TRY(fc_backbone_open(r, err));
     r->net.mode = r->method->mode;
     r->net.rank = r->net.mode == FC_TRAIN_LORA ? c->train.lora_rank : 0;
-    FC_TRY(check_shape(r, err));
+    FC_TRY(check_options(r, err));
     FC_TRY(fc_data_open(&r->data, c, err));
     r->max_side = fc_dataset_side(&r->data);
     FC_TRY(fc_tasks_open(&r->tasks, &r->data, c, &r->arena, err));

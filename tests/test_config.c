@@ -246,7 +246,7 @@ static void test_unknown_keys(void **state)
         {"train.lrr=1", "argument 1: unknown key 'train.lrr', did you mean train.lr?"},
         {"fed.lr=1", "did you mean train.lr?"},
         {"trian.batch=1", "did you mean train.batch?"},
-        {"evla.batch=1", "did you mean eval.batch?"},
+        {"evla.rounds=all", "did you mean eval.rounds?"},
         {"lr=1", "did you mean train.lr?"},
         {"epochs=1", "did you mean train.epochs?"},
         {"batches=1", "did you mean train.batch?"},

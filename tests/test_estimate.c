@@ -191,6 +191,11 @@ static void test_number_of_participants(void **state)
         if (row[i].n == CLIENTS)
             assert_int_equal(set, 0x3ff);
     }
+    int id[100]; /* 100 * 0.29 is below 29 in double */
+    draw d = draw_of(0.29, 0);
+    d.run.cfg = &d.cfg;
+    d.run.partition.clients = 100;
+    assert_int_equal(fc_run_participants(&d.run, 0, 0, id), 29);
 }
 
 static void test_draw_per_task_and_per_round(void **state)

@@ -29,6 +29,7 @@ typedef struct variant {
     double alpha_backbone, alpha_head;
     unsigned groups[2]; /* trained in even and odd rounds */
     bool sends_deltas;  /* the clients need the finished tasks */
+    int first_eval;     /* first round of a task with a test */
 } variant;
 
 /* An adapted layer: offsets of its weight in the backbone and of A and B in a trained block. */
@@ -392,6 +393,10 @@ static void check_round(oracle *o, int t, int round)
             assert_memory_equal(r->global.p + s->offset, o->before.p + s->offset,
                                 n * sizeof(fc_real));
     }
+    if (round < o->v->first_eval) {
+        assert_int_equal(r->eval.seen, t);
+        return;
+    }
     if (o->layers) {
         dense_model(o, o->v->eval, NULL);
         assert_all_close(r->w_scratch, o->w, r->w0.n, 1e-6, 1e-7);
@@ -514,7 +519,7 @@ static void open_oracle(oracle *o, const variant *v)
     ok(o, fc_run_open(r, &o->cfg, FC_QUIET, &o->err));
     ok(o, fc_run_start(r, o->tmp.dir, false, &o->err));
     find_layers(o);
-    ok(o, fc_trainer_init(&o->trainer, &r->net, &r->global, 1, FC_SLICE, 8, r->data.train.n, NULL,
+    ok(o, fc_trainer_init(&o->trainer, &r->net, &r->global, 1, 8, r->data.train.n, NULL,
                           r->max_side, &o->err));
     ok(o, fc_params_alloc(&o->before, &r->global, &o->arena, &o->err));
     o->deltas = get(o, r->w0.n, sizeof *o->deltas);
@@ -600,6 +605,18 @@ static void test_lorm_only_B(void **state)
     check_run(&v);
 }
 
+/* Only the end of a task is tested, or its last round too. */
+static void test_lorm_seldom_tested(void **state)
+{
+    (void)state;
+    variant v = lorm(0, "eval.rounds=none");
+    v.first_eval = ROUNDS;
+    check_run(&v);
+    v = lorm(0, "eval.rounds=last");
+    v.first_eval = ROUNDS - 1;
+    check_run(&v);
+}
+
 /* --- averages ---------------------------------------------------------------------------------
  */
 
@@ -641,6 +658,18 @@ static void test_fedavg(void **state)
     check_run(&v);
 }
 
+/* A method without a model for the end of a task is tested after its last round at least. */
+static void test_fedavg_seldom_tested(void **state)
+{
+    (void)state;
+    variant v = {.set = {"method.name=fedavg", "eval.rounds=none"},
+                 .groups = {BACKBONE | HEAD, BACKBONE | HEAD},
+                 .first_eval = ROUNDS - 1};
+    check_run(&v);
+    v.set[1] = "eval.rounds=last";
+    check_run(&v);
+}
+
 static void test_head_only(void **state)
 {
     (void)state;
@@ -656,9 +685,11 @@ int main(void)
         cmocka_unit_test(test_lorm_two_of_three_clients),
         cmocka_unit_test(test_lorm_trained_gram_model),
         cmocka_unit_test(test_lorm_only_B),
+        cmocka_unit_test(test_lorm_seldom_tested),
         cmocka_unit_test(test_fedavg_lora),
         cmocka_unit_test(test_ffa_lora),
         cmocka_unit_test(test_fedavg),
+        cmocka_unit_test(test_fedavg_seldom_tested),
         cmocka_unit_test(test_head_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;

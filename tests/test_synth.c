@@ -1,9 +1,9 @@
 /* The procedural world: same bytes for same keys, other classes for other numbers, variation within
  * a class, and a difficulty between trivial and hopeless. */
+#include "core/threads.h"
 #include "datasets/dataset.h"
 #include "tests/close.h"
 
-#include <omp.h>
 #include <string.h>
 
 extern const fc_data_source fc_data_synth;
@@ -65,9 +65,9 @@ static void test_images_depend_on_their_key(void **state)
     (void)state;
     fc_data_request q = request(6, 3, 1);
     fc_dataset d = load(&q);
-    omp_set_num_threads(1);
+    fc_threads_init(1, NULL);
     fc_dataset one = load(&q);
-    omp_set_num_threads(3);
+    fc_threads_init(3, NULL);
     fc_dataset three = load(&q);
     assert_memory_equal(pixels(&d.train, 0), pixels(&one.train, 0), d.train.n * BYTES);
     assert_memory_equal(pixels(&d.train, 0), pixels(&three.train, 0), d.train.n * BYTES);

@@ -412,7 +412,10 @@ static void test_save_and_load(void **state)
     char path[4096];
     temporary(path, sizeof path);
     ok(fc_vit_save(path, &w, &small, head_w, head_b, CLASSES, &err), &err);
-    ok(fc_vit_load(&back, &s, path, 0, 7, &arena, &err), &err); /* the file's heads win over 7 */
+    assert_int_equal(fc_vit_load(&back, &s, path, 0, 7, &arena, &err), FC_EUSAGE);
+    assert_non_null(strstr(err.msg, "heads, but 7 are asked for"));
+    err = (fc_error){0};
+    ok(fc_vit_load(&back, &s, path, 0, 0, &arena, &err), &err);
     assert_memory_equal(&s, &small, sizeof s);
     assert_int_equal(back.n, w.n);
     assert_memory_equal(back.p, w.p, w.n * sizeof *w.p);

@@ -29,8 +29,8 @@ for method in $methods; do
     run "$method" one-client fed.clients=1 tasks.count=2 fed.rounds=2 train.epochs=1
     run "$method" one-task tasks.count=1 fed.rounds=1 train.epochs=1
     run "$method" one-class-per-task tasks.count=6 fed.rounds=1 train.epochs=1
-    run "$method" batch-1 train.batch=1 eval.batch=1 tasks.count=2 fed.rounds=2 train.epochs=1
-    run "$method" big-batch train.batch=1000 eval.batch=1000 tasks.count=2 fed.rounds=2 train.epochs=1
+    run "$method" batch-1 train.batch=1 tasks.count=2 fed.rounds=2 train.epochs=1
+    run "$method" big-batch train.batch=1000 tasks.count=2 fed.rounds=2 train.epochs=1
     run "$method" half fed.participation=0.5 fed.participation_draw=round tasks.count=2 fed.rounds=2 train.epochs=1
     clients=$(column "$d/rounds.csv" clients_ok | sort -u | grep -v '^0$')
     [ "$method" = joint ] || [ "$clients" = 2 ] || fail "$method: half of 4 clients are $clients"
