@@ -29,6 +29,7 @@ typedef struct variant {
     double alpha_backbone, alpha_head;
     unsigned groups[2]; /* trained in even and odd rounds */
     bool sends_deltas;  /* the clients need the finished tasks */
+    bool strangers;     /* participants change from round to round */
     int first_eval;     /* first round of a task with a test */
 } variant;
 
@@ -348,21 +349,26 @@ static void merge(oracle *o, unsigned groups)
 /* --- one run ----------------------------------------------------------------------------------
  */
 
-/* Numbers that the server sends to one client. */
+/* Numbers that the server sends to one client: at the start of a task the new A, the head and,
+ * where its models hold them, the finished tasks; later what was merged last, the head only for
+ * training. A client that may be new in a round gets all. */
 static void check_bytes_down(oracle *o, int t, int round)
 {
     const fc_params *p = &o->run.global;
-    size_t bytes, n = 0, offset, lora = 0;
-    unsigned groups = round       ? o->v->groups[(round - 1) % 2]
-                      : o->layers ? A | HEAD
-                                  : o->v->groups[0];
+    bool lora = o->layers > 0, all = o->v->strangers && round > 0;
+    unsigned groups = round == 0 ? o->v->groups[0] : o->v->groups[(round - 1) % 2];
+    if (lora && (round == 0 || all))
+        groups = A | HEAD | (all ? B : 0);
+    if (round == ROUNDS)
+        groups &= ~HEAD;
+    size_t bytes, n = 0, offset, n_AB = 0;
     for (int g = 0; g < FC_NGROUP; g++) {
         size_t count = fc_params_group(p, (fc_group)g, &offset);
         n += groups >> g & 1 ? count : 0;
-        lora += g == FC_GROUP_A || g == FC_GROUP_B ? count : 0;
+        n_AB += g == FC_GROUP_A || g == FC_GROUP_B ? count : 0;
     }
-    if (o->v->sends_deltas && round == 0)
-        n += (size_t)t * lora;
+    if (o->v->sends_deltas && (round == 0 || all))
+        n += (size_t)t * n_AB;
     ok(o, fc_server_bytes_down(&bytes, &o->run, t, round, &o->err));
     assert_in_range(bytes, 4 * n + 8, 4 * n + 400);
 }
@@ -588,6 +594,15 @@ static void test_lorm_two_of_three_clients(void **state)
     check_run(&v);
 }
 
+static void test_lorm_new_clients_each_round(void **state)
+{
+    (void)state;
+    variant v = lorm(0, "fed.participation=0.67");
+    v.set[2] = "fed.participation_draw=round";
+    v.strangers = true;
+    check_run(&v);
+}
+
 static void test_lorm_trained_gram_model(void **state)
 {
     (void)state;
@@ -602,6 +617,15 @@ static void test_lorm_only_B(void **state)
     (void)state;
     variant v = lorm(0, "method.train_matrix=B");
     v.groups[1] = v.groups[0];
+    check_run(&v);
+}
+
+/* With B = 0 the gradient of A is 0: only the head moves. */
+static void test_lorm_only_A(void **state)
+{
+    (void)state;
+    variant v = lorm(0, "method.train_matrix=A");
+    v.groups[0] = v.groups[1];
     check_run(&v);
 }
 
@@ -683,8 +707,10 @@ int main(void)
         cmocka_unit_test(test_lorm),
         cmocka_unit_test(test_lorm_full_grams),
         cmocka_unit_test(test_lorm_two_of_three_clients),
+        cmocka_unit_test(test_lorm_new_clients_each_round),
         cmocka_unit_test(test_lorm_trained_gram_model),
         cmocka_unit_test(test_lorm_only_B),
+        cmocka_unit_test(test_lorm_only_A),
         cmocka_unit_test(test_lorm_seldom_tested),
         cmocka_unit_test(test_fedavg_lora),
         cmocka_unit_test(test_ffa_lora),
