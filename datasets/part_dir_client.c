@@ -15,7 +15,7 @@ static fc_status assign(int32_t *owner, const fc_partition_task *task,
         return fc_fail(err, FC_EUSAGE,
                        "partition dir-client: task %d has %zu samples for %zu clients with %zu "
                        "each; at most %zu samples per client (or clients <= %zu) would work",
-                       task->t, task->n, clients, each, task->n / clients, task->n / each);
+                       task->t + 1, task->n, clients, each, task->n / clients, task->n / each);
     fc_part_classes by;
     FC_TRY(fc_part_by_class(&by, task, scratch, err));
     double *a = fc_arena_alloc(scratch, classes, sizeof *a, err);

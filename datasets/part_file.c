@@ -52,15 +52,15 @@ static fc_status take_row(int32_t *owner, bool *seen, const row *r, long line,
                           const fc_partition_task *task, const fc_partition_request *q,
                           fc_error *err)
 {
-    if (r->task < 0 || r->task >= task->tasks)
-        return fc_fail(err, FC_EDATA, "%s:%ld: task %lld, expected 0 to %d", q->file, line, r->task,
-                       task->tasks - 1);
-    if (r->task != task->t)
+    if (r->task < 1 || r->task > task->tasks)
+        return fc_fail(err, FC_EDATA, "%s:%ld: task %lld, expected 1 to %d", q->file, line, r->task,
+                       task->tasks);
+    if (r->task != task->t + 1)
         return FC_OK;
     size_t i = position(task, r->sample);
     if (i == task->n)
         return fc_fail(err, FC_EDATA, "%s:%ld: sample %lld is not a training sample of task %d",
-                       q->file, line, r->sample, task->t);
+                       q->file, line, r->sample, task->t + 1);
     if (r->klass != task->class_id[task->klass[i]])
         return fc_fail(err, FC_EDATA, "%s:%ld: sample %lld has class %lld, in the data it has %d",
                        q->file, line, r->sample, r->klass, task->class_id[task->klass[i]]);
@@ -101,7 +101,7 @@ static fc_status read_rows(int32_t *owner, bool *seen, const char *text, size_t 
     for (size_t i = 0; i < task->n; i++)
         if (!seen[i])
             return fc_fail(err, FC_EDATA, "%s: training sample %u of task %d has no row", q->file,
-                           task->sample[i], task->t);
+                           task->sample[i], task->t + 1);
     return FC_OK;
 }
 

@@ -35,7 +35,7 @@ static fc_status assign(int32_t *owner, const fc_partition_task *task,
         return fc_fail(err, FC_EUSAGE,
                        "partition quantity: task %d has %d classes for %d clients with %d each; %d "
                        "to %d classes per client would work",
-                       task->t, classes, clients, each, least, classes);
+                       task->t + 1, classes, clients, each, least, classes);
     size_t n = (size_t)classes;
     int *chosen = fc_arena_alloc(scratch, n * (size_t)clients, sizeof *chosen, err);
     int *count = fc_arena_alloc(scratch, n, sizeof *count, err);
@@ -50,7 +50,7 @@ static fc_status assign(int32_t *owner, const fc_partition_task *task,
                            "partition quantity: task %d: no draw of %d classes for each of %d "
                            "clients covered all %d classes in %d tries; more classes per client or "
                            "more clients would work",
-                           task->t, each, clients, classes, tries);
+                           task->t + 1, each, clients, classes, tries);
     for (size_t i = 0; i < task->n; i++) {
         size_t c = (size_t)task->klass[i];
         owner[i] = chosen[c * (size_t)clients + fc_rng_below(&g, (uint32_t)count[c])];

@@ -11,7 +11,7 @@ static fc_status assign(int32_t *owner, const fc_partition_task *task,
         return fc_fail(err, FC_EUSAGE,
                        "partition shard: task %d has %zu samples for %d clients x %d shards; at "
                        "most %zu shards per client (or clients <= %zu) would work",
-                       task->t, task->n, q->clients, q->shards_per_client,
+                       task->t + 1, task->n, q->clients, q->shards_per_client,
                        task->n / (size_t)q->clients, task->n / (size_t)q->shards_per_client);
     fc_part_classes by;
     FC_TRY(fc_part_by_class(&by, task, scratch, err));

@@ -145,8 +145,8 @@ static fc_status fail_with_advice(int32_t *owner, size_t best, int tries,
         "partition %s: task %d: %zu samples over %d clients, in %d %s some client always "
         "had fewer than min_samples = %d (the best try gave the smallest client %zu); "
         "%s%smin_samples %zu would work",
-        m->name, task->t, task->n, q->clients, tries, tries == 1 ? "try" : "tries", q->min_samples,
-        best, beta, clients, best);
+        m->name, task->t + 1, task->n, q->clients, tries, tries == 1 ? "try" : "tries",
+        q->min_samples, best, beta, clients, best);
 }
 
 /* owner (task->n) = client of each sample of the task. */
@@ -159,7 +159,7 @@ static fc_status assign_task(int32_t *owner, const fc_partition_method *m,
         return fc_fail(err, FC_EUSAGE,
                        "partition %s: task %d has %zu samples for %d clients with at least %zu "
                        "each; at most %zu client%s%s would work",
-                       m->name, task->t, task->n, q->clients, need, task->n / need,
+                       m->name, task->t + 1, task->n, q->clients, need, task->n / need,
                        task->n / need == 1 ? "" : "s",
                        need > 1 && task->n >= (size_t)q->clients ? " or a smaller min_samples"
                                                                  : "");
@@ -266,7 +266,7 @@ fc_status fc_partition_csv(const char *path, const fc_partition *p, const fc_dat
         owner[i] = -1;
     for (int32_t j = 0; j < p->tasks; j++) {
         for (size_t i = 0; i < t->n_train[j]; i++)
-            task[t->train[j][i]] = j;
+            task[t->train[j][i]] = j + 1;
         for (int32_t k = 0; k < p->clients; k++)
             for (size_t i = p->start[j][k]; i < p->start[j][k + 1]; i++)
                 owner[p->sample[j][i]] = k;

@@ -116,7 +116,7 @@ static fc_status make_sizes(fc_tasks *out, const fc_ints *sizes, fc_error *err)
             return fc_fail(err, FC_EUSAGE,
                            "task %d has %d classes, expected 1 to %d: the sizes must add up to the "
                            "%d classes of the data",
-                           t, size, out->classes - out->first[t], out->classes);
+                           t + 1, size, out->classes - out->first[t], out->classes);
         out->first[t + 1] = out->first[t] + size;
     }
     if (out->first[out->n] != out->classes)

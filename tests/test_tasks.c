@@ -105,7 +105,7 @@ static void test_refusals(void **state)
         {1, {.v = (int[]){4, 5}, .n = 2}, natural, "add up to 9"},
         {1, {.v = (int[]){4, 7}, .n = 2}, natural, "task 1 has 7 classes, expected 1 to 6"},
         {1, {.v = (int[]){10, 0}, .n = 2}, natural, "task 1 has 0 classes"},
-        {1, {.v = (int[]){-1, 11}, .n = 2}, natural, "task 0 has -1 classes"},
+        {1, {.v = (int[]){-1, 11}, .n = 2}, natural, "task 1 has -1 classes"},
         {1, {0}, {.word = "random"}, "class order 'random'"},
         {1, {0}, {.word = "seed:"}, "seed:N"},
         {1, {0}, {.word = "seed:12x"}, "seed:N"},
