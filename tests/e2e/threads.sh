@@ -11,6 +11,14 @@ for method in lorm fedavg joint; do
     done
 done
 
+say "one client, products long enough for BLAS to split: 1, 2 and 3 threads"
+for n in 1 2 3; do
+    expect 0 "$FCIL" run tiny.yaml method.name=fedavg fed.clients=1 fed.min_samples=1 tasks.count=1 fed.rounds=1 \
+        data.synth_size=32 backbone.weights= backbone.pretrain= backbone.width=192 backbone.depth=1 backbone.heads=3 \
+        --threads $n --out long-$n
+    same_run "$(run_dir long-1)" "$(run_dir long-$n)"
+done
+
 say "fcil pretrain and a run on its weights: 1 and 3 threads"
 for n in 1 3; do
     backbone pretrained-$n.safetensors train.epochs=2 --threads $n
