@@ -25,8 +25,7 @@ typedef struct fixture {
 static void open_trainer(fixture *f, fc_trainer *t, int workers)
 {
     assert_int_equal(
-        fc_trainer_init(t, &f->net, &f->start, workers, LONG_BATCH, N, NULL, 8, &f->err),
-        FC_OK);
+        fc_trainer_init(t, &f->net, &f->start, workers, LONG_BATCH, N, NULL, 8, &f->err), FC_OK);
     memcpy(t->local.p, f->start.p, f->start.n * sizeof *f->start.p);
 }
 
