@@ -1,6 +1,6 @@
 /* What a run costs: FLOP of every step (for the ETA), and the dry run's time, memory and bytes. */
 #include "core/rng.h"
-#include "sim/run.h"
+#include "sim/exchange.h"
 
 #include <jansson.h>
 #include <math.h>

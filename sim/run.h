@@ -112,10 +112,6 @@ fc_status fc_backbone_open(fc_run *r, fc_error *err);
  * how many. */
 int fc_run_participants(const fc_run *r, int t, int round, int *id);
 
-/* Messages held at a time: clients train in waves, so that memory does not grow with their number.
- */
-enum { FC_WAVE_BYTES = 64 << 20 };
-
 typedef struct fc_client_job {
     int task, round; /* round == fed.rounds: Grams at the end of the task */
     unsigned groups; /* trained; 0 at the end of the task */

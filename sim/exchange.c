@@ -1,0 +1,173 @@
+#include "sim/exchange.h"
+
+#include "sim/signals.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int by_length(const void *a, const void *b)
+{
+    const fc_longest *x = a, *y = b;
+    if (x->samples != y->samples)
+        return x->samples > y->samples ? -1 : 1;
+    return x->slot - y->slot;
+}
+
+static size_t samples_of(const fc_run *r, int t, int client)
+{
+    const size_t *start = r->partition.start[t];
+    return start[client + 1] - start[client];
+}
+
+fc_status fc_exchange_init(fc_exchange *x, fc_run *r, int t, int round, unsigned groups,
+                           fc_error *err)
+{
+    fc_arena *a = &r->arena;
+    int K = r->partition.clients;
+    bool grams = r->gram_shape.n > 0;
+    *x = (fc_exchange){.job = {.task = t,
+                               .round = round,
+                               .groups = groups,
+                               .grams = grams,
+                               .gram_w = r->w_train,
+                               .gram_scale = 1},
+                       .id_match = fc_run_ckpt_id(r),
+                       .save_after = fc_wall() + r->cfg->run.checkpoint_s,
+                       .row = {.task = t + 1, .round = round + 1, .train_loss = NAN, .loss = NAN}};
+    x->id = fc_arena_alloc(a, (size_t)K, sizeof *x->id, err);
+    if (!x->id)
+        return FC_EFAIL;
+    x->n = fc_run_participants(r, t, round, x->id);
+    FC_TRY(fc_params_alloc(&x->params, &r->global, a, err));
+    fc_grams shape = fc_grams_first(&r->gram_shape, groups ? r->gram_shape.n : r->slots);
+    if (grams)
+        FC_TRY(fc_grams_like(&x->grams, &shape, a, err));
+    if (grams && !groups)
+        FC_TRY(fc_grams_like(&x->sum, &shape, a, err));
+    size_t message =
+        x->params.n * sizeof(fc_real) + fc_message_gram_count(&x->grams) * sizeof(float);
+    size_t fit = FC_WAVE_BYTES / (message + 1);
+    x->wave_max = fit > (size_t)x->n ? x->n : (int)fit;
+    if (x->wave_max < 2 * r->trainers)
+        x->wave_max = 2 * r->trainers;
+    size_t w = (size_t)x->wave_max;
+    x->message = fc_arena_alloc(a, w, sizeof *x->message, err);
+    x->head = fc_arena_alloc(a, w, sizeof *x->head, err);
+    x->error = fc_arena_alloc(a, w, sizeof *x->error, err);
+    x->order = fc_arena_alloc(a, w, sizeof *x->order, err);
+    return x->message && x->head && x->error && x->order ? FC_OK : FC_EFAIL;
+}
+
+/* The message of participant i: saved by an earlier process, or made now. */
+static fc_status wave_client(fc_exchange *x, fc_run *r, fc_trainer *t, int slot, int client)
+{
+    fc_error *err = &x->error[slot];
+    fc_message *m = &x->message[slot];
+    const char *dir = r->log.dir;
+    *err = (fc_error){0};
+    if (fc_stop_requested())
+        return fc_fail(err, FC_ESTOP, "stopped on request");
+    m->data =
+        fc_checkpoint_client_load(dir, x->job.task, x->job.round, client, &x->id_match, &m->n);
+    if (m->data) {
+        fc_progress_add(&r->progress, fc_client_flop(r, &x->job, client), "resume");
+        return FC_OK;
+    }
+    FC_TRY(fc_client_run(m, &x->head[slot], r, t, &x->job, client, err));
+    if (fc_wall() >= x->save_after)
+        return fc_checkpoint_client_save(dir, x->job.task, x->job.round, client, &x->id_match,
+                                         m->data, m->n, err);
+    return FC_OK;
+}
+
+/* One finished client: its bytes into the merge (or the sum of Grams), its row into the log. */
+static fc_status fold_client(fc_exchange *x, fc_run *r, int slot, fc_error *err)
+{
+    double train_s = x->head[slot].train_s;
+    fc_message_head h;
+    fc_grams *grams = x->job.grams ? &x->grams : NULL;
+    FC_TRY(fc_message_unpack(&h, &x->params, x->job.groups, grams, &x->message[slot], err));
+    if (x->merge_state) {
+        fc_update u = {
+            .client = h.client, .n_samples = h.n_samples, .params = &x->params, .grams = grams};
+        FC_TRY(r->cfg->rule->fold(x->merge_state, &x->merge, &u, err));
+    } else {
+        fc_grams_accumulate(&x->sum, &x->grams);
+    }
+    size_t up = r->method->centralised ? 0 : x->message[slot].n;
+    x->row.bytes_up += up;
+    x->row.bytes_down += x->bytes_down;
+    x->row.clients_ok++;
+    r->at.steps += h.steps;
+    if (h.steps > 0) {
+        x->loss_sum += h.loss_mean * (double)h.n_samples;
+        x->loss_n += h.n_samples;
+    }
+    if (!r->log.file[FC_LOG_CLIENTS])
+        return FC_OK;
+    fc_client_row row = {.task = h.task + 1,
+                         .round = h.round + 1,
+                         .client = h.client,
+                         .status = "ok",
+                         .n_samples = h.n_samples,
+                         .n_classes = h.n_classes,
+                         .steps = h.steps,
+                         .loss_first = h.loss_first,
+                         .loss_last = h.loss_last,
+                         .bytes_down = x->bytes_down,
+                         .bytes_up = up,
+                         .train_s = train_s};
+    return fc_runlog_client(&r->log, &row, err);
+}
+
+/* What the finished clients of an interrupted wave sent is kept for --resume. */
+static void save_finished(fc_exchange *x, fc_run *r, int first, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (x->message[i].data && x->error[i].code == FC_OK)
+            fc_checkpoint_client_save(r->log.dir, x->job.task, x->job.round, x->id[first + i],
+                                      &x->id_match, x->message[i].data, x->message[i].n, NULL);
+}
+
+/* Clients first .. first+n-1 of the participants. */
+static fc_status wave(fc_exchange *x, fc_run *r, int first, int n, fc_error *err)
+{
+    memset(x->message, 0, (size_t)n * sizeof *x->message);
+    for (int i = 0; i < n; i++)
+        x->order[i] = (fc_longest){samples_of(r, x->job.task, x->id[first + i]), i};
+    qsort(x->order, (size_t)n, sizeof *x->order, by_length);
+    /* Clients over the trainers; each writes only its own slot. */
+#pragma omp parallel for num_threads(r->trainers) schedule(dynamic, 1) if (r->trainers > 1)
+    for (int j = 0; j < n; j++) {
+        int i = x->order[j].slot;
+        wave_client(x, r, &r->trainer[r->trainers > 1 ? omp_get_thread_num() : 0], i,
+                    x->id[first + i]);
+    }
+    fc_status s = FC_OK;
+    for (int i = 0; i < n; i++) /* a real failure goes before a stop */
+        if (x->error[i].code != FC_OK && (s == FC_OK || s == FC_ESTOP))
+            s = x->error[i].code;
+    if (s == FC_ESTOP)
+        save_finished(x, r, first, n);
+    for (int i = 0; i < n; i++) {
+        if (s == FC_OK)
+            s = fold_client(x, r, i, err);
+        else if (x->error[i].code == s)
+            fc_fail(err, s, "%s", x->error[i].msg);
+        fc_message_free(&x->message[i]);
+    }
+    return s;
+}
+
+fc_status fc_exchange_run(fc_exchange *x, fc_run *r, fc_error *err)
+{
+    double begin = fc_wall();
+    for (int first = 0; first < x->n; first += x->wave_max)
+        FC_TRY(wave(x, r, first, x->n - first < x->wave_max ? x->n - first : x->wave_max, err));
+    if (x->loss_n > 0)
+        x->row.train_loss = x->loss_sum / (double)x->loss_n;
+    x->row.train_s = fc_wall() - begin;
+    return FC_OK;
+}

@@ -1,0 +1,48 @@
+/* The exchange of one round: the participants train, in waves, and what they send goes into the
+ * merge (or, at the end of a task, into the sum of their Grams) in client-id order. */
+#ifndef FC_EXCHANGE_H
+#define FC_EXCHANGE_H
+
+#include "sim/run.h"
+
+/* Messages held at a time: clients train in waves, so that memory does not grow with their number.
+ */
+enum { FC_WAVE_BYTES = 64 << 20 };
+
+/* Clients of a wave in the order in which they train: longest first, ties by id. */
+typedef struct fc_longest {
+    size_t samples;
+    int slot;
+} fc_longest;
+
+typedef struct fc_exchange {
+    fc_client_job job;
+    int *id, n;          /* participants, ascending */
+    fc_ckpt_id id_match; /* what a saved message must belong to */
+    size_t bytes_down;   /* per client */
+    fc_merge_job merge;
+    void *merge_state; /* NULL: at the end of a task, Grams are summed into `sum` */
+    fc_grams sum;
+    fc_params params; /* one client's, unpacked */
+    fc_grams grams;
+    /* one wave */
+    fc_message *message;
+    fc_message_head *head;
+    fc_error *error;
+    fc_longest *order;
+    int wave_max;
+    double save_after; /* fc_wall() from which finished clients are saved */
+    /* result */
+    fc_round_row row;
+    double loss_sum;
+    size_t loss_n;
+} fc_exchange;
+
+/* Who takes part, and room for what they send. groups: what they train; 0 at the end of a task.
+ * Memory from r->arena: the caller releases to a mark. */
+fc_status fc_exchange_init(fc_exchange *x, fc_run *r, int t, int round, unsigned groups,
+                           fc_error *err);
+/* All participants, with x->job, x->bytes_down and (in a round) x->merge and x->merge_state set. */
+fc_status fc_exchange_run(fc_exchange *x, fc_run *r, fc_error *err);
+
+#endif
