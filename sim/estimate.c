@@ -172,12 +172,14 @@ fc_status fc_estimate_print(fc_run *r, bool as_json, fc_error *err)
     FC_TRY(measure(&per_flop, r, err));
     double seconds = (c.train + c.eval) * per_flop;
     /* All buffers of a run exist and were used by now, except: the messages of one wave, one of
-     * them unpacked, and the sums (16 bytes a number) and the result of the merge. */
+     * them unpacked, the sums (16 bytes a number) and the result of the merge, and a checkpoint. */
     double wave = message_bytes(r, fc_server_groups(r, 0), r->gram_shape.n > 0);
     wave *= r->partition.clients;
     wave = wave < FC_WAVE_BYTES ? wave : FC_WAVE_BYTES;
     double grams = (double)r->gram_shape.size * sizeof(double);
-    double mib = fc_rss_peak() + (wave + 24.0 * (double)r->global.n + 2 * grams) / 1048576;
+    double mib =
+        fc_rss_peak() +
+        (wave + 24.0 * (double)r->global.n + 2 * grams + (double)fc_run_state_bytes(r)) / 1048576;
     if (!as_json) {
         print_text(r, &c, seconds, mib);
         return FC_OK;

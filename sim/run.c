@@ -63,6 +63,15 @@ static int state_fields(fc_run *r, fc_state_field f[16])
 }
 _Static_assert(sizeof(long) == sizeof(int64_t), "counts are saved as 64-bit integers");
 
+size_t fc_run_state_bytes(fc_run *r)
+{
+    fc_state_field field[16];
+    size_t bytes = 0;
+    for (int i = 0, n = state_fields(r, field); i < n; i++)
+        bytes += field[i].n * (field[i].dtype == FC_F32 ? 4 : 8);
+    return bytes;
+}
+
 fc_ckpt_id fc_run_ckpt_id(const fc_run *r)
 {
     return (fc_ckpt_id){r->hash, r->data.sha256, r->weights_sha256, r->partition.sha256};

@@ -88,6 +88,8 @@ fc_status fc_run_start(fc_run *r, const char *dir, bool resumed, fc_error *err);
 
 /* Save the state with `task` tasks and `round` rounds of the next one done. */
 fc_status fc_run_checkpoint(fc_run *r, int task, int round, fc_error *err);
+/* Size of a checkpoint, which is put together in memory. */
+size_t fc_run_state_bytes(fc_run *r);
 /* What a checkpoint of this run must match. */
 fc_ckpt_id fc_run_ckpt_id(const fc_run *r);
 fc_status fc_run_summary(fc_run *r, fc_error *err);
