@@ -33,4 +33,17 @@ static inline void fc_close_at(double got, double want, double rtol, double atol
                         __FILE__, __LINE__);                                                       \
     } while (0)
 
+/* Path of a golden file: in $FCIL_GOLDEN where it is there, else in $FCIL_TESTS/golden. */
+static inline const char *fc_golden(char *buf, size_t size, const char *name)
+{
+    const char *given = getenv("FCIL_GOLDEN"), *tests = getenv("FCIL_TESTS");
+    snprintf(buf, size, "%s/%s", given ? given : "", name);
+    FILE *f = given ? fopen(buf, "r") : NULL;
+    if (f)
+        fclose(f);
+    else
+        snprintf(buf, size, "%s/golden/%s", tests ? tests : "tests", name);
+    return buf;
+}
+
 #endif

@@ -1,6 +1,6 @@
 /* Reader of golden vectors: <case>.gold holds lines "T name ndim d0 d1 ..." each followed by the
- * numbers, row-major; '#' starts a comment line. Files are looked up in $FCIL_GOLDEN, else in
- * $FCIL_TESTS/golden, at run time, so that other seeds and shapes can be tried.
+ * numbers, row-major; '#' starts a comment line. Files are looked up by fc_golden
+ * at run time, so that other seeds and shapes can be tried.
  * A file or tensor that is missing fails the test. */
 #ifndef FC_TEST_GOLDEN_H
 #define FC_TEST_GOLDEN_H
@@ -33,12 +33,10 @@ static inline void gold_fail(const gold *g, const char *what, const char *name)
 
 static inline gold gold_open(const char *name)
 {
-    const char *dir = getenv("FCIL_GOLDEN"), *tests = getenv("FCIL_TESTS");
+    char file[128];
     gold g = {.n = 0};
-    if (dir)
-        snprintf(g.path, sizeof g.path, "%s/%s.gold", dir, name);
-    else
-        snprintf(g.path, sizeof g.path, "%s/golden/%s.gold", tests ? tests : "tests", name);
+    snprintf(file, sizeof file, "%s.gold", name);
+    fc_golden(g.path, sizeof g.path, file);
     FILE *f = fopen(g.path, "r");
     if (!f)
         gold_fail(&g, "cannot be opened", "");

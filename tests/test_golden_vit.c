@@ -5,17 +5,6 @@
 
 #include <string.h>
 
-/* Path of a file below $FCIL_GOLDEN, else $FCIL_TESTS/golden. */
-static const char *golden(char *buf, size_t size, const char *name)
-{
-    const char *folder = getenv("FCIL_GOLDEN"), *tests = getenv("FCIL_TESTS");
-    if (folder)
-        snprintf(buf, size, "%s/%s", folder, name);
-    else
-        snprintf(buf, size, "%s/golden/%s", tests ? tests : "tests", name);
-    return buf;
-}
-
 /* The network of one section. */
 typedef struct net {
     fc_arena arena;
@@ -126,8 +115,8 @@ static void test_tiny(void **state)
 {
     (void)state;
     char gold[4096], weights[4096];
-    check(golden(gold, sizeof gold, "vit/tiny.gold"),
-          golden(weights, sizeof weights, "vit/tiny.safetensors"), 3);
+    check(fc_golden(gold, sizeof gold, "vit/tiny.gold"),
+          fc_golden(weights, sizeof weights, "vit/tiny.safetensors"), 3);
 }
 
 /* CIFAR-100 images through timm's vit_tiny_patch16_224 at 96 and 224 pixels. */
@@ -142,7 +131,7 @@ static void test_real(void **state)
     if (!f)
         skip();
     fclose(f);
-    check(golden(gold, sizeof gold, "vit/real.gold"), weights, 2);
+    check(fc_golden(gold, sizeof gold, "vit/real.gold"), weights, 2);
 }
 
 int main(void)

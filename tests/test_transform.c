@@ -31,12 +31,7 @@ static void test_pillow(void **state)
 {
     (void)state;
     char path[512], name[64];
-    const char *golden = getenv("FCIL_GOLDEN"), *tests = getenv("FCIL_TESTS");
-    if (golden)
-        snprintf(path, sizeof path, "%s/transform/pillow_bicubic.txt", golden);
-    else
-        snprintf(path, sizeof path, "%s/golden/transform/pillow_bicubic.txt",
-                 tests ? tests : "tests");
+    fc_golden(path, sizeof path, "transform/pillow_bicubic.txt");
     FILE *f = fopen(path, "r");
     assert_non_null(f);
     int cases = 0, w, h, ow, oh;
