@@ -1,6 +1,6 @@
 /* Reader of golden vectors: <case>.gold holds lines "T name ndim d0 d1 ..." each followed by the
- * numbers, row-major; '#' starts a comment line. Files are looked up by fc_golden
- * at run time, so that other seeds and shapes can be tried.
+ * numbers, row-major; '#' starts a comment line. Files are looked up by fc_golden at run time, so
+ * that other seeds and shapes can be tried.
  * A file or tensor that is missing fails the test. */
 #ifndef FC_TEST_GOLDEN_H
 #define FC_TEST_GOLDEN_H
