@@ -4,7 +4,7 @@
 
 #include "core/safetensors.h"
 #include "sim/outfile.h"
-#include "tests/close.h"
+#include "tests/tmp.h"
 
 #include <string.h>
 #include <sys/resource.h>
@@ -12,7 +12,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char dir[64], path[256];
+static fc_tmp tmp;
+static char *const dir = tmp.dir;
+static char path[512];
 static const fc_ckpt_id id = {"c0nf19", "da7a", "", "9a87"};
 
 static const char *in_ckpt(const char *name)
@@ -24,16 +26,15 @@ static const char *in_ckpt(const char *name)
 static int set_up(void **state)
 {
     (void)state;
-    strcpy(dir, "/tmp/fcil-ckpt-XXXXXX");
-    return mkdtemp(dir) ? 0 : -1;
+    tmp = fc_tmp_new();
+    return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", dir);
-    return system(command);
+    fc_tmp_remove(&tmp);
+    return 0;
 }
 
 static bool exists(const char *name)
