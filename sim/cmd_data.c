@@ -153,9 +153,9 @@ static fc_status print_tasks(view *v, fc_error *err)
             high = n > high ? n : high;
             classes += classes_held(v, j, k, held);
         }
-        printf("%4d %7d %6zu %6zu  %10zu %8.1f %7zu  %12.2f\n", j + 1, t->first[j + 1] - t->first[j],
-               t->n_train[j], t->n_test[j], low, (double)p->start[j][p->clients] / p->clients, high,
-               classes / p->clients);
+        printf("%4d %7d %6zu %6zu  %10zu %8.1f %7zu  %12.2f\n", j + 1,
+               t->first[j + 1] - t->first[j], t->n_train[j], t->n_test[j], low,
+               (double)p->start[j][p->clients] / p->clients, high, classes / p->clients);
     }
     int shown = p->clients < TABLE_CLIENTS ? p->clients : TABLE_CLIENTS;
     printf("\nsamples of each client by task\nclient   total");
