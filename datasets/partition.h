@@ -60,8 +60,8 @@ extern const int fc_partition_count;
 fc_status fc_partition_make(fc_partition *out, const fc_dataset *d, const fc_tasks *t,
                             const fc_partition_request *q, fc_arena *arena, fc_error *err);
 
-/* partition.csv: header `sample,task,class,client`, tasks from 1, one row per training sample of the tasks,
- * ascending. */
+/* partition.csv: header `sample,task,class,client`, tasks from 1, one row per training sample of
+ * the tasks, ascending. */
 fc_status fc_partition_csv(const char *path, const fc_partition *p, const fc_dataset *d,
                            const fc_tasks *t, fc_error *err);
 
