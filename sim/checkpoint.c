@@ -58,9 +58,11 @@ static long newest_below(const char *dir, long limit)
 static void remove_state(const char *dir, long seq)
 {
     char path[FC_PATH_MAX];
-    if (state_path(path, dir, seq, "safetensors", NULL) == FC_OK)
-        unlink(path);
     if (state_path(path, dir, seq, "json", NULL) == FC_OK)
+        unlink(path);
+    /* last, since checkpoints are found by it: a kill in between leaves nothing that is not found
+     */
+    if (state_path(path, dir, seq, "safetensors", NULL) == FC_OK)
         unlink(path);
 }
 

@@ -78,8 +78,27 @@ static void test_cases(void **state)
     }
 }
 
+/* $FCIL_DATA comes first, so that --data and data.root=... win over it. */
+static void test_data_directory(void **state)
+{
+    (void)state;
+    char *argv[] = {(char[]){"run"}, (char[]){"c.yaml"}, (char[]){"--data"}, (char[]){"/there"},
+                    NULL};
+    fc_args a;
+    fc_error err = {0};
+    setenv("FCIL_DATA", "/here", 1);
+    assert_int_equal(fc_args_parse(&a, 4, argv, FLAGS, &err), FC_OK);
+    unsetenv("FCIL_DATA");
+    assert_int_equal(a.n_override, 2);
+    assert_string_equal(a.override[0], "data.root=/here");
+    assert_string_equal(a.override[1], "data.root=/there");
+    fc_args_free(&a);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases),
+                                       cmocka_unit_test(test_data_directory)};
+    unsetenv("FCIL_DATA");
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }
