@@ -368,8 +368,7 @@ static fc_status load(fc_config *c, const char *path, char *const *override, int
     if (r)
         FC_TRY(own_options(&c->rule_options, r->options, r->n_options, r->options_size, &c->arena,
                            err));
-    FC_TRY(apply(c, &all, &chosen, err));
-    return m->check ? m->check(c, err) : FC_OK;
+    return apply(c, &all, &chosen, err);
 }
 
 fc_status fc_config_load(fc_config *c, const char *path, char *const *override, int n,

@@ -97,7 +97,7 @@ double fc_estimate_flop(const fc_run *r, double *done)
     return c.train + c.eval;
 }
 
-/* Seconds per FLOP of all threads together, from about two seconds of training steps on real images
+/* Seconds per FLOP of all threads together, from about a second of training steps on real images
  * of task 0. */
 static fc_status measure(double *per_flop, fc_run *r, fc_error *err)
 {

@@ -40,8 +40,6 @@ struct fc_method {
     const fc_opt *options; /* rows of the config section `method` */
     int n_options;
     size_t options_size;
-    /* Refuse senseless settings: FC_EUSAGE. Default: nothing to refuse. */
-    fc_status (*check)(const fc_config *c, fc_error *err);
     /* Default: no Grams. */
     fc_gram_plan (*grams)(const fc_config *c);
     /* Groups trained, sent and merged in round `round` of a task (bits 1 << fc_group). Default: all
