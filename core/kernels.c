@@ -1,307 +1,182 @@
 #include "core/kernels.h"
-#include "core/gemm.h"
 
-#include <stdint.h>
 #include <string.h>
-
-/* One binary for all x86-64: the loops are compiled for three widths and the loader takes the best.
- * Without contraction to fma, and with sums over a fixed number of lanes, all widths give the same
- * bits. (clang 14 hides the dispatched function from other files.) */
-#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__)
-#define WIDE __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define WIDE
-#endif
-#define INLINE static inline __attribute__((always_inline))
-
-enum { LANES = 16 };
-typedef fc_real lanes
-    __attribute__((vector_size(LANES * sizeof(fc_real)), aligned(sizeof(fc_real))));
-
-/* The lanes of a row that has n - j >= LANES numbers from j on. */
-INLINE const lanes *at(const fc_real *x, int j)
-{
-    return (const lanes *)(const void *)(x + j);
-}
-
-INLINE fc_real lane_sum(const lanes *v)
-{
-    fc_real s = 0;
-    for (int i = 0; i < LANES; i++)
-        s += (*v)[i];
-    return s;
-}
 
 /* ---- linear ------------------------------------------------------------------------------- */
 
-WIDE static void add_bias(fc_real *y, const fc_real *res, const fc_real *b, int n, int d)
+size_t fc_linear_bytes(const fc_engine *e, int d_in, int d_out, int rank, int n)
 {
-    for (int i = 0; i < n; i++, y += d, res += d)
-        for (int j = 0; j < d; j++)
-            y[j] = res[j] + b[j];
+    int wide = d_in > d_out ? d_in : d_out;
+    fc_engine f = *e;
+    f.bf16 = false; /* float operands are the larger ones */
+    return fc_left_bytes(&f, n, wide) + fc_right_bytes(&f, wide, d_in + d_out) +
+           3 * fc_right_bytes(&f, wide, rank + 64) + 3 * fc_left_bytes(&f, n, rank + 64) +
+           fc_left_bytes(&f, wide, n + 64) + fc_right_bytes(&f, wide, n + 64);
 }
 
-WIDE static void add_column_sums(fc_real *restrict db, const fc_real *dy, int n, int d)
-{
-    for (int i = 0; i < n; i++, dy += d)
-        for (int j = 0; j < d; j++)
-            db[j] += dy[j];
-}
-
-void fc_linear_forward(fc_real *y, fc_real *xa, const fc_linear *l, const fc_real *x,
-                       const fc_real *res, int n)
+void fc_linear_forward(const fc_engine *e, fc_real *y, fc_real *xa, const fc_linear *l,
+                       const fc_real *x, const fc_real *res, int n)
 {
     int o = l->d_out, d = l->d_in, r = l->rank;
-    /* The products accumulate, so that bias and residual cost one pass that also clears y. */
-    if (res)
-        add_bias(y, res, l->b, n, o);
-    else
-        for (int i = 0; i < n; i++)
-            memcpy(y + (size_t)i * (size_t)o, l->b, (size_t)o * sizeof *y);
-    fc_gemm(false, true, n, o, d, 1, x, d, l->W, d, 1, y, o);
+    fc_engine w = *e;
+    fc_operand X = fc_left(&w, false, n, d, x, d), XA, Bt;
+    fc_operand Wt = l->forward ? *l->forward : fc_right(&w, true, o, d, l->W, d);
+    fc_product p = {.C = y,
+                    .ldc = o,
+                    .m = n,
+                    .n = o,
+                    .A = {&X},
+                    .B = {&Wt},
+                    .alpha = 1,
+                    .bias = l->b,
+                    .add = res,
+                    .ldadd = o};
     if (r > 0) {
-        fc_gemm(false, true, n, r, d, 1, x, d, l->A, d, 0, xa, r);
-        fc_gemm(false, true, n, o, r, l->scale, xa, r, l->B, r, 1, y, o);
+        fc_operand At = fc_right(&w, true, r, d, l->A, d);
+        fc_product q = {
+            .C = xa, .ldc = r, .m = n, .n = r, .A = {&X}, .B = {&At}, .alpha = l->scale};
+        fc_multiply(&w, &q);
+        XA = fc_left(&w, false, n, r, xa, r);
+        Bt = fc_right(&w, true, o, r, l->B, r);
+        p.A[1] = &XA;
+        p.B[1] = &Bt;
     }
+    fc_multiply(&w, &p);
 }
 
-void fc_linear_backward(fc_real *dx, const fc_linear_grads *g, fc_real *dyb, const fc_linear *l,
-                        const fc_real *dy, const fc_real *x, const fc_real *xa, int n)
+/* dyb (n, r) = scale dy B and dx = dy W + dyb A; dx may be NULL. */
+static void backward_x(fc_engine *w, fc_real *dx, fc_real *dyb, const fc_linear *l,
+                       const fc_real *dy, int n)
 {
     int o = l->d_out, d = l->d_in, r = l->rank;
-    if (dx)
-        fc_gemm(false, false, n, d, o, 1, dy, o, l->W, d, 0, dx, d);
-    if (g->W)
-        fc_gemm(true, false, o, d, n, 1, dy, o, x, d, 1, g->W, d);
-    if (g->b)
-        add_column_sums(g->b, dy, n, o);
-    if (g->B)
-        fc_gemm(true, false, o, r, n, l->scale, dy, o, xa, r, 1, g->B, r);
-    if (r == 0 || !(dx || g->A))
+    fc_operand DY = fc_left(w, false, n, o, dy, o), DYB, A;
+    if (r > 0) {
+        fc_operand B = fc_right(w, false, r, o, l->B, r);
+        fc_product q = {
+            .C = dyb, .ldc = r, .m = n, .n = r, .A = {&DY}, .B = {&B}, .alpha = l->scale};
+        fc_multiply(w, &q);
+    }
+    if (!dx)
         return;
-    fc_gemm(false, false, n, r, o, l->scale, dy, o, l->B, r, 0, dyb, r);
-    if (g->A)
-        fc_gemm(true, false, r, d, n, 1, dyb, r, x, d, 1, g->A, d);
-    if (dx)
-        fc_gemm(false, false, n, d, r, 1, dyb, r, l->A, d, 1, dx, d);
+    fc_operand W = l->backward ? *l->backward : fc_right(w, false, d, o, l->W, d);
+    fc_product p = {.C = dx, .ldc = d, .m = n, .n = d, .A = {&DY}, .B = {&W}, .alpha = 1};
+    if (r > 0) {
+        DYB = fc_left(w, false, n, r, dyb, r);
+        A = fc_right(w, false, d, r, l->A, d);
+        p.A[1] = &DYB;
+        p.B[1] = &A;
+    }
+    fc_multiply(w, &p);
 }
 
-/* ---- layer normalisation ------------------------------------------------------------------ */
-
-WIDE void fc_norm_forward(fc_real *restrict y, fc_real *stat, const fc_norm *l, const fc_real *x,
-                          int n)
+/* dB (o, r) += dy^T xa, as the transpose of (xa^T dy): dy is then read as it lies. */
+static void backward_B(const fc_engine *e, fc_real *dB, const fc_linear *l, const fc_real *dy,
+                       const fc_real *xa, int n)
 {
-    int d = l->d, whole = d - d % LANES;
-    const fc_real *w = l->w, *b = l->b;
-    for (int i = 0; i < n; i++, x += d, y += d, stat += 2) {
-        lanes sum = {0}, square = {0};
-        for (int j = 0; j < whole; j += LANES)
-            sum += *at(x, j);
-        for (int j = whole; j < d; j++)
-            sum[j - whole] += x[j];
-        fc_real mean = lane_sum(&sum) / (fc_real)d;
-        for (int j = 0; j < whole; j += LANES) {
-            lanes e = *at(x, j) - mean;
-            square += e * e;
-        }
-        for (int j = whole; j < d; j++)
-            square[j - whole] += (x[j] - mean) * (x[j] - mean);
-        fc_real rstd = 1 / sqrt(lane_sum(&square) / (fc_real)d + (fc_real)1e-6);
-        for (int j = 0; j < d; j++)
-            y[j] = (x[j] - mean) * rstd * w[j] + b[j];
-        stat[0] = mean;
-        stat[1] = rstd;
+    int o = l->d_out, r = l->rank;
+    fc_engine w = *e;
+    size_t O = (size_t)o, R = (size_t)r;
+    fc_real *t = fc_engine_take(&w, R * O * sizeof *t);
+    fc_matmul(&w, true, false, r, o, n, 1, xa, r, dy, o, false, t, o);
+    for (size_t i = 0; i < O; i++)
+        for (size_t j = 0; j < R; j++)
+            dB[i * R + j] += t[j * O + i];
+}
+
+void fc_linear_backward(const fc_engine *e, fc_real *dx, const fc_linear_grads *g,
+                        const fc_linear *l, const fc_real *dy, const fc_real *x, const fc_real *xa,
+                        int n)
+{
+    int o = l->d_out, d = l->d_in, r = l->rank;
+    fc_engine w = *e, f = *e;
+    f.bf16 = false;
+    if (g->W)
+        fc_matmul(e, true, false, o, d, n, 1, dy, o, x, d, true, g->W, d);
+    if (g->b)
+        e->isa->add_column_sums(g->b, dy, n, o);
+    if (g->B)
+        backward_B(&f, g->B, l, dy, xa, n);
+    if (!dx && !(g->A && r > 0))
+        return;
+    fc_real *dyb = fc_engine_take(&w, (size_t)n * (size_t)r * sizeof *dyb);
+    backward_x(&w, dx, dyb, l, dy, n);
+    if (g->A && r > 0) {
+        w.bf16 = false;
+        fc_matmul(&w, true, false, r, d, n, 1, dyb, r, x, d, true, g->A, d);
     }
 }
 
-/* With x^ = (x - mean) rstd and e = dy w:  dx += rstd (e - mean(e) - x^ mean(e x^)). */
-WIDE static void norm_backward_x(fc_real *restrict dx, const fc_norm *l, const fc_real *dy,
-                                 const fc_real *x, const fc_real *stat, int n)
+/* ---- layer normalisation, GELU, softmax ----------------------------------------------------- */
+
+void fc_norm_forward(const fc_engine *e, fc_real *y, fc_real *stat, const fc_norm *l,
+                     const fc_real *x, int n)
 {
-    int d = l->d, whole = d - d % LANES;
-    const fc_real *w = l->w;
-    for (int i = 0; i < n; i++, dx += d, dy += d, x += d, stat += 2) {
-        fc_real mean = stat[0], rstd = stat[1];
-        lanes sum = {0}, dot = {0};
-        for (int j = 0; j < whole; j += LANES) {
-            lanes e = *at(dy, j) * *at(w, j);
-            sum += e;
-            dot += e * ((*at(x, j) - mean) * rstd);
-        }
-        for (int j = whole; j < d; j++) {
-            sum[j - whole] += dy[j] * w[j];
-            dot[j - whole] += dy[j] * w[j] * ((x[j] - mean) * rstd);
-        }
-        fc_real e_mean = lane_sum(&sum) / (fc_real)d, ex_mean = lane_sum(&dot) / (fc_real)d;
-        for (int j = 0; j < d; j++)
-            dx[j] += rstd * (dy[j] * w[j] - e_mean - (x[j] - mean) * rstd * ex_mean);
-    }
+    e->isa->norm_forward(y, stat, l->w, l->b, x, n, l->d);
 }
 
-WIDE static void norm_backward_w(fc_real *restrict dw, fc_real *restrict db, const fc_real *dy,
-                                 const fc_real *x, const fc_real *stat, int n, int d)
-{
-    for (int i = 0; i < n; i++, dy += d, x += d, stat += 2)
-        for (int j = 0; j < d; j++) {
-            dw[j] += dy[j] * (x[j] - stat[0]) * stat[1];
-            db[j] += dy[j];
-        }
-}
-
-void fc_norm_backward(fc_real *dx, fc_real *dw, fc_real *db, const fc_norm *l, const fc_real *dy,
-                      const fc_real *x, const fc_real *stat, int n)
+void fc_norm_backward(const fc_engine *e, fc_real *dx, fc_real *dw, fc_real *db, const fc_norm *l,
+                      const fc_real *dy, const fc_real *x, const fc_real *stat, int n)
 {
     if (dx)
-        norm_backward_x(dx, l, dy, x, stat, n);
+        e->isa->norm_backward_x(dx, l->w, dy, x, stat, n, l->d);
     if (dw)
-        norm_backward_w(dw, db, dy, x, stat, n, l->d);
+        e->isa->norm_backward_w(dw, db, dy, x, stat, n, l->d);
 }
 
-/* ---- GELU and softmax --------------------------------------------------------------------- */
-
-#ifdef FC_REAL_DOUBLE
-INLINE double exp_of_negative(double x)
+void fc_gelu_forward(const fc_engine *e, fc_real *y, const fc_real *x, size_t n)
 {
-    return exp(x);
+    e->isa->gelu_forward(y, x, n);
 }
 
-INLINE double normal_cdf(double x, double e)
+void fc_gelu_backward(const fc_engine *e, fc_real *dy, const fc_real *x, size_t n)
 {
-    (void)e;
-    return 0.5 * erfc(-x * 0.70710678118654752);
-}
-#else
-/* e^x for x <= 0, relative error < 2e-7; below -87 the value of -87 (1.6e-38).
- * x = k ln 2 + r, |r| <= ln 2 / 2; e^r by a polynomial of degree 6 fitted to relative error 4e-9;
- * 2^k through the exponent bits. Adding 1.5 * 2^23 rounds to an integer in the low bits. */
-INLINE float exp_of_negative(float x)
-{
-    x = x < -87.0f ? -87.0f : x;
-    float shifted = x * 1.44269504f + 12582912.0f, k = shifted - 12582912.0f;
-    float r = x - k * 0.693359375f + k * 2.12194440e-4f;
-    float p = 0.0013814596f;
-    p = p * r + 0.0083687175f;
-    p = p * r + 0.04166839f;
-    p = p * r + 0.16666521f;
-    p = p * r + 0.49999994f;
-    p = p * r * r + r + 1.0f;
-    uint32_t bits;
-    memcpy(&bits, &shifted, sizeof bits);
-    bits = (bits << 23) + 0x3f800000u;
-    float power;
-    memcpy(&power, &bits, sizeof power);
-    return p * power;
+    e->isa->gelu_backward(dy, x, n);
 }
 
-/* Phi(x), given e = e^(-x^2/2): Phi(-|x|) = e P(u), u = 1 / (1 + 0.28 |x|): the form of Abramowitz
- * and Stegun 26.2.17 with P of degree 6 fitted to 1e-8; |error| < 2e-7 in float arithmetic. */
-INLINE float normal_cdf(float x, float e)
+void fc_softmax(const fc_engine *e, fc_real *z, int n, int d)
 {
-    float t = fabsf(x), u = 1.0f / (1.0f + 0.28f * t);
-    float p = -0.10580854f;
-    p = p * u + 0.38987526f;
-    p = p * u - 0.23699555f;
-    p = p * u + 0.26891187f;
-    p = p * u + 0.06749606f;
-    p = p * u + 0.11652089f;
-    float tail = e * p * u;
-    return 0.5f + copysignf(0.5f - tail, x);
-}
-#endif
-
-WIDE void fc_gelu_forward(fc_real *restrict y, const fc_real *x, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        y[i] = x[i] * normal_cdf(x[i], exp_of_negative((fc_real)-0.5 * x[i] * x[i]));
+    e->isa->softmax(z, n, d);
 }
 
-/* d(x Phi) = Phi + x phi, phi = e^(-x^2/2) / sqrt(2 pi) */
-WIDE void fc_gelu_backward(fc_real *restrict dy, const fc_real *x, size_t n)
+/* ---- attention ------------------------------------------------------------------------------ */
+
+size_t fc_attention_bytes(const fc_engine *e, int T, int d_head)
 {
-    for (size_t i = 0; i < n; i++) {
-        fc_real e = exp_of_negative((fc_real)-0.5 * x[i] * x[i]);
-        dy[i] *= normal_cdf(x[i], e) + x[i] * (e * (fc_real)0.39894228040143268);
-    }
+    fc_engine f = *e;
+    f.bf16 = false;
+    int wide = (T > d_head ? T : d_head) + 64;
+    return fc_left_bytes(&f, wide, wide) + fc_right_bytes(&f, wide, wide) +
+           fc_left_bytes(&f, wide, wide);
 }
 
-INLINE fc_real row_max(const fc_real *z, int d)
+void fc_attention_forward(const fc_engine *e, fc_real *out, fc_real *P, const fc_real *qkv, int T,
+                          int heads, int d_head)
 {
-    fc_real m[LANES];
-    for (int k = 0; k < LANES; k++)
-        m[k] = z[k < d ? k : 0];
-    int j = LANES;
-    for (; j + LANES <= d; j += LANES)
-        for (int k = 0; k < LANES; k++)
-            m[k] = z[j + k] > m[k] ? z[j + k] : m[k];
-    for (; j < d; j++)
-        m[0] = z[j] > m[0] ? z[j] : m[0];
-    for (int k = 1; k < LANES; k++)
-        m[0] = m[k] > m[0] ? m[k] : m[0];
-    return m[0];
-}
-
-WIDE void fc_softmax(fc_real *z, int n, int d)
-{
-    int whole = d - d % LANES;
-    for (int i = 0; i < n; i++, z += d) {
-        fc_real max = row_max(z, d);
-        for (int j = 0; j < d; j++)
-            z[j] = exp_of_negative(z[j] - max);
-        lanes sum = {0};
-        for (int j = 0; j < whole; j += LANES)
-            sum += *at(z, j);
-        for (int j = whole; j < d; j++)
-            sum[j - whole] += z[j];
-        fc_real inverse = 1 / lane_sum(&sum);
-        for (int j = 0; j < d; j++)
-            z[j] *= inverse;
-    }
-}
-
-/* ---- attention ---------------------------------------------------------------------------- */
-
-/* dP <- P * (dP - rowsum(dP * P)), the gradient of the softmax's argument. */
-WIDE static void softmax_backward(fc_real *restrict dP, const fc_real *P, int n, int d)
-{
-    int whole = d - d % LANES;
-    for (int i = 0; i < n; i++, dP += d, P += d) {
-        lanes sum = {0};
-        for (int j = 0; j < whole; j += LANES)
-            sum += *at(dP, j) * *at(P, j);
-        for (int j = whole; j < d; j++)
-            sum[j - whole] += dP[j] * P[j];
-        fc_real dot = lane_sum(&sum);
-        for (int j = 0; j < d; j++)
-            dP[j] = P[j] * (dP[j] - dot);
-    }
-}
-
-void fc_attention_forward(fc_real *out, fc_real *P, const fc_real *qkv, int T, int heads,
-                          int d_head)
-{
-    int D = heads * d_head;
+    int D = heads * d_head, ld = 3 * D;
     fc_real scale = 1 / sqrt((fc_real)d_head);
     for (int h = 0; h < heads; h++, P += (size_t)T * (size_t)T) {
         const fc_real *q = qkv + h * d_head, *k = q + D, *v = k + D;
-        fc_gemm(false, true, T, T, d_head, scale, q, 3 * D, k, 3 * D, 0, P, T);
-        fc_softmax(P, T, T);
-        fc_gemm(false, false, T, d_head, T, 1, P, T, v, 3 * D, 0, out + h * d_head, D);
+        fc_matmul(e, false, true, T, T, d_head, scale, q, ld, k, ld, false, P, T);
+        fc_softmax(e, P, T, T);
+        fc_matmul(e, false, false, T, d_head, T, 1, P, T, v, ld, false, out + h * d_head, D);
     }
 }
 
-void fc_attention_backward(fc_real *dqkv, fc_real *dP, const fc_real *dout, const fc_real *qkv,
-                           const fc_real *P, int T, int heads, int d_head)
+void fc_attention_backward(const fc_engine *e, fc_real *dqkv, const fc_real *dout,
+                           const fc_real *qkv, const fc_real *P, int T, int heads, int d_head)
 {
-    int D = heads * d_head;
+    int D = heads * d_head, ld = 3 * D;
     fc_real scale = 1 / sqrt((fc_real)d_head);
+    fc_engine w = *e;
+    fc_real *dP = fc_engine_take(&w, (size_t)T * (size_t)T * sizeof *dP);
     for (int h = 0; h < heads; h++, P += (size_t)T * (size_t)T) {
         const fc_real *q = qkv + h * d_head, *k = q + D, *v = k + D, *dy = dout + h * d_head;
         fc_real *dq = dqkv + h * d_head, *dk = dq + D, *dv = dk + D;
-        fc_gemm(true, false, T, d_head, T, 1, P, T, dy, D, 0, dv, 3 * D);
-        fc_gemm(false, true, T, T, d_head, 1, dy, D, v, 3 * D, 0, dP, T);
-        softmax_backward(dP, P, T, T);
-        fc_gemm(false, false, T, d_head, T, scale, dP, T, k, 3 * D, 0, dq, 3 * D);
-        fc_gemm(true, false, T, d_head, T, scale, dP, T, q, 3 * D, 0, dk, 3 * D);
+        fc_matmul(&w, true, false, T, d_head, T, 1, P, T, dy, D, false, dv, ld);
+        fc_matmul(&w, false, true, T, T, d_head, 1, dy, D, v, ld, false, dP, T);
+        e->isa->softmax_backward(dP, P, T, T);
+        fc_matmul(&w, false, false, T, d_head, T, scale, dP, T, k, ld, false, dq, ld);
+        fc_matmul(&w, true, false, T, d_head, T, scale, dP, T, q, ld, false, dk, ld);
     }
 }
 

@@ -23,8 +23,9 @@ struct fc_acts {
     fc_vit_shape shape;
     int rank, classes, n_max;
     bool backward;
-    int n;         /* images of the last forward */
-    bool cls_only; /* its last block ran on class tokens only after the attention */
+    fc_engine engine; /* with the scratch below */
+    int n;            /* images of the last forward */
+    bool cls_only;    /* its last block ran on class tokens only after the attention */
 
     fc_real *cols;     /* (n_max (T - 1), 3 patch^2) */
     fc_real *norm;     /* (R, D) LayerNorm output, scratch */
@@ -38,8 +39,6 @@ struct fc_acts {
     fc_real *dx;    /* (R, D) of the residual stream */
     fc_real *dnorm; /* (R, D) */
     fc_real *dwide; /* (R, max(3 D, hidden)) */
-    fc_real *dP;    /* (T, T) */
-    fc_real *dyb;   /* (R, rank) */
 
     block_acts block[]; /* (depth) */
 };
@@ -81,15 +80,29 @@ static block_acts cut_block(cutter *c, const fc_vit_shape *s, size_t n, size_t r
     return b;
 }
 
+/* Scratch for the layer that needs most. */
+static size_t work_bytes(const fc_vit_shape *s, const fc_engine *e, int rank, int classes, int n)
+{
+    int T = fc_vit_tokens(s), D = s->width, pixels = 3 * s->patch * s->patch;
+    int wide = D > classes ? D : classes;
+    wide = wide > pixels ? wide : pixels;
+    wide = wide > s->hidden ? wide : s->hidden;
+    size_t linear = fc_linear_bytes(e, wide, 3 * D > wide ? 3 * D : wide, rank, n * T);
+    size_t attention = fc_attention_bytes(e, T, D / s->heads);
+    return linear > attention ? linear : attention;
+}
+
 /* The whole layout, used twice: to count and to place. */
 static fc_acts *place(cutter *c, const fc_vit_shape *s, int rank, int classes, int n_max,
-                      bool backward)
+                      bool backward, const fc_engine *e)
 {
     size_t n = (size_t)n_max, T = (size_t)fc_vit_tokens(s), R = n * T, D = (size_t)s->width;
     size_t r = (size_t)rank, hidden = (size_t)s->hidden, wide = hidden > 3 * D ? hidden : 3 * D;
     size_t L = (size_t)s->depth;
     fc_acts *out = cut(c, sizeof *out + L * sizeof *out->block);
-    fc_acts a = {*s, rank, classes, n_max, backward, .n = 0};
+    fc_acts a = {*s, rank, classes, n_max, backward, .engine = *e};
+    a.engine.left = work_bytes(s, e, rank, classes, n_max);
+    a.engine.work = cut(c, a.engine.left);
     a.cols = cut_reals(c, n * (T - 1), 3 * (size_t)s->patch * (size_t)s->patch);
     a.norm = cut_reals(c, R, D);
     a.gelu = cut_reals(c, R, hidden);
@@ -100,8 +113,6 @@ static fc_acts *place(cutter *c, const fc_vit_shape *s, int rank, int classes, i
         a.dx = cut_reals(c, R, D);
         a.dnorm = cut_reals(c, R, D);
         a.dwide = cut_reals(c, R, wide);
-        a.dP = cut_reals(c, T, T);
-        a.dyb = cut_reals(c, R, r);
     }
     fc_real *x = cut_reals(c, R, D);
     block_acts b = {0};
@@ -119,23 +130,24 @@ static fc_acts *place(cutter *c, const fc_vit_shape *s, int rank, int classes, i
     return out;
 }
 
-size_t fc_acts_bytes(const fc_vit_shape *s, int rank, int classes, int n_max, bool backward)
+size_t fc_acts_bytes(const fc_vit_shape *s, int rank, int classes, int n_max, bool backward,
+                     const fc_engine *e)
 {
     cutter c = {0};
-    place(&c, s, rank, classes, n_max, backward);
+    place(&c, s, rank, classes, n_max, backward, e);
     return c.used;
 }
 
 fc_status fc_acts_new(fc_acts **out, const fc_vit_shape *s, int rank, int classes, int n_max,
-                      bool backward, fc_error *err)
+                      bool backward, const fc_engine *e, fc_error *err)
 {
-    size_t bytes = fc_acts_bytes(s, rank, classes, n_max, backward);
+    size_t bytes = fc_acts_bytes(s, rank, classes, n_max, backward, e);
     cutter c = {.base = aligned_alloc(64, bytes)};
     *out = NULL;
     if (!c.base)
         return fc_fail(err, FC_EFAIL, "activations of %d images: no memory for %zu bytes", n_max,
                        bytes);
-    *out = place(&c, s, rank, classes, n_max, backward);
+    *out = place(&c, s, rank, classes, n_max, backward, e);
     return FC_OK;
 }
 
@@ -179,6 +191,10 @@ static fc_linear slot_layer(const fc_model *m, int slot)
         l.A = m->A + A;
         l.B = m->B + B;
     }
+    if (m->packed) {
+        l.forward = &m->packed->forward[slot];
+        l.backward = m->packed->backward ? &m->packed->backward[slot] : NULL;
+    }
     return l;
 }
 
@@ -203,12 +219,13 @@ static fc_norm norm_layer(const fc_model *m, int weight)
     return (fc_norm){m->shape->width, tensor(m, weight), tensor(m, weight + 1)};
 }
 
-static void norm_backward(fc_real *dx, const fc_model *m, const fc_grads *g, int weight,
-                          const fc_real *dy, const fc_real *x, const fc_real *stat, int n)
+static void norm_backward(const fc_engine *e, fc_real *dx, const fc_model *m, const fc_grads *g,
+                          int weight, const fc_real *dy, const fc_real *x, const fc_real *stat,
+                          int n)
 {
     fc_norm layer = norm_layer(m, weight);
     fc_real *dw = g->w ? g->w + fc_vit_offset(m->shape, weight) : NULL;
-    fc_norm_backward(dx, dw, dw ? dw + layer.d : NULL, &layer, dy, x, stat, n);
+    fc_norm_backward(e, dx, dw, dw ? dw + layer.d : NULL, &layer, dy, x, stat, n);
 }
 
 static fc_linear patch_layer(const fc_model *m)
@@ -217,13 +234,22 @@ static fc_linear patch_layer(const fc_model *m)
     return (fc_linear){.d_in = 3 * patch * patch,
                        .d_out = m->shape->width,
                        .W = tensor(m, FC_VIT_PATCH_W),
-                       .b = tensor(m, FC_VIT_PATCH_B)};
+                       .b = tensor(m, FC_VIT_PATCH_B),
+                       .forward = m->packed ? &m->packed->patch : NULL};
 }
 
 static fc_linear head_layer(const fc_model *m)
 {
     return (fc_linear){
         .d_in = m->shape->width, .d_out = m->classes, .W = m->head_w, .b = m->head_b};
+}
+
+/* The head and its logits are small: float products in bf16 mode too. */
+static fc_engine exact(const fc_acts *a)
+{
+    fc_engine e = a->engine;
+    e.bf16 = false;
+    return e;
 }
 
 /* ---- class tokens ------------------------------------------------------------------------- */
@@ -259,8 +285,8 @@ static void attention_forward(fc_acts *a, const block_acts *b)
     size_t T = (size_t)fc_vit_tokens(s), D = (size_t)s->width;
     size_t weights = a->backward ? (size_t)s->heads * T * T : 0; /* else all images share P */
     for (size_t i = 0; i < (size_t)a->n; i++)
-        fc_attention_forward(b->att + i * T * D, b->P + i * weights, b->qkv + i * 3 * T * D, (int)T,
-                             s->heads, s->width / s->heads);
+        fc_attention_forward(&a->engine, b->att + i * T * D, b->P + i * weights,
+                             b->qkv + i * 3 * T * D, (int)T, s->heads, s->width / s->heads);
 }
 
 /* out = block l of its input. */
@@ -275,9 +301,9 @@ static void block_forward(fc_acts *a, const fc_model *m, int l, fc_real *out, fc
     fc_norm norm1 = norm_layer(m, block_tensor(l, FC_N1W));
     fc_norm norm2 = norm_layer(m, block_tensor(l, FC_N2W));
 
-    fc_norm_forward(a->norm, b->stat1, &norm1, b->x, rows);
+    fc_norm_forward(&a->engine, a->norm, b->stat1, &norm1, b->x, rows);
     feed(stats, 4 * l + QKV, a->norm, rows, D);
-    fc_linear_forward(b->qkv, b->xa[QKV], &layer[QKV], a->norm, NULL, rows);
+    fc_linear_forward(&a->engine, b->qkv, b->xa[QKV], &layer[QKV], a->norm, NULL, rows);
     attention_forward(a, b);
     feed(stats, 4 * l + PROJ, b->att, rows, D);
 
@@ -288,13 +314,13 @@ static void block_forward(fc_acts *a, const fc_model *m, int l, fc_real *out, fc
         residual = b->mid;
         rows = a->n;
     }
-    fc_linear_forward(b->mid, b->xa[PROJ], &layer[PROJ], b->att, residual, rows);
-    fc_norm_forward(a->norm, b->stat2, &norm2, b->mid, rows);
+    fc_linear_forward(&a->engine, b->mid, b->xa[PROJ], &layer[PROJ], b->att, residual, rows);
+    fc_norm_forward(&a->engine, a->norm, b->stat2, &norm2, b->mid, rows);
     feed(stats, 4 * l + FC1, a->norm, rows, D);
-    fc_linear_forward(b->pre, b->xa[FC1], &layer[FC1], a->norm, NULL, rows);
-    fc_gelu_forward(a->gelu, b->pre, (size_t)rows * (size_t)s->hidden);
+    fc_linear_forward(&a->engine, b->pre, b->xa[FC1], &layer[FC1], a->norm, NULL, rows);
+    fc_gelu_forward(&a->engine, a->gelu, b->pre, (size_t)rows * (size_t)s->hidden);
     feed(stats, 4 * l + FC2, a->gelu, rows, s->hidden);
-    fc_linear_forward(out, b->xa[FC2], &layer[FC2], a->gelu, b->mid, rows);
+    fc_linear_forward(&a->engine, out, b->xa[FC2], &layer[FC2], a->gelu, b->mid, rows);
 }
 
 void fc_vit_forward(fc_acts *a, const fc_model *m, const fc_real *x, int n, fc_grams *stats)
@@ -307,7 +333,7 @@ void fc_vit_forward(fc_acts *a, const fc_model *m, const fc_real *x, int n, fc_g
 
     fc_linear patches = patch_layer(m);
     fc_patches(a->cols, x, n, s->image, s->patch);
-    fc_linear_forward(a->norm, NULL, &patches, a->cols, NULL, n * (T - 1));
+    fc_linear_forward(&a->engine, a->norm, NULL, &patches, a->cols, NULL, n * (T - 1));
     fc_tokens_forward(a->block[0].x, a->norm, tensor(m, FC_VIT_CLS), tensor(m, FC_VIT_POS), n, T,
                       D);
     for (int l = 0; l < s->depth; l++)
@@ -316,11 +342,12 @@ void fc_vit_forward(fc_acts *a, const fc_model *m, const fc_real *x, int n, fc_g
         gather_cls(a->out, a->out, n, T, D);
 
     fc_norm norm = norm_layer(m, block_tensor(s->depth, 0));
-    fc_norm_forward(a->features, a->stat, &norm, a->out, n);
+    fc_norm_forward(&a->engine, a->features, a->stat, &norm, a->out, n);
     feed(stats, fc_vit_slots(s), a->features, n, D);
     if (m->head_w) {
         fc_linear head = head_layer(m);
-        fc_linear_forward(a->logits, NULL, &head, a->features, NULL, n);
+        fc_engine e = exact(a);
+        fc_linear_forward(&e, a->logits, NULL, &head, a->features, NULL, n);
     }
 }
 
@@ -332,7 +359,7 @@ static void attention_backward(fc_acts *a, const block_acts *b)
     const fc_vit_shape *s = &a->shape;
     size_t T = (size_t)fc_vit_tokens(s), D = (size_t)s->width, weights = (size_t)s->heads * T * T;
     for (size_t i = 0; i < (size_t)a->n; i++)
-        fc_attention_backward(a->dwide + i * 3 * T * D, a->dP, a->dnorm + i * T * D,
+        fc_attention_backward(&a->engine, a->dwide + i * 3 * T * D, a->dnorm + i * T * D,
                               b->qkv + i * 3 * T * D, b->P + i * weights, (int)T, s->heads,
                               s->width / s->heads);
 }
@@ -358,16 +385,17 @@ static void block_backward(fc_acts *a, const fc_model *m, int l, const fc_grads 
     fc_norm norm2 = norm_layer(m, block_tensor(l, FC_N2W));
 
     if (inputs)
-        fc_gelu_forward(a->gelu, b->pre, wide);
-    fc_linear_backward(a->dwide, &grads[FC2], a->dyb, &layer[FC2], a->dx, a->gelu, b->xa[FC2],
+        fc_gelu_forward(&a->engine, a->gelu, b->pre, wide);
+    fc_linear_backward(&a->engine, a->dwide, &grads[FC2], &layer[FC2], a->dx, a->gelu, b->xa[FC2],
                        rows);
-    fc_gelu_backward(a->dwide, b->pre, wide);
+    fc_gelu_backward(&a->engine, a->dwide, b->pre, wide);
     if (inputs)
-        fc_norm_forward(a->norm, b->stat2, &norm2, b->mid, rows);
-    fc_linear_backward(a->dnorm, &grads[FC1], a->dyb, &layer[FC1], a->dwide, a->norm, b->xa[FC1],
-                       rows);
-    norm_backward(a->dx, m, g, block_tensor(l, FC_N2W), a->dnorm, b->mid, b->stat2, rows);
-    fc_linear_backward(a->dnorm, &grads[PROJ], a->dyb, &layer[PROJ], a->dx, b->att, b->xa[PROJ],
+        fc_norm_forward(&a->engine, a->norm, b->stat2, &norm2, b->mid, rows);
+    fc_linear_backward(&a->engine, a->dnorm, &grads[FC1], &layer[FC1], a->dwide, a->norm,
+                       b->xa[FC1], rows);
+    norm_backward(&a->engine, a->dx, m, g, block_tensor(l, FC_N2W), a->dnorm, b->mid, b->stat2,
+                  rows);
+    fc_linear_backward(&a->engine, a->dnorm, &grads[PROJ], &layer[PROJ], a->dx, b->att, b->xa[PROJ],
                        rows);
     if (cls_only) {
         scatter_cls(a->dx, a->n, T, D);
@@ -376,11 +404,12 @@ static void block_backward(fc_acts *a, const fc_model *m, int l, const fc_grads 
     }
     attention_backward(a, b);
     if (inputs)
-        fc_norm_forward(a->norm, b->stat1, &norm1, b->x, rows);
-    fc_linear_backward(below ? a->dnorm : NULL, &grads[QKV], a->dyb, &layer[QKV], a->dwide, a->norm,
-                       b->xa[QKV], rows);
+        fc_norm_forward(&a->engine, a->norm, b->stat1, &norm1, b->x, rows);
+    fc_linear_backward(&a->engine, below ? a->dnorm : NULL, &grads[QKV], &layer[QKV], a->dwide,
+                       a->norm, b->xa[QKV], rows);
     if (below)
-        norm_backward(a->dx, m, g, block_tensor(l, FC_N1W), a->dnorm, b->x, b->stat1, rows);
+        norm_backward(&a->engine, a->dx, m, g, block_tensor(l, FC_N1W), a->dnorm, b->x, b->stat1,
+                      rows);
 }
 
 void fc_vit_backward(fc_acts *a, const fc_model *m, const fc_real *dlogits, const fc_grads *g)
@@ -392,13 +421,14 @@ void fc_vit_backward(fc_acts *a, const fc_model *m, const fc_real *dlogits, cons
 
     fc_linear head = head_layer(m);
     fc_linear_grads head_grads = {.W = g->head_w, .b = g->head_b};
-    fc_linear_backward(backbone ? a->dnorm : NULL, &head_grads, NULL, &head, dlogits, a->features,
+    fc_engine e = exact(a);
+    fc_linear_backward(&e, backbone ? a->dnorm : NULL, &head_grads, &head, dlogits, a->features,
                        NULL, n);
     if (!backbone)
         return;
 
     memset(a->dx, 0, (size_t)n * (size_t)D * sizeof *a->dx);
-    norm_backward(a->dx, m, g, block_tensor(s->depth, 0), a->dnorm, a->out, a->stat, n);
+    norm_backward(&a->engine, a->dx, m, g, block_tensor(s->depth, 0), a->dnorm, a->out, a->stat, n);
     if (!a->cls_only)
         scatter_cls(a->dx, n, T, D);
     for (int l = s->depth - 1; l >= 0; l--)
@@ -411,5 +441,6 @@ void fc_vit_backward(fc_acts *a, const fc_model *m, const fc_real *dlogits, cons
                                    .b = g->w + fc_vit_offset(s, FC_VIT_PATCH_B)};
     fc_tokens_backward(a->dnorm, g->w + fc_vit_offset(s, FC_VIT_CLS),
                        g->w + fc_vit_offset(s, FC_VIT_POS), a->dx, n, T, D);
-    fc_linear_backward(NULL, &patch_grads, NULL, &patches, a->dnorm, a->cols, NULL, n * (T - 1));
+    fc_linear_backward(&a->engine, NULL, &patch_grads, &patches, a->dnorm, a->cols, NULL,
+                       n * (T - 1));
 }

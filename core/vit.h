@@ -5,6 +5,7 @@
 #define FC_VIT_H
 
 #include "core/arena.h"
+#include "core/gemm.h"
 #include "core/params.h"
 #include "core/stats.h"
 #include "core/status.h"
@@ -70,15 +71,32 @@ int fc_train_A(int slot);
 int fc_train_B(const fc_vit_shape *s, int slot);
 int fc_train_head(const fc_params *train); /* head.bias is the next one */
 
+/* Frozen weights prepared as right operands, once for all threads and clients. */
+typedef struct fc_packed {
+    fc_engine engine;               /* isa and bf16 they are for */
+    fc_operand patch;               /* W^T of the patch embedding */
+    fc_operand *forward, *backward; /* (slots) W^T and W; backward may be NULL */
+    void *block;
+} fc_packed;
+/* Room for them. backward: also for training. */
+fc_status fc_packed_new(fc_packed *out, const fc_vit_shape *s, bool backward, const fc_engine *e,
+                        fc_error *err);
+/* Prepare backbone w, on all threads. It must outlive the use: BLAS reads it in place. */
+void fc_packed_fill(fc_packed *p, const fc_vit_shape *s, const fc_real *w);
+void fc_packed_free(fc_packed *p); /* accepts {0} */
+size_t fc_packed_bytes(const fc_vit_shape *s, bool backward, const fc_engine *e);
+
 /* A read-only view of one network. W of slot i is w_i + scale * B_i A_i. */
 typedef struct fc_model {
     const fc_vit_shape *shape;
-    int classes, rank;     /* rank 0: no LoRA, A and B NULL */
-    const fc_real *w;      /* backbone block in the layout of fc_vit_layout */
-    const fc_real *A, *B;  /* all slots one after the other, as in a trained block */
-    fc_real scale;         /* 1 in training */
-    const fc_real *head_w; /* (classes, D); NULL: features only */
-    const fc_real *head_b; /* (classes) */
+    int classes, rank;       /* rank 0: no LoRA, A and B NULL */
+    const fc_real *w;        /* backbone block in the layout of fc_vit_layout */
+    const fc_real *A, *B;    /* all slots one after the other, as in a trained block */
+    fc_real scale;           /* 1 in training */
+    const fc_real *head_w;   /* (classes, D); NULL: features only */
+    const fc_real *head_b;   /* (classes) */
+    const fc_packed *packed; /* of w, for the engine of the activations; NULL: packed as they are
+                                needed */
 } fc_model;
 
 /* The view of trained block t on top of backbone w (in FC_TRAIN_FULL the backbone is t's own). */
@@ -98,9 +116,10 @@ fc_grads fc_grads_of(fc_train_mode mode, const fc_params *g, unsigned groups);
 /* Activations of one block of at most n_max images: all scratch of forward and backward, allocated
  * once. One per thread. */
 typedef struct fc_acts fc_acts;
-/* backward: keep what backward needs (and its scratch); otherwise layers share buffers. */
+/* backward: keep what backward needs (and its scratch); otherwise layers share buffers. e: isa and
+ * bf16 of the products; its scratch is made here. */
 fc_status fc_acts_new(fc_acts **out, const fc_vit_shape *s, int rank, int classes, int n_max,
-                      bool backward, fc_error *err);
+                      bool backward, const fc_engine *e, fc_error *err);
 void fc_acts_free(fc_acts *a); /* accepts NULL */
 
 /* x (n, 3, image, image) normalised pixels, n <= n_max. Fills fc_acts_logits (n, classes) and
@@ -115,7 +134,8 @@ const fc_real *fc_acts_features(const fc_acts *a);
 void fc_vit_backward(fc_acts *a, const fc_model *m, const fc_real *dlogits, const fc_grads *g);
 
 /* Scratch of fc_acts in bytes, for the prediction of memory. */
-size_t fc_acts_bytes(const fc_vit_shape *s, int rank, int classes, int n_max, bool backward);
+size_t fc_acts_bytes(const fc_vit_shape *s, int rank, int classes, int n_max, bool backward,
+                     const fc_engine *e);
 /* Floating-point operations of the matrix products for one image: forward, or forward + backward
  * of a mode with `groups` trained. */
 double fc_vit_flop(const fc_vit_shape *s, int rank, int classes, fc_train_mode mode,

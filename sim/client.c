@@ -65,6 +65,7 @@ fc_status fc_client_run(fc_message *out, fc_message_head *head, fc_run *r, fc_tr
     fc_fit_result fit = {.loss_first = NAN, .loss_last = NAN, .loss_mean = NAN};
     if (job->groups && n > 0) {
         fc_fit f = {.w = r->w_train,
+                    .packed = r->packed_train.block ? &r->packed_train : NULL,
                     .groups = job->groups,
                     .optim = fc_optim_of(c, job->groups),
                     .schedule = (fc_schedule)c->train.schedule,
@@ -86,6 +87,7 @@ fc_status fc_client_run(fc_message *out, fc_message_head *head, fc_run *r, fc_tr
         fc_model m = fc_model_of(&r->net.shape, r->net.mode, r->net.rank, r->net.classes,
                                  job->gram_w, &t->local);
         m.scale = job->gram_scale;
+        m.packed = job->gram_packed;
         FC_TRY(
             fc_fit_grams(&sent, t, &m, sample, n, r->grams.passes, key, &r->progress, what, err));
     }

@@ -24,14 +24,13 @@ typedef struct cost {
     double bytes_up, bytes_down;
 } cost;
 
-/* Test of tasks 0 .. t; at the end of a task under weights that hold the LoRA already. */
-static double eval_flop(const fc_run *r, int t, bool end)
+/* Test of tasks 0 .. t, under weights that hold the LoRA already. */
+static double eval_flop(const fc_run *r, int t)
 {
     double n = 0;
     for (int s = 0; s <= t; s++)
         n += (double)r->tasks.n_test[s];
-    int rank = end ? 0 : r->net.rank;
-    return n * fc_vit_flop(&r->net.shape, rank, r->net.classes, r->net.mode, 0, false);
+    return n * fc_vit_flop(&r->net.shape, 0, r->net.classes, r->net.mode, 0, false);
 }
 
 /* Numbers that one client sends in a round; the header of the message is a few hundred bytes more.
@@ -67,7 +66,7 @@ static void add_round(cost *c, const fc_run *r, int t, int round, const int *id,
             c->bytes_up += message_bytes(r, job.groups, grams) * n;
     }
     if (fc_server_evaluates(r, round))
-        c->eval += eval_flop(r, t, end);
+        c->eval += eval_flop(r, t);
 }
 
 static fc_status cost_of(cost *c, const fc_run *r, fc_error *err)
@@ -121,6 +120,7 @@ static fc_status measure(double *per_flop, fc_run *r, fc_error *err)
             fc_trainer *t = &r->trainer[i];
             fc_fit_result result;
             fc_fit f = {.w = r->w_train,
+                        .packed = r->packed_train.block ? &r->packed_train : NULL,
                         .groups = groups,
                         .optim = fc_optim_of(r->cfg, groups),
                         .epochs = 1,

@@ -29,7 +29,7 @@ static block eval_block(const fc_run *r, fc_worker *w, const fc_model *m, int s,
     return b;
 }
 
-fc_status fc_eval_run(fc_run *r, const fc_real *w, fc_real scale, int t, fc_error *err)
+fc_status fc_eval_run(fc_run *r, const fc_real *w, int t, fc_error *err)
 {
     int size = FC_SLICE, seen = t + 1, n_blocks = 0;
     size_t images = 0;
@@ -47,9 +47,9 @@ fc_status fc_eval_run(fc_run *r, const fc_real *w, fc_real scale, int t, fc_erro
             at[b] = i;
         }
 
-    fc_model m = fc_model_of(&r->net.shape, r->net.mode, scale != 0 ? r->net.rank : 0,
-                             r->net.classes, w, &r->global);
-    m.scale = scale;
+    fc_model m = fc_model_of(&r->net.shape, r->net.mode, 0, r->net.classes, w, &r->global);
+    fc_packed_fill(&r->packed_scratch, &r->net.shape, w);
+    m.packed = &r->packed_scratch;
     double flop = fc_vit_flop(&r->net.shape, m.rank, m.classes, r->net.mode, 0, false);
     int per_trainer = r->trainer[0].workers, workers = r->trainers * per_trainer;
     /* Blocks of fixed size over all workers; counts are added in order below. */

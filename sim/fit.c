@@ -11,7 +11,8 @@ static fc_status worker_init(fc_worker *w, const fc_net *net, size_t n_grad, int
                              fc_arena *arena, fc_error *err)
 {
     size_t side = (size_t)net->shape.image;
-    FC_TRY(fc_acts_new(&w->acts, &net->shape, net->rank, net->classes, FC_SLICE, true, err));
+    FC_TRY(fc_acts_new(&w->acts, &net->shape, net->rank, net->classes, FC_SLICE, true,
+                       &net->engine, err));
     FC_TRY(fc_resampler_new(&w->resampler, max_side, net->shape.image, err));
     w->x = fc_arena_alloc(arena, (size_t)FC_SLICE * 3 * side * side, sizeof *w->x, err);
     w->dlogits =
@@ -98,6 +99,7 @@ static void slice_gradient(fc_trainer *t, fc_worker *w, const fc_fit *f, const u
     key.stream = FC_STREAM_AUGMENT;
     fc_worker_load(w, net, net->train, sample, n, key, epoch);
     fc_model m = fc_model_of(&net->shape, net->mode, net->rank, net->classes, f->w, &t->local);
+    m.packed = f->packed;
     fc_vit_forward(w->acts, &m, w->x, n, NULL);
     w->loss = fc_ce(w->dlogits, fc_acts_logits(w->acts), w->label, n, net->classes, f->lo, f->hi,
                     n_batch);

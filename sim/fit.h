@@ -18,6 +18,7 @@ typedef struct fc_net {
     fc_vit_shape shape;
     fc_train_mode mode;
     int rank, classes;
+    fc_engine engine; /* isa and precision */
     fc_transform transform;
     const fc_split *train;
     const int *logit; /* (dataset classes) logit of each class */
@@ -57,8 +58,9 @@ fc_status fc_trainer_init(fc_trainer *t, const fc_net *net, const fc_params *lik
 void fc_trainer_free(fc_trainer *t);
 
 typedef struct fc_fit {
-    const fc_real *w; /* frozen backbone (unused in full fine-tuning) */
-    unsigned groups;  /* trained groups */
+    const fc_real *w;        /* frozen backbone (unused in full fine-tuning) */
+    const fc_packed *packed; /* of w, or NULL */
+    unsigned groups;         /* trained groups */
     fc_optim_config optim;
     fc_schedule schedule;
     double warmup; /* fraction of the steps */

@@ -99,6 +99,7 @@ static fc_status prepare(pretraining *p, fc_error *err)
     fc_config *c = p->c;
     fc_params w0, layout;
     int threads = fc_threads_init(c->run.threads ? c->run.threads : fc_threads_default(), NULL);
+    FC_TRY(fc_engine_open(&p->net.engine, c, &p->progress, err));
     FC_TRY(fc_backbone_random(&w0, &p->net.shape, c, &p->arena, err));
     FC_TRY(fc_data_open(&p->data, c, err));
     p->logit = fc_arena_alloc(&p->arena, (size_t)p->data.classes, sizeof *p->logit, err);

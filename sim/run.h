@@ -60,9 +60,11 @@ struct fc_run {
     int64_t log_offset[FC_LOG_N];
 
     /* Derived, rebuilt when needed: W0 plus finished tasks. */
-    fc_real *w_train;   /* what clients train on; == w0.p unless the method adds to it */
-    fc_real *w_buffer;  /* owned copy behind w_train, or NULL */
-    fc_real *w_scratch; /* Gram model, then evaluated model (LoRA only) */
+    fc_packed packed_train;   /* of w_train */
+    fc_packed packed_scratch; /* of the Gram or evaluated model, forward only */
+    fc_real *w_train;         /* what clients train on; == w0.p unless the method adds to it */
+    fc_real *w_buffer;        /* owned copy behind w_train, or NULL */
+    fc_real *w_scratch;       /* Gram model, then evaluated model (LoRA only) */
 
     fc_trainer *trainer; /* one per client in flight */
     int trainers, threads;
@@ -98,6 +100,8 @@ fc_status fc_run_summary(fc_run *r, fc_error *err);
  */
 
 /* setup.c */
+/* Kernels and precision of a config; warns where bf16 is emulated. */
+fc_status fc_engine_open(fc_engine *e, const fc_config *c, fc_progress *progress, fc_error *err);
 fc_transform fc_transform_of(const fc_config *c, int image);
 fc_optim_config fc_optim_of(const fc_config *c, unsigned groups);
 int fc_dataset_side(const fc_dataset *d); /* longest side of any image */
@@ -119,6 +123,7 @@ typedef struct fc_client_job {
     unsigned groups; /* trained; 0 at the end of the task */
     bool grams;
     const fc_real *gram_w; /* backbone of the Gram model, and scale of B A in it */
+    const fc_packed *gram_packed;
     fc_real gram_scale;
 } fc_client_job;
 /* Train a client (or take its Grams) and pack what it sends. */
@@ -141,9 +146,8 @@ bool fc_server_evaluates(const fc_run *r, int round);
  */
 fc_status fc_server_bytes_down(size_t *bytes, const fc_run *r, int t, int round, fc_error *err);
 
-/* eval.c: test of tasks 0 .. t under backbone w, r->global's head, and its LoRA if scale != 0, into
- * r->eval. */
-fc_status fc_eval_run(fc_run *r, const fc_real *w, fc_real scale, int t, fc_error *err);
+/* eval.c: test of tasks 0 .. t under backbone w and r->global's head, into r->eval. */
+fc_status fc_eval_run(fc_run *r, const fc_real *w, int t, fc_error *err);
 
 /* estimate.c: work of the whole run in FLOP, and what of it is done at r->at. */
 double fc_estimate_flop(const fc_run *r, double *done);

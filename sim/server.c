@@ -22,20 +22,26 @@ static void set_gram_model(fc_exchange *x, fc_run *r)
         return;
     memcpy(r->w_scratch, r->w0.p, r->w0.n * sizeof *r->w0.p);
     r->method->gram_base(r->cfg, &r->deltas, r->w_scratch, &x->job.gram_scale);
+    fc_packed_fill(&r->packed_scratch, &r->net.shape, r->w_scratch);
     x->job.gram_w = r->w_scratch;
+    x->job.gram_packed = &r->packed_scratch;
 }
 
 /* The model after a round: LoRA methods build W0 + finished tasks + scale B A, the others are their
  * own. */
 static fc_status eval_round(fc_run *r, int t, fc_error *err)
 {
+    const fc_vit_shape *s = &r->net.shape;
     if (r->net.mode != FC_TRAIN_LORA)
-        return fc_eval_run(r, r->w0.p, 0, t, err);
+        return fc_eval_run(r, r->net.mode == FC_TRAIN_FULL ? r->global.p : r->w0.p, t, err);
     fc_real scale = 1;
     memcpy(r->w_scratch, r->w0.p, r->w0.n * sizeof *r->w0.p);
     if (r->method->eval_base)
         r->method->eval_base(r->cfg, &r->deltas, r->w_scratch, &scale);
-    return fc_eval_run(r, r->w_scratch, scale, t, err);
+    if (scale != 0)
+        fc_lora_apply(r->w_scratch, s, r->net.rank, r->global.p,
+                      r->global.p + r->global.spec[fc_train_B(s, 0)].offset, scale);
+    return fc_eval_run(r, r->w_scratch, t, err);
 }
 
 /* Fill the evaluation columns of a row. */
@@ -95,11 +101,13 @@ fc_status fc_server_begin_task(fc_run *r, int t, fc_error *err)
 void fc_server_prepare_task(fc_run *r)
 {
     r->w_train = r->w0.p;
-    if (!r->method->train_base || r->deltas.tasks == 0)
-        return;
-    memcpy(r->w_buffer, r->w0.p, r->w0.n * sizeof *r->w0.p);
-    r->method->train_base(r->cfg, &r->deltas, r->w_buffer);
-    r->w_train = r->w_buffer;
+    if (r->method->train_base && r->deltas.tasks > 0) {
+        memcpy(r->w_buffer, r->w0.p, r->w0.n * sizeof *r->w0.p);
+        r->method->train_base(r->cfg, &r->deltas, r->w_buffer);
+        r->w_train = r->w_buffer;
+    }
+    if (r->packed_train.block)
+        fc_packed_fill(&r->packed_train, &r->net.shape, r->w_train);
 }
 
 unsigned fc_server_groups(const fc_run *r, int round)
@@ -223,7 +231,7 @@ fc_status fc_server_end_task(fc_run *r, int t, fc_error *err)
         FC_TRY(r->method->task_base(r->cfg, &r->deltas, r->w_scratch, err));
         x.row.merge_s = fc_wall() - begin;
         begin = fc_wall();
-        FC_TRY(fc_eval_run(r, r->w_scratch, 0, t, err));
+        FC_TRY(fc_eval_run(r, r->w_scratch, t, err));
         x.row.eval_s = fc_wall() - begin;
     }
     fc_arena_release(&r->arena, mark);

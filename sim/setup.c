@@ -245,6 +245,18 @@ static fc_status trainers_init(fc_run *r, fc_error *err)
     return FC_OK;
 }
 
+/* Frozen weights as the kernels want them: one set to train on, one for what is only evaluated. */
+static fc_status packed_init(fc_run *r, fc_error *err)
+{
+    const fc_net *n = &r->net;
+    FC_TRY(fc_packed_new(&r->packed_scratch, &n->shape, false, &n->engine, err));
+    if (n->mode == FC_TRAIN_FULL)
+        return FC_OK;
+    FC_TRY(fc_packed_new(&r->packed_train, &n->shape, n->mode == FC_TRAIN_LORA, &n->engine, err));
+    fc_packed_fill(&r->packed_train, &n->shape, r->w_train);
+    return FC_OK;
+}
+
 static fc_status check_options(const fc_run *r, fc_error *err)
 {
     const fc_vit_shape *s = &r->net.shape;
@@ -278,6 +290,30 @@ static fc_status run_hash(fc_run *r, fc_error *err)
     return FC_OK;
 }
 
+static const char *const isa_names[] = {"auto",   "scalar",     "blas", "avx2",
+                                        "avx512", "avx512bf16", "amx"};
+
+fc_status fc_engine_open(fc_engine *e, const fc_config *c, fc_progress *progress, fc_error *err)
+{
+    const char *name = isa_names[c->run.isa];
+    *e = (fc_engine){.bf16 = c->run.precision == 1};
+    fc_error why = {0};
+    if (fc_isa_find(&e->isa, name, e->bf16, &why) != FC_OK)
+        return fc_fail(err, FC_EUSAGE, "run.isa: %s", why.msg);
+    if (!e->bf16 || e->isa->panel_bf16)
+        return FC_OK;
+    if (c->run.strict)
+        return fc_fail(err, FC_EUSAGE,
+                       "run.precision: bf16 would be emulated by the %s kernels, which run.strict "
+                       "forbids",
+                       e->isa->name);
+    fc_progress_line(
+        progress, FC_NORMAL,
+        "warning: bf16 is emulated by the %s kernels: the numbers of bf16, not its speed",
+        e->isa->name);
+    return FC_OK;
+}
+
 static fc_status open_parts(fc_run *r, fc_error *err)
 {
     fc_config *c = r->cfg;
@@ -285,6 +321,7 @@ static fc_status open_parts(fc_run *r, fc_error *err)
     r->method = c->method;
     r->threads =
         fc_threads_init(c->run.threads ? c->run.threads : fc_threads_default(), &blas_safe);
+    FC_TRY(fc_engine_open(&r->net.engine, c, &r->progress, err));
     FC_TRY(fc_backbone_open(r, err));
     r->net.mode = r->method->mode;
     r->net.rank = r->net.mode == FC_TRAIN_LORA ? c->train.lora_rank : 0;
@@ -299,6 +336,7 @@ static fc_status open_parts(fc_run *r, fc_error *err)
     r->net.train = &r->data.train;
     r->net.logit = r->tasks.logit;
     FC_TRY(server_init(r, err));
+    FC_TRY(packed_init(r, err));
     return trainers_init(r, err);
 }
 
@@ -316,6 +354,8 @@ void fc_run_close(fc_run *r)
 {
     for (int i = 0; r->trainer && i < r->trainers; i++)
         fc_trainer_free(&r->trainer[i]);
+    fc_packed_free(&r->packed_train);
+    fc_packed_free(&r->packed_scratch);
     fc_runlog_close(&r->log);
     fc_dataset_free(&r->data);
     fc_arena_free(&r->arena);

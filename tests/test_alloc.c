@@ -8,6 +8,7 @@
 #include "core/threads.h"
 #include "core/vit.h"
 #include "sim/config.h"
+#include "tests/engine.h"
 #include "tests/merge_fixture.h"
 
 #include <stdatomic.h>
@@ -213,7 +214,7 @@ static void test_deltas(void **state)
 static fc_status run_acts(fc_error *err)
 {
     fc_acts *acts = NULL;
-    fc_status status = fc_acts_new(&acts, &shape, 2, 3, 2, true, err);
+    fc_status status = fc_acts_new(&acts, &shape, 2, 3, 2, true, &engine, err);
     fc_acts_free(acts);
     return status;
 }

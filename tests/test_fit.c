@@ -3,6 +3,7 @@
 
 #include "core/head.h"
 #include "sim/signals.h"
+#include "tests/engine.h"
 #include "tests/tmp.h"
 
 #include <signal.h>
@@ -49,6 +50,7 @@ static void open_fixture(fixture *f, fc_train_mode mode)
                       .mode = mode,
                       .rank = mode == FC_TRAIN_LORA ? 3 : 0,
                       .classes = CLASSES,
+                      .engine = engine,
                       .transform = {.size = 8,
                                     .augment = FC_AUG_RRC,
                                     .scale_low = 0.3,

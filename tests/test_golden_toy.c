@@ -12,6 +12,7 @@
 #include "core/merge/merge.h"
 #include "core/optim.h"
 #include "core/threads.h"
+#include "tests/engine.h"
 #include "tests/golden.h"
 
 #include <string.h>
@@ -30,7 +31,7 @@ typedef struct toy {
     fc_deltas deltas;
     fc_optim optim;
     /* activations and their gradients, for rows = images * tokens */
-    fc_real *h, *a, *y, *dy, *da, *xa1, *xa2, *dyb;
+    fc_real *h, *a, *y, *dy, *da, *xa1, *xa2;
     fc_real *z, *logits, *dz, *dlogits; /* one row per image */
 } toy;
 
@@ -137,12 +138,12 @@ static void forward(toy *y, const fc_params *w, const fc_params *train, double s
     int rows = n * y->tokens, d = y->shape.width, hidden = y->shape.hidden;
     fc_linear fc1 = layer(y, w, train, FC1, scale), fc2 = layer(y, w, train, FC2, scale);
     fc_linear out = head(y, train);
-    fc_linear_forward(y->h, y->xa1, &fc1, x, NULL, rows);
-    fc_gelu_forward(y->a, y->h, (size_t)rows * (size_t)hidden);
-    fc_linear_forward(y->y, y->xa2, &fc2, y->a, x, rows);
+    fc_linear_forward(&engine, y->h, y->xa1, &fc1, x, NULL, rows);
+    fc_gelu_forward(&engine, y->a, y->h, (size_t)rows * (size_t)hidden);
+    fc_linear_forward(&engine, y->y, y->xa2, &fc2, y->a, x, rows);
     for (int i = 0; i < n; i++)
         memcpy(y->z + i * d, y->y + i * y->tokens * d, (size_t)d * sizeof *y->z);
-    fc_linear_forward(y->logits, NULL, &out, y->z, NULL, n);
+    fc_linear_forward(&engine, y->logits, NULL, &out, y->z, NULL, n);
     if (stats) {
         fc_grams_add(stats, FC1, x, rows, d);
         fc_grams_add(stats, FC2, y->a, rows, hidden);
@@ -163,13 +164,13 @@ static void backward(toy *y, unsigned groups, const fc_real *x, int n)
                           .B = B ? B_of(y, &y->grad, FC2) : NULL};
     fc_linear_grads go = {.W = head_W(&y->grad), .b = head_b(&y->grad)};
     memset(y->grad.p, 0, y->grad.n * sizeof *y->grad.p);
-    fc_linear_backward(y->dz, &go, NULL, &out, y->dlogits, y->z, NULL, n);
+    fc_linear_backward(&engine, y->dz, &go, &out, y->dlogits, y->z, NULL, n);
     memset(y->dy, 0, (size_t)rows * (size_t)d * sizeof *y->dy);
     for (int i = 0; i < n; i++)
         memcpy(y->dy + i * y->tokens * d, y->dz + i * d, (size_t)d * sizeof *y->dz);
-    fc_linear_backward(y->da, &g2, y->dyb, &fc2, y->dy, y->a, y->xa2, rows);
-    fc_gelu_backward(y->da, y->h, (size_t)rows * (size_t)hidden);
-    fc_linear_backward(NULL, &g1, y->dyb, &fc1, y->da, x, y->xa1, rows);
+    fc_linear_backward(&engine, y->da, &g2, &fc2, y->dy, y->a, y->xa2, rows);
+    fc_gelu_backward(&engine, y->da, y->h, (size_t)rows * (size_t)hidden);
+    fc_linear_backward(&engine, NULL, &g1, &fc1, y->da, x, y->xa1, rows);
 }
 
 /* ---- the protocol */
@@ -237,7 +238,6 @@ static void set_up(toy *y, const char *name)
     y->dy = real(y, rows, d);
     y->xa1 = real(y, rows, y->rank);
     y->xa2 = real(y, rows, y->rank);
-    y->dyb = real(y, rows, y->rank);
     y->z = real(y, n, d);
     y->dz = real(y, n, d);
     y->logits = real(y, n, y->classes);

@@ -2,6 +2,7 @@
 #include "core/safetensors.h"
 #include "core/vit.h"
 #include "tests/close.h"
+#include "tests/engine.h"
 
 #include <string.h>
 
@@ -35,7 +36,8 @@ static void net_load(net *t, const char *path, int image, int n_max)
             fc_st_read(t->head.p + t->spec[i].offset, &f, fc_st_find(&f, t->spec[i].name), &err),
             FC_OK);
     fc_st_close(&f);
-    assert_int_equal(fc_acts_new(&t->acts, &t->shape, 0, classes, n_max, false, &err), FC_OK);
+    assert_int_equal(fc_acts_new(&t->acts, &t->shape, 0, classes, n_max, false, &engine, &err),
+                     FC_OK);
 }
 
 static void net_run(net *t, const fc_real *x, int n)

@@ -3,6 +3,7 @@
 #include "core/kernels.h"
 #include "core/rng.h"
 #include "tests/close.h"
+#include "tests/engine.h"
 
 #include <string.h>
 
@@ -71,7 +72,7 @@ typedef struct linear_ctx {
 static double linear_sum(void *p)
 {
     linear_ctx *t = p;
-    fc_linear_forward(t->y, t->xa, &t->l, t->x, NULL, ROWS);
+    fc_linear_forward(&engine, t->y, t->xa, &t->l, t->x, NULL, ROWS);
     return dot(t->c, t->y, ROWS * OUT);
 }
 
@@ -84,12 +85,12 @@ static void check_linear(double scale, int rank)
     FILL(t.A, 4);
     FILL(t.B, 5);
     FILL(t.c, 6);
-    t.l = (fc_linear){IN, OUT, rank, t.W, t.b, t.A, t.B, scale};
+    t.l = (fc_linear){IN, OUT, rank, t.W, t.b, t.A, t.B, scale, NULL, NULL};
     fc_real dx[ROWS * IN], dW[OUT * IN] = {0}, db[OUT] = {0}, dA[RANK * IN] = {0};
-    fc_real dB[OUT * RANK] = {0}, dyb[ROWS * RANK];
+    fc_real dB[OUT * RANK] = {0};
     linear_sum(&t);
     fc_linear_grads g = {dW, db, rank ? dA : NULL, rank ? dB : NULL};
-    fc_linear_backward(dx, &g, dyb, &t.l, t.c, t.x, t.xa, ROWS);
+    fc_linear_backward(&engine, dx, &g, &t.l, t.c, t.x, t.xa, ROWS);
     const variable v[] = {VARIABLE(t.x, dx), VARIABLE(t.W, dW), VARIABLE(t.b, db),
                           VARIABLE(t.A, dA), VARIABLE(t.B, dB)};
     check(linear_sum, &t, v, rank ? 5 : 3);
@@ -113,7 +114,7 @@ static double norm_sum(void *p)
 {
     norm_ctx *t = p;
     fc_norm l = {D, t->w, t->b};
-    fc_norm_forward(t->y, t->stat, &l, t->x, ROWS);
+    fc_norm_forward(&engine, t->y, t->stat, &l, t->x, ROWS);
     return dot(t->c, t->y, ROWS * D);
 }
 
@@ -127,7 +128,7 @@ static void test_norm(void **state)
     FILL(t.c, 4);
     fc_real dx[ROWS * D] = {0}, dw[D] = {0}, db[D] = {0};
     norm_sum(&t);
-    fc_norm_backward(dx, dw, db, &(fc_norm){D, t.w, t.b}, t.c, t.x, t.stat, ROWS);
+    fc_norm_backward(&engine, dx, dw, db, &(fc_norm){D, t.w, t.b}, t.c, t.x, t.stat, ROWS);
     const variable v[] = {VARIABLE(t.x, dx), VARIABLE(t.w, dw), VARIABLE(t.b, db)};
     check(norm_sum, &t, v, 3);
 }
@@ -141,7 +142,7 @@ typedef struct gelu_ctx {
 static double gelu_sum(void *p)
 {
     gelu_ctx *t = p;
-    fc_gelu_forward(t->y, t->x, 50);
+    fc_gelu_forward(&engine, t->y, t->x, 50);
     return dot(t->c, t->y, 50);
 }
 
@@ -153,7 +154,7 @@ static void test_gelu(void **state)
     FILL(t.c, 2);
     fc_real dx[50];
     memcpy(dx, t.c, sizeof dx);
-    fc_gelu_backward(dx, t.x, 50);
+    fc_gelu_backward(&engine, dx, t.x, 50);
     check(gelu_sum, &t, (variable[]){VARIABLE(t.x, dx)}, 1);
 }
 
@@ -166,7 +167,7 @@ typedef struct attention_ctx {
 static double attention_sum(void *p)
 {
     attention_ctx *t = p;
-    fc_attention_forward(t->y, t->P, t->qkv, ROWS, HEADS, D_HEAD);
+    fc_attention_forward(&engine, t->y, t->P, t->qkv, ROWS, HEADS, D_HEAD);
     return dot(t->c, t->y, ROWS * D);
 }
 
@@ -176,9 +177,9 @@ static void test_attention(void **state)
     attention_ctx t;
     FILL(t.qkv, 1);
     FILL(t.c, 2);
-    fc_real dqkv[ROWS * 3 * D], dP[ROWS * ROWS];
+    fc_real dqkv[ROWS * 3 * D];
     attention_sum(&t);
-    fc_attention_backward(dqkv, dP, t.c, t.qkv, t.P, ROWS, HEADS, D_HEAD);
+    fc_attention_backward(&engine, dqkv, t.c, t.qkv, t.P, ROWS, HEADS, D_HEAD);
     check(attention_sum, &t, (variable[]){VARIABLE(t.qkv, dqkv)}, 1);
 }
 

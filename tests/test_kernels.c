@@ -3,6 +3,7 @@
 #include "core/kernels.h"
 #include "core/rng.h"
 #include "tests/close.h"
+#include "tests/engine.h"
 
 #include <string.h>
 
@@ -112,11 +113,11 @@ static void check_linear(int n, int d_out, int d_in, int rank)
 {
     linear_case c = linear_new(n, d_out, d_in, rank);
     size_t N = (size_t)n, O = (size_t)d_out, D = (size_t)d_in, R = (size_t)rank;
-    fc_real *y = blank(N * O), *xa = blank(N * R), *dyb = blank(N * R), *dx = blank(N * D);
-    fc_linear_forward(y, xa, &c.l, c.x, NULL, n);
+    fc_real *y = blank(N * O), *xa = blank(N * R), *dx = blank(N * D);
+    fc_linear_forward(&engine, y, xa, &c.l, c.x, NULL, n);
     assert_all_close(y, c.y, N * O, 0, tol);
     memcpy(y, c.res, N * O * sizeof *y);
-    fc_linear_forward(y, xa, &c.l, c.x, y, n); /* residual in place */
+    fc_linear_forward(&engine, y, xa, &c.l, c.x, y, n); /* residual in place */
     for (size_t i = 0; i < N * O; i++)
         assert_close(y[i], c.y[i] + (double)c.res[i], 0, tol);
 
@@ -124,7 +125,7 @@ static void check_linear(int n, int d_out, int d_in, int rank)
     if (rank == 0)
         g.A = g.B = NULL;
     for (int times = 1; times <= 2; times++) {
-        fc_linear_backward(dx, &g, dyb, &c.l, c.dy, c.x, xa, n);
+        fc_linear_backward(&engine, dx, &g, &c.l, c.dy, c.x, xa, n);
         check_added(dx, c.dx, N * D, 1, "dx");
         check_added(g.W, c.dW, O * D, times, "dW");
         check_added(g.b, c.db, O, times, "db");
@@ -135,9 +136,9 @@ static void check_linear(int n, int d_out, int d_in, int rank)
         return;
     /* One alone: the same gradient, and what it does not need is not read. */
     fc_linear_grads only_A = {.A = blank(R * D)}, only_B = {.B = blank(O * R)};
-    fc_linear_backward(NULL, &only_A, dyb, &c.l, c.dy, c.x, NULL, n);
+    fc_linear_backward(&engine, NULL, &only_A, &c.l, c.dy, c.x, NULL, n);
     check_added(only_A.A, c.dA, R * D, 1, "dA alone");
-    fc_linear_backward(NULL, &only_B, NULL, &c.l, c.dy, NULL, xa, n);
+    fc_linear_backward(&engine, NULL, &only_B, &c.l, c.dy, NULL, xa, n);
     check_added(only_B.B, c.dB, O * R, 1, "dB alone");
 }
 
@@ -178,10 +179,10 @@ static void check_norm(int n, int d)
     }
     fc_real *y = blank(N * D), *stat = blank(2 * N), *dx = blank(N * D), *dw = blank(D);
     fc_real *db = blank(D);
-    fc_norm_forward(y, stat, &l, x, n);
+    fc_norm_forward(&engine, y, stat, &l, x, n);
     assert_all_close(y, want, N * D, 0, tol);
     for (int times = 1; times <= 2; times++) {
-        fc_norm_backward(dx, dw, db, &l, dy, x, stat, n);
+        fc_norm_backward(&engine, dx, dw, db, &l, dy, x, stat, n);
         check_added(dx, want_dx, N * D, times, "dx");
         check_added(dw, want_dw, D, times, "dw");
         check_added(db, want_db, D, times, "db");
@@ -206,8 +207,8 @@ static void test_gelu(void **state)
     x[0] = 0;
     for (size_t i = 0; i < n; i++)
         dy[i] = 1;
-    fc_gelu_forward(y, x, n);
-    fc_gelu_backward(dy, x, n);
+    fc_gelu_forward(&engine, y, x, n);
+    fc_gelu_backward(&engine, dy, x, n);
     for (size_t i = 0; i < n; i++) {
         double v = (double)x[i], cdf = 0.5 * erfc(-v / sqrt(2.0));
         double density = exp(-v * v / 2) / sqrt(2 * 3.14159265358979323846);
@@ -217,7 +218,7 @@ static void test_gelu(void **state)
     }
     x[0] = NAN;
     x[1] = INFINITY;
-    fc_gelu_forward(y, x, 2);
+    fc_gelu_forward(&engine, y, x, 2);
     assert_true(isnan(y[0]) && isinf(y[1]));
 }
 
@@ -238,15 +239,15 @@ static void test_softmax(void **state)
             for (size_t j = 0; j < d; j++)
                 want[i * d + j] = exp((double)z[i * d + j]) / sum;
         }
-        fc_softmax(z, n, (int)d);
+        fc_softmax(&engine, z, n, (int)d);
         /* z - max is rounded, at most 85 in size */
         assert_all_close(z, want, 3 * d, 85 * (double)FC_REAL_EPS, 1e-37);
     }
     fc_real far[3] = {-1e30f, 0, -200}, bad[3] = {0, NAN, 1};
-    fc_softmax(far, 1, 3);
+    fc_softmax(&engine, far, 1, 3);
     assert_close(far[0], 0, 0, 1e-37);
     assert_close(far[1], 1, 0, 0);
-    fc_softmax(bad, 1, 3);
+    fc_softmax(&engine, bad, 1, 3);
     assert_true(isnan(bad[0]) && isnan(bad[1]) && isnan(bad[2]));
 }
 
@@ -288,10 +289,10 @@ static void check_attention(int tokens, int heads, int d_head)
         }
 #undef AT
     fc_real *got_P = blank(H * T * T), *got = blank(T * D), *got_d = blank(T * 3 * D);
-    fc_attention_forward(got, got_P, qkv, tokens, heads, d_head);
+    fc_attention_forward(&engine, got, got_P, qkv, tokens, heads, d_head);
     assert_all_close(got_P, P, H * T * T, 0, tol);
     assert_all_close(got, out, T * D, 0, tol);
-    fc_attention_backward(got_d, blank(T * T), dout, qkv, got_P, tokens, heads, d_head);
+    fc_attention_backward(&engine, got_d, dout, qkv, got_P, tokens, heads, d_head);
     assert_all_close(got_d, dqkv, T * 3 * D, 0, tol);
 }
 

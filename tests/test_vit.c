@@ -4,6 +4,7 @@
 #include "core/safetensors.h"
 #include "core/vit.h"
 #include "tests/close.h"
+#include "tests/engine.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -217,7 +218,7 @@ static void rig_init(rig *r, bool backward)
     fill(r->t.p, r->t.n, 0.3, 2);
     fill(r->x, IMAGES * PIXELS, 1, 3);
     r->m = fc_model_of(&small, FC_TRAIN_LORA, RANK, CLASSES, r->w.p, &r->t);
-    ok(fc_acts_new(&r->acts, &small, RANK, CLASSES, IMAGES, backward, &err), &err);
+    ok(fc_acts_new(&r->acts, &small, RANK, CLASSES, IMAGES, backward, &engine, &err), &err);
 }
 
 static fc_grams grams_new(double alpha, bool with_head)
@@ -272,7 +273,7 @@ static void test_lora_apply(void **state)
     memcpy(logits, fc_acts_logits(r.acts), sizeof logits);
     fc_lora_apply(r.w.p, &small, RANK, r.m.A, r.m.B, r.m.scale);
     fc_acts *plain;
-    ok(fc_acts_new(&plain, &small, 0, CLASSES, IMAGES, false, &err), &err);
+    ok(fc_acts_new(&plain, &small, 0, CLASSES, IMAGES, false, &engine, &err), &err);
     r.m.rank = 0;
     r.m.A = r.m.B = NULL;
     fc_vit_forward(plain, &r.m, r.x, IMAGES, NULL);

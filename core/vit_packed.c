@@ -1,0 +1,84 @@
+#include "core/parallel.h"
+#include "core/vit.h"
+
+#include <stdlib.h>
+
+/* Sizes of tensor i of the packed ones: the slots, then the patch embedding. */
+static void dims_of(const fc_vit_shape *s, int i, int *d_out, int *d_in)
+{
+    if (i < fc_vit_slots(s)) {
+        fc_slot_dims(s, i, d_out, d_in);
+        return;
+    }
+    *d_out = s->width;
+    *d_in = 3 * s->patch * s->patch;
+}
+
+size_t fc_packed_bytes(const fc_vit_shape *s, bool backward, const fc_engine *e)
+{
+    size_t bytes = 0;
+    for (int i = 0; i <= fc_vit_slots(s); i++) {
+        int o, d;
+        dims_of(s, i, &o, &d);
+        bytes += fc_right_bytes(e, o, d);
+        if (backward && i < fc_vit_slots(s))
+            bytes += fc_right_bytes(e, d, o);
+    }
+    return bytes;
+}
+
+fc_status fc_packed_new(fc_packed *out, const fc_vit_shape *s, bool backward, const fc_engine *e,
+                        fc_error *err)
+{
+    size_t n = (size_t)fc_vit_slots(s), bytes = fc_packed_bytes(s, backward, e);
+    *out = (fc_packed){.engine = *e};
+    out->block = aligned_alloc(64, bytes);
+    out->forward = calloc(n, sizeof *out->forward);
+    out->backward = backward ? calloc(n, sizeof *out->backward) : NULL;
+    if (out->block && out->forward && (out->backward || !backward))
+        return FC_OK;
+    fc_packed_free(out);
+    return fc_fail(err, FC_EFAIL, "packed weights: no memory for %zu bytes", bytes);
+}
+
+typedef struct fill {
+    fc_packed *p;
+    const fc_vit_shape *s;
+    const fc_real *w;
+} fill;
+
+static fc_status fill_one(void *ctx, int i, fc_arena *scratch, fc_error *err)
+{
+    (void)scratch;
+    (void)err;
+    const fill *f = ctx;
+    const fc_engine *e = &f->p->engine;
+    int slots = fc_vit_slots(f->s), o, d;
+    size_t at = 0;
+    for (int k = 0; k < i; k++) {
+        dims_of(f->s, k, &o, &d);
+        at += fc_right_bytes(e, o, d) + (f->p->backward ? fc_right_bytes(e, d, o) : 0);
+    }
+    dims_of(f->s, i, &o, &d);
+    char *block = (char *)f->p->block + at;
+    const fc_real *W = f->w + fc_vit_offset(f->s, i < slots ? fc_slot_tensor(i) : FC_VIT_PATCH_W);
+    fc_operand *forward = i < slots ? &f->p->forward[i] : &f->p->patch;
+    *forward = fc_right_into(block, e, true, o, d, W, d);
+    if (i < slots && f->p->backward)
+        f->p->backward[i] = fc_right_into(block + fc_right_bytes(e, o, d), e, false, d, o, W, d);
+    return FC_OK;
+}
+
+void fc_packed_fill(fc_packed *p, const fc_vit_shape *s, const fc_real *w)
+{
+    fill f = {p, s, w};
+    fc_parallel_for(fc_vit_slots(s) + 1, fill_one, &f, NULL);
+}
+
+void fc_packed_free(fc_packed *p)
+{
+    free(p->block);
+    free(p->forward);
+    free(p->backward);
+    *p = (fc_packed){0};
+}

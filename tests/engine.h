@@ -1,0 +1,22 @@
+/* An engine for tests: the kernels of $FCIL_ISA or the best of this processor, float products. */
+#ifndef FC_TESTS_ENGINE_H
+#define FC_TESTS_ENGINE_H
+
+#include "core/gemm.h"
+
+#include <stdlib.h>
+
+static fc_engine engine;
+
+__attribute__((constructor)) static void engine_init(void)
+{
+    static _Alignas(64) char work[16 << 20];
+    const char *name = getenv("FCIL_ISA");
+    fc_error err = {0};
+    if (fc_isa_find(&engine.isa, name ? name : "auto", false, &err) != FC_OK)
+        abort();
+    engine.work = work;
+    engine.left = sizeof work;
+}
+
+#endif
