@@ -22,6 +22,16 @@ static int cgroup_cores(void)
     return n < 1 ? 1 : (int)n;
 }
 
+int fc_cores(void)
+{
+    int n = 1;
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        n = CPU_COUNT(&set);
+    int quota = cgroup_cores();
+    return quota && quota < n ? quota : n;
+}
+
 int fc_threads_default(void)
 {
     const char *env = getenv("OMP_NUM_THREADS");
@@ -31,12 +41,7 @@ int fc_threads_default(void)
         if (end != env && n >= 1 && n <= 4096)
             return (int)n;
     }
-    int n = 1;
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0)
-        n = CPU_COUNT(&set);
-    int quota = cgroup_cores();
-    return quota && quota < n ? quota : n;
+    return fc_cores();
 }
 
 static int threads_in_force = 1;

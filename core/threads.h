@@ -4,7 +4,9 @@
 
 #include "core/status.h"
 
-/* Cores this process may use: OMP_NUM_THREADS, else CPU affinity capped by the cgroup quota. */
+/* Cores this process may use: CPU affinity capped by the cgroup quota. */
+int fc_cores(void);
+/* OMP_NUM_THREADS, else fc_cores(). */
 int fc_threads_default(void);
 
 /* n threads for every parallel region that asks fc_threads(), and one for BLAS.

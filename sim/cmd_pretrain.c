@@ -1,6 +1,7 @@
 /* fcil pretrain CONFIG [key=value ...] */
 #include "sim/cmd.h"
 #include "sim/pretrain.h"
+#include "sim/run.h"
 #include "sim/signals.h"
 
 #include <stdio.h>
@@ -25,9 +26,12 @@ fc_status fc_cmd_pretrain(int argc, char **argv, fc_error *err)
                                      "pretrain: which config? usage: fcil pretrain CONFIG "
                                      "[section.key=value ...] [-o FILE]");
     if (s == FC_OK) {
+        fc_verbosity verbosity = a.quiet ? FC_QUIET : FC_VERBOSE;
+        fc_progress progress;
+        fc_progress_init(&progress, verbosity, 0, 0);
         fc_signals_install();
-        s = fc_pretrain(&c, a.output ? a.output : c.pretrain.out, a.quiet ? FC_QUIET : FC_VERBOSE,
-                        err);
+        fc_threads_open(&c, &progress);
+        s = fc_pretrain(&c, a.output ? a.output : c.pretrain.out, verbosity, err);
         fc_config_free(&c);
     }
     fc_args_free(&a);

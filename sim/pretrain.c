@@ -98,7 +98,6 @@ static fc_status prepare(pretraining *p, fc_error *err)
 {
     fc_config *c = p->c;
     fc_params w0, layout;
-    int threads = fc_threads_init(c->run.threads ? c->run.threads : fc_threads_default(), NULL);
     FC_TRY(fc_engine_open(&p->net.engine, c, &p->progress, err));
     FC_TRY(fc_backbone_random(&w0, &p->net.shape, c, &p->arena, err));
     FC_TRY(fc_data_open(&p->data, c, err));
@@ -119,8 +118,8 @@ static fc_status prepare(pretraining *p, fc_error *err)
     FC_TRY(
         fc_train_layout(&layout, &p->net.shape, FC_TRAIN_FULL, 0, p->net.classes, &p->arena, err));
     FC_TRY(fc_params_alloc(&p->best, &layout, &p->arena, err));
-    FC_TRY(fc_trainer_init(&p->trainer, &p->net, &layout, threads, c->train.batch, p->n_fit, NULL,
-                           fc_dataset_side(&p->data), err));
+    FC_TRY(fc_trainer_init(&p->trainer, &p->net, &layout, fc_threads(), c->train.batch, p->n_fit,
+                           NULL, fc_dataset_side(&p->data), err));
     memcpy(p->trainer.local.p, w0.p, w0.n * sizeof *w0.p);
     fc_head_init(&p->trainer.local, fc_seed(c, c->seed.init));
     return FC_OK;

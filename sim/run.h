@@ -100,6 +100,9 @@ fc_status fc_run_summary(fc_run *r, fc_error *err);
  */
 
 /* setup.c */
+/* Starts the threads of a config and returns their number; warns of more threads than cores, and of
+ * a BLAS that allows one only. */
+int fc_threads_open(const fc_config *c, fc_progress *progress);
 /* Kernels and precision of a config; warns where bf16 is emulated. */
 fc_status fc_engine_open(fc_engine *e, const fc_config *c, fc_progress *progress, fc_error *err);
 fc_transform fc_transform_of(const fc_config *c, int image);

@@ -314,13 +314,28 @@ fc_status fc_engine_open(fc_engine *e, const fc_config *c, fc_progress *progress
     return FC_OK;
 }
 
+int fc_threads_open(const fc_config *c, fc_progress *progress)
+{
+    int blas_safe, cores = fc_cores(),
+                   asked = c->run.threads ? c->run.threads : fc_threads_default();
+    int n = fc_threads_init(asked, &blas_safe);
+    if (!blas_safe && asked > 1)
+        fc_progress_line(
+            progress, FC_NORMAL,
+            "warning: this serial build of OpenBLAS gives wrong products under threads: "
+            "one thread is used instead of %d; install libopenblas0-openmp",
+            asked);
+    else if (n > cores)
+        fc_progress_line(progress, FC_NORMAL, "warning: %d threads share %d core%s", n, cores,
+                         cores > 1 ? "s" : "");
+    return n;
+}
+
 static fc_status open_parts(fc_run *r, fc_error *err)
 {
     fc_config *c = r->cfg;
-    int blas_safe;
     r->method = c->method;
-    r->threads =
-        fc_threads_init(c->run.threads ? c->run.threads : fc_threads_default(), &blas_safe);
+    r->threads = fc_threads_open(c, &r->progress);
     FC_TRY(fc_engine_open(&r->net.engine, c, &r->progress, err));
     FC_TRY(fc_backbone_open(r, err));
     r->net.mode = r->method->mode;

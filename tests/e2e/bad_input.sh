@@ -192,3 +192,31 @@ got=0
 "$FCIL" list methods > /dev/full 2> err || got=$?
 [ $got -eq 1 ] || fail "exit code $got, expected 1"
 grep -q '^fcil: standard output' err || fail "message: $(cat err)"
+
+# warned PATTERN WORD...: the command goes well, with exactly one warning, which matches.
+warned() {
+    local pattern=$1
+    shift
+    expect 0 "$@"
+    [ "$(grep -c '^warning: ' err)" = 1 ] || fail "not one warning: $* :: $(cat err)"
+    grep -q "^warning: $pattern" err || fail "the warning does not match '$pattern': $(cat err)"
+}
+
+say "more threads than cores: warned once"
+one_core=(taskset -c "$(taskset -cp $$ | sed 's/.*: *\([0-9]*\).*/\1/')")
+one_round=(tiny.yaml tasks.count=1 fed.rounds=1 train.epochs=1)
+warned '3 threads share 1 core$' "${one_core[@]}" "$FCIL" run "${one_round[@]}" --threads 3 --out shared
+warned '3 threads share 1 core$' env OMP_NUM_THREADS=3 "${one_core[@]}" "$FCIL" run "${one_round[@]}" run.threads=0 --out shared-too
+warned '3 threads share 1 core$' "${one_core[@]}" "$FCIL" pretrain pretrain.yaml train.epochs=1 --threads 3
+expect 0 "${one_core[@]}" "$FCIL" run "${one_round[@]}" --threads 1 --out alone
+! grep warning err || fail "a warning for one thread on one core"
+
+say "a BLAS that is not safe under threads: one thread, and a warning"
+if printf 'int openblas_get_parallel(void);\nint openblas_get_parallel(void) { return 0; }\n' |
+    cc -shared -fPIC -o serial.so -x c - 2> /dev/null; then
+    warned '.*serial.*OpenBLAS' env LD_PRELOAD="$PWD/serial.so" "$FCIL" run "${one_round[@]}" --threads 2 --out serial
+    grep -q '"threads": 1,' "$(run_dir serial)/manifest.json" || fail "manifest.json does not say one thread"
+    same_run "$(run_dir shared)" "$(run_dir serial)"
+else
+    say "  left out: no C compiler"
+fi
