@@ -1,4 +1,5 @@
 /* fcil: the verbs, and the one place that prints an error and exits. */
+#include "core/isa.h"
 #include "core/opt.h"
 #include "sim/cmd.h"
 #include "sim/text.h"
@@ -36,9 +37,26 @@ static void print_help(void)
         printf("  fcil %s\n", verbs[i].help);
     puts("\n"
          "  fcil VERB --help    all that a verb takes\n"
-         "  fcil --version      version, commit, compiler and BLAS\n"
+         "  fcil --version      version, commit, compiler, BLAS and kernels\n"
          "\n"
          "Start with:  fcil run configs/tiny/synth_lorm.yaml");
+}
+
+/* The kernels that runs use, and all that this processor could. */
+static void print_kernels(void)
+{
+    const fc_isa *f32, *bf16;
+    if (fc_isa_find(&f32, "auto", false, NULL) != FC_OK ||
+        fc_isa_find(&bf16, "auto", true, NULL) != FC_OK)
+        return;
+    printf("kernels   %s", f32->name);
+    if (bf16 != f32)
+        printf(", for bf16 %s", bf16->name);
+    printf(" (usable:");
+    for (int i = 0; i < fc_isa_count; i++)
+        if (fc_isa_usable(fc_isa_table[i], NULL))
+            printf(" %s", fc_isa_table[i]->name);
+    puts(")");
 }
 
 static void print_version(void)
@@ -53,6 +71,7 @@ static void print_version(void)
 #endif
     printf("BLAS      %s, core %s, %s\n", openblas_get_config(), openblas_get_corename(),
            kind >= 0 && kind <= 2 ? kinds[kind] : "unknown threading");
+    print_kernels();
 }
 
 static fc_status unknown_verb(const char *word, fc_error *err)

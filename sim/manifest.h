@@ -8,13 +8,14 @@ typedef struct fc_manifest {
     int argc;
     char **argv;
     int threads;
+    const char *isa, *precision; /* kernels of the products, f32 or bf16 */
     const char *data_name, *data_path, *data_sha256;
     const char *weights_path, *weights_sha256; /* "" if none */
     const char *partition_sha256, *config_hash;
 } fc_manifest;
 
 /* Writes dir/manifest.json atomically: version, commit, compiler, BLAS config + core, CPU model,
- * ISA flags that matter, host OS, threads, argv, start time (UTC), and the hashes. */
+ * ISA flags that matter, host OS, threads, kernels, argv, start time (UTC), and the hashes. */
 fc_status fc_manifest_write(const char *dir, const fc_manifest *m, fc_error *err);
 
 #endif

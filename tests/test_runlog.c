@@ -386,6 +386,8 @@ static void test_manifest(void **state)
     fc_manifest m = {.argc = 3,
                      .argv = argv,
                      .threads = 2,
+                     .isa = "scalar",
+                     .precision = "bf16",
                      .data_name = "synth",
                      .data_path = "",
                      .data_sha256 = "d",
@@ -407,6 +409,8 @@ static void test_manifest(void **state)
     assert_string_equal(
         json_string_value(json_object_get(json_object_get(o, "input"), "partition_sha256")), "p");
     assert_close(number(o, "threads"), 2, 0, 0);
+    assert_string_equal(json_string_value(json_object_get(o, "isa")), "scalar");
+    assert_string_equal(json_string_value(json_object_get(o, "precision")), "bf16");
     json_decref(o);
     assert_int_equal(fc_manifest_write(in_dir("absent"), &m, &err), FC_EFAIL);
 }
