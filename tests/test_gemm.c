@@ -1,9 +1,13 @@
-/* Matrix products against plain loops: every transposition, leading dimensions, alpha and beta. */
+/* Matrix products against plain loops in double: those of BLAS, and those of every table of kernels
+ * that runs here, in float and in bf16, on random shapes, transpositions and leading dimensions. */
 #include "core/gemm.h"
 #include "core/rng.h"
 #include "tests/close.h"
+#include "tests/isa_fixture.h"
 
 #include <string.h>
+
+/* ---- BLAS ----------------------------------------------------------------------------------- */
 
 enum { LD = 23, MAX = 19 * LD };
 
@@ -79,8 +83,273 @@ static void test_gram(void **state)
             assert_true(G[i * D + j] == G[j * D + i]);
 }
 
+/* ---- kernels -------------------------------------------------------------------------------- */
+
+typedef enum how { MULTIPLY, DIRECT, MATMUL } how;
+
+/* One fc_product in full; elements of matrix X are at X[i * ldX + j]. */
+typedef struct product {
+    how how;
+    int m, n, terms, k[2], ldc, ldadd;
+    bool ta[2], tb[2], add_c;
+    int lda[2], ldb[2];
+    float alpha;
+    const float *A[2], *B[2], *bias, *add, *start; /* start: C before, where it is added to */
+    bool exact;
+    double *want, *size; /* (m, n); size: the same sum over absolute values */
+} product;
+
+enum { OPERANDS = 6, SCRATCH = OPERANDS, RESULT, FENCES };
+static fence fences[FENCES];
+static const fc_isa *table[TABLES_MAX];
+static int tables;
+
+/* rows x cols numbers behind each other in fence f, ld apart; the gaps are NaN. */
+static float *matrix(int f, int rows, int cols, int ld, numbers kind, fc_rng *g)
+{
+    size_t n = (size_t)(rows - 1) * (size_t)ld + (size_t)cols;
+    float *x = fence_last(&fences[f], n * sizeof *x);
+    for (int i = 0; i < rows; i++)
+        draw(x + (size_t)i * (size_t)ld, (size_t)cols, kind, g);
+    return x;
+}
+
+static int below(fc_rng *g, int n)
+{
+    return (int)fc_rng_below(g, (uint32_t)n);
+}
+
+/* A leading dimension: none, a small or a large gap. */
+static int gap(fc_rng *g)
+{
+    return below(g, 2) * below(g, 40);
+}
+
+static product product_new(int m, int n, int k, fc_rng *g)
+{
+    product p = {.how = (how)below(g, 3), .m = m, .n = n, .k = {k, 1 + below(g, 40)}};
+    p.exact = below(g, 3) == 0;
+    numbers kind = p.exact ? INTEGER : NORMAL;
+    p.terms = p.how == MATMUL ? 1 : 1 + below(g, 2);
+    for (int s = 0; s < p.terms; s++) {
+        p.ta[s] = below(g, 2);
+        p.tb[s] = p.how != DIRECT && below(g, 2);
+        p.lda[s] = (p.ta[s] ? m : p.k[s]) + gap(g);
+        p.ldb[s] = (p.tb[s] ? p.k[s] : n) + gap(g);
+        float *A = matrix(2 * s, p.ta[s] ? p.k[s] : m, p.ta[s] ? m : p.k[s], p.lda[s], kind, g);
+        float *B = matrix(2 * s + 1, p.tb[s] ? n : p.k[s], p.tb[s] ? p.k[s] : n, p.ldb[s], kind, g);
+        if (below(g, 10) == 0) { /* not one of each: a denormal taken for 0 makes NaN of inf */
+            bool tiny = !p.exact && below(g, 2);
+            A[0] = tiny ? denormal(g) : not_finite(g);
+            B[0] = tiny ? denormal(g) : not_finite(g);
+        }
+        p.A[s] = A;
+        p.B[s] = B;
+    }
+    static const float alpha[] = {1, -1, 0.5f, 0.37f};
+    p.alpha = alpha[below(g, p.exact ? 3 : 4)];
+    p.ldc = n + gap(g);
+    p.ldadd = n + gap(g);
+    if (p.how != MATMUL && below(g, 2))
+        p.bias = matrix(4, 1, n, n, kind, g);
+    p.add_c = below(g, 2);
+    if (p.add_c)
+        p.ldadd = p.ldc;
+    if (p.add_c || (p.how != MATMUL && below(g, 2)))
+        p.start = matrix(5, m, n, p.ldadd, kind, g);
+    p.add = p.add_c ? NULL : p.start;
+    p.want = test_calloc((size_t)m * (size_t)n, sizeof *p.want);
+    p.size = test_calloc((size_t)m * (size_t)n, sizeof *p.size);
+    return p;
+}
+
+static void product_free(product *p)
+{
+    test_free(p->want);
+    test_free(p->size);
+}
+
+/* op(X) (rows, cols) in double, rounded to bf16 if asked. */
+static double *widened(const float *X, bool t, int ld, int rows, int cols, bool bf16)
+{
+    double *y = test_malloc((size_t)rows * (size_t)cols * sizeof *y);
+    for (size_t i = 0; i < (size_t)rows; i++)
+        for (size_t j = 0; j < (size_t)cols; j++) {
+            double x = (double)(t ? X[j * (size_t)ld + i] : X[i * (size_t)ld + j]);
+            y[i * (size_t)cols + j] = bf16 ? to_bf16(x) : x;
+        }
+    return y;
+}
+
+/* The definition in core/gemm.h. */
+static void oracle(product *p, bool bf16)
+{
+    size_t m = (size_t)p->m, n = (size_t)p->n;
+    for (size_t i = 0; i < m * n; i++)
+        p->want[i] = p->size[i] = 0;
+    for (int s = 0; s < p->terms; s++) {
+        double *A = widened(p->A[s], p->ta[s], p->lda[s], p->m, p->k[s], bf16);
+        double *B = widened(p->B[s], p->tb[s], p->ldb[s], p->k[s], p->n, bf16);
+        size_t k = (size_t)p->k[s];
+        for (size_t i = 0; i < m; i++)
+            for (size_t l = 0; l < k; l++)
+                for (size_t j = 0; j < n; j++) {
+                    double x = A[i * k + l] * B[l * n + j];
+                    p->want[i * n + j] += x;
+                    p->size[i * n + j] += fabs(x);
+                }
+        test_free(A);
+        test_free(B);
+    }
+    double alpha = (double)p->alpha;
+    for (size_t i = 0; i < m * n; i++) {
+        double bias = p->bias ? (double)p->bias[i % n] : 0;
+        double add = p->start ? (double)p->start[i / n * (size_t)p->ldadd + i % n] : 0;
+        p->want[i] = alpha * p->want[i] + bias + add;
+        p->size[i] = fabs(alpha) * p->size[i] + fabs(bias) + fabs(add);
+    }
+}
+
+/* Rows row .. row + m - 1 of the product into C, with no more scratch than was promised. */
+static void run(float *C, const product *p, int row, int m, const fc_isa *isa, bool bf16)
+{
+    fc_engine e = {.isa = isa, .bf16 = bf16};
+    size_t bytes = 0, at = (size_t)row;
+    for (int s = 0; s < p->terms; s++)
+        bytes += fc_left_bytes(&e, m, p->k[s]) + fc_right_bytes(&e, p->n, p->k[s]);
+    e.left = p->how == MATMUL ? fc_matmul_bytes(&e, m, p->n, p->k[0]) : bytes;
+    e.work = fence_last(&fences[SCRATCH], e.left);
+    const float *A[2];
+    for (int s = 0; s < p->terms; s++)
+        A[s] = p->A[s] + at * (p->ta[s] ? 1 : (size_t)p->lda[s]);
+    if (p->how == MATMUL) {
+        fc_matmul(&e, p->ta[0], p->tb[0], m, p->n, p->k[0], p->alpha, A[0], p->lda[0], p->B[0],
+                  p->ldb[0], p->add_c, C, p->ldc);
+    } else {
+        fc_operand a[2], b[2];
+        fc_product q = {
+            .C = C, .ldc = p->ldc, .m = m, .n = p->n, .alpha = p->alpha, .bias = p->bias};
+        for (int s = 0; s < p->terms; s++) {
+            a[s] = fc_left(&e, p->ta[s], m, p->k[s], A[s], p->lda[s]);
+            b[s] = p->how == DIRECT ? fc_right_direct(&e, p->n, p->k[s], p->B[s], p->ldb[s])
+                                    : fc_right(&e, p->tb[s], p->n, p->k[s], p->B[s], p->ldb[s]);
+            q.A[s] = &a[s];
+            q.B[s] = &b[s];
+        }
+        q.add = p->add_c ? C : p->add ? p->add + at * (size_t)p->ldadd : NULL;
+        q.ldadd = p->ldadd;
+        fc_multiply(&e, &q);
+    }
+}
+
+/* m rows of C as they are before the product: what is added to, or NaN. */
+static float *result(const product *p, int row, int m)
+{
+    size_t n = (size_t)p->n, ld = (size_t)p->ldc;
+    float *C = fence_last(&fences[RESULT], (((size_t)m - 1) * ld + n) * sizeof *C);
+    for (size_t i = 0; p->add_c && i < (size_t)m; i++)
+        memcpy(C + i * ld, p->start + ((size_t)row + i) * ld, n * sizeof *C);
+    return C;
+}
+
+/* Nothing but the rows may be written. */
+static void check_gaps(const float *C, const product *p)
+{
+    size_t n = (size_t)p->n, ld = (size_t)p->ldc, last = ((size_t)p->m - 1) * ld + n;
+    assert_true(fence_kept(&fences[RESULT], last * sizeof *C));
+    for (size_t i = 0; i + 1 < (size_t)p->m; i++)
+        for (const char *c = (const char *)(C + i * ld + n); c < (const char *)(C + (i + 1) * ld);
+             c++)
+            assert_int_equal(*c, (char)0xff);
+}
+
+/* Each sum has k products and a few more operations (alpha, bias, add, and one more of each for
+ * every block of k; bf16 in tiles adds the even and the odd ones apart). Whatever their order, the
+ * error is at most gamma_N size, N their number (Higham 2002, section 3.1). The bf16 instructions
+ * take denormals for zero, in operands (times a factor below 2^20 here) and in results. */
+static void check_close(const float *C, const product *p, const char *what)
+{
+    double N = p->k[0] + (p->terms > 1 ? p->k[1] : 0) + 10, u = (double)FC_REAL_EPS / 2;
+    double gamma = N * u / (1 - N * u);
+    for (size_t i = 0; i < (size_t)p->m; i++)
+        for (size_t j = 0; j < (size_t)p->n; j++) {
+            size_t at = i * (size_t)p->n + j;
+            double got = (double)C[i * (size_t)p->ldc + j], want = p->want[at];
+            double allowed = p->exact ? 0 : gamma * p->size[at] + N * 0x1p-106;
+            if (isnan(want) ? isnan(got) : isinf(want) ? got == want : false)
+                continue;
+            fc_close_at(got, want, 0, allowed, what, at, __FILE__, __LINE__);
+        }
+}
+
+/* The bits of a row do not depend on the rows around it (core/isa.h). */
+static void check_rows(const product *p, const fc_isa *isa, bool bf16, const float *all, fc_rng *g)
+{
+    size_t n = (size_t)p->n, ld = (size_t)p->ldc;
+    int row = below(g, p->m), m = 1 + below(g, p->m - row);
+    float *C = result(p, row, m);
+    run(C, p, row, m, isa, bf16);
+    for (size_t i = 0; i < (size_t)m; i++)
+        assert_memory_equal(C + i * ld, all + ((size_t)row + i) * ld, n * sizeof *C);
+}
+
+static void check_product(int m, int n, int k, fc_rng *g)
+{
+    product p = product_new(m, n, k, g);
+    size_t bytes = (((size_t)m - 1) * (size_t)p.ldc + (size_t)n) * sizeof(float);
+    float *all = test_malloc(bytes);
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        oracle(&p, bf16);
+        for (int t = 0; t < tables; t++) {
+            char what[200];
+            snprintf(what, sizeof what, "%s %s, way %d, %d x %d x %d + %d, op %d%d %d%d",
+                     table_name(table[t]), bf16 ? "bf16" : "float", p.how, m, n, k,
+                     p.terms > 1 ? p.k[1] : 0, p.ta[0], p.tb[0], p.ta[1], p.tb[1]);
+            float *C = result(&p, 0, m);
+            run(C, &p, 0, m, table[t], bf16);
+            check_close(C, &p, what);
+            check_gaps(C, &p);
+            memcpy(all, C, bytes);
+            if (table[t]->panel)
+                check_rows(&p, table[t], bf16, all, g);
+        }
+    }
+    test_free(all);
+    product_free(&p);
+}
+
+static void test_small_products(void **state)
+{
+    (void)state;
+    fc_rng g = fc_rng_at((fc_key){.seed = 5, .stream = FC_STREAM_TEST});
+    for (int i = 0; i < 3000; i++) {
+        int m = 1 + below(&g, 70), n = 1 + below(&g, 100), k = 1 + below(&g, 200);
+        check_product(m, n, below(&g, 2) ? k : 1 + k / 10, &g);
+    }
+}
+
+/* Several blocks of k and of rows. */
+static void test_large_products(void **state)
+{
+    (void)state;
+    fc_rng g = fc_rng_at((fc_key){.seed = 6, .stream = FC_STREAM_TEST});
+    for (int i = 0; i < 10; i++) {
+        check_product(1 + below(&g, 40), 1 + below(&g, 70), 760 + below(&g, 1000), &g);
+        check_product(100 + below(&g, 300), 1 + below(&g, 40), 500 + below(&g, 600), &g);
+        check_product(500 + below(&g, 500), 1 + below(&g, 40), 100 + below(&g, 200), &g);
+    }
+    check_product(150, 33, 768, &g);
+    check_product(150, 33, 769, &g);
+    check_product(150, 33, 1536, &g);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_gemm), cmocka_unit_test(test_gram)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_gemm), cmocka_unit_test(test_gram),
+                                       cmocka_unit_test(test_small_products),
+                                       cmocka_unit_test(test_large_products)};
+    for (int i = 0; i < FENCES; i++)
+        fences[i] = fence_new(16 << 20);
+    tables = usable_tables(table);
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }
