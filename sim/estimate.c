@@ -96,49 +96,62 @@ double fc_estimate_flop(const fc_run *r, double *done)
     return c.train + c.eval;
 }
 
-/* Seconds per FLOP of all threads together, from about a second of training steps on real images
- * of task 0. */
+/* One step of training on the first images of task 0, by each of the clients in flight. */
+typedef struct measurement {
+    fc_run *r;
+    unsigned groups;
+    size_t n;
+    fc_status status; /* of client 0: all do the same */
+    fc_error *err;
+} measurement;
+
+static void measured_step(void *ctx, int thread, int i)
+{
+    measurement *m = ctx;
+    const fc_run *r = m->r;
+    fc_trainer *t = &r->crew.trainer[thread];
+    fc_fit_result result;
+    fc_fit f = {.w = r->w_train,
+                .packed = r->packed_train.block ? &r->packed_train : NULL,
+                .groups = m->groups,
+                .optim = fc_optim_of(r->cfg, m->groups),
+                .epochs = 1,
+                .batch = (int)m->n,
+                .lo = r->tasks.first[0],
+                .hi = r->tasks.first[1],
+                .sample = r->tasks.train[0],
+                .n = m->n,
+                .key = {.stream = FC_STREAM_TEST},
+                .what = "measurement"};
+    memcpy(t->local.p, r->global.p, t->local.n * sizeof *t->local.p);
+    fc_status status = fc_fit_run(&result, t, &f, i == 0 ? m->err : NULL);
+    if (i == 0)
+        m->status = status;
+}
+
+/* Seconds per FLOP of all threads together, from about a second of training steps on real images.
+ */
 static fc_status measure(double *per_flop, fc_run *r, fc_error *err)
 {
     enum { STEPS_MAX = 200 };
     const double budget = 1.0;
-    unsigned groups = fc_server_groups(r, 0);
-    double begin = fc_wall(), flop = 0;
-    fc_status status = FC_OK;
-    size_t n = r->tasks.n_train[0], most = r->trainer[0].order_max;
+    size_t n = r->tasks.n_train[0], most = r->crew.trainer[0].order_max;
     n = n < most ? n : most;
     n = n < (size_t)r->cfg->train.batch ? n : (size_t)r->cfg->train.batch;
+    measurement m = {.r = r, .groups = fc_server_groups(r, 0), .n = n, .err = err};
+    double begin = fc_wall(), flop = 0;
     for (int step = 0;
-         step < STEPS_MAX && status == FC_OK && (step < 2 || fc_wall() - begin < budget); step++) {
+         step < STEPS_MAX && m.status == FC_OK && (step < 2 || fc_wall() - begin < budget);
+         step++) {
         if (step == 1) { /* the first one warms the caches up */
             begin = fc_wall();
             flop = 0;
         }
-        /* One step per trainer at the same time, as in a round. */
-#pragma omp parallel for num_threads(r->trainers) schedule(static, 1) if (r->trainers > 1)
-        for (int i = 0; i < r->trainers; i++) {
-            fc_trainer *t = &r->trainer[i];
-            fc_fit_result result;
-            fc_fit f = {.w = r->w_train,
-                        .packed = r->packed_train.block ? &r->packed_train : NULL,
-                        .groups = groups,
-                        .optim = fc_optim_of(r->cfg, groups),
-                        .epochs = 1,
-                        .batch = (int)n,
-                        .lo = r->tasks.first[0],
-                        .hi = r->tasks.first[1],
-                        .sample = r->tasks.train[0],
-                        .n = n,
-                        .key = {.stream = FC_STREAM_TEST},
-                        .what = "measurement"};
-            memcpy(t->local.p, r->global.p, t->local.n * sizeof *t->local.p);
-            if (fc_fit_run(&result, t, &f, i == 0 ? err : NULL) != FC_OK && i == 0)
-                status = FC_EFAIL;
-        }
-        flop += fc_fit_flop(&r->net, groups) * (double)n * r->trainers;
+        fc_pool_run(&r->crew.pool, r->crew.trainers, measured_step, &m);
+        flop += fc_fit_flop(&r->net, m.groups) * (double)n * r->crew.trainers;
     }
     *per_flop = (fc_wall() - begin) / flop;
-    return status;
+    return m.status;
 }
 
 static void print_text(const fc_run *r, const cost *c, double seconds, double now_mib)

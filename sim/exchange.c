@@ -3,7 +3,6 @@
 #include "sim/signals.h"
 
 #include <math.h>
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,8 +50,8 @@ fc_status fc_exchange_init(fc_exchange *x, fc_run *r, int t, int round, unsigned
         x->params.n * sizeof(fc_real) + fc_message_gram_count(&x->grams) * sizeof(float);
     size_t fit = FC_WAVE_BYTES / (message + 1);
     x->wave_max = fit > (size_t)x->n ? x->n : (int)fit;
-    if (x->wave_max < 2 * r->trainers)
-        x->wave_max = 2 * r->trainers;
+    if (x->wave_max < 2 * r->threads)
+        x->wave_max = 2 * r->threads;
     size_t w = (size_t)x->wave_max;
     x->message = fc_arena_alloc(a, w, sizeof *x->message, err);
     x->head = fc_arena_alloc(a, w, sizeof *x->head, err);
@@ -132,20 +131,29 @@ static void save_finished(fc_exchange *x, fc_run *r, int first, int n)
                                       &x->id_match, x->message[i].data, x->message[i].n, NULL);
 }
 
+/* Piece j of a wave: the j-th longest client; each writes only its own slot. */
+typedef struct wave_job {
+    fc_exchange *x;
+    fc_run *r;
+    const int *id; /* of each slot */
+} wave_job;
+
+static void wave_piece(void *ctx, int thread, int j)
+{
+    const wave_job *w = ctx;
+    int slot = w->x->order[j].slot;
+    wave_client(w->x, w->r, &w->r->crew.trainer[thread], slot, w->id[slot]);
+}
+
 /* Clients first .. first+n-1 of the participants. */
 static fc_status wave(fc_exchange *x, fc_run *r, int first, int n, fc_error *err)
 {
+    wave_job job = {x, r, x->id + first};
     memset(x->message, 0, (size_t)n * sizeof *x->message);
     for (int i = 0; i < n; i++)
-        x->order[i] = (fc_longest){samples_of(r, x->job.task, x->id[first + i]), i};
+        x->order[i] = (fc_longest){samples_of(r, x->job.task, job.id[i]), i};
     qsort(x->order, (size_t)n, sizeof *x->order, by_length);
-    /* Clients over the trainers; each writes only its own slot. */
-#pragma omp parallel for num_threads(r->trainers) schedule(dynamic, 1) if (r->trainers > 1)
-    for (int j = 0; j < n; j++) {
-        int i = x->order[j].slot;
-        wave_client(x, r, &r->trainer[r->trainers > 1 ? omp_get_thread_num() : 0], i,
-                    x->id[first + i]);
-    }
+    fc_pool_run(&r->crew.pool, n, wave_piece, &job);
     fc_status s = FC_OK;
     for (int i = 0; i < n; i++) /* a real failure goes before a stop */
         if (x->error[i].code != FC_OK && (s == FC_OK || s == FC_ESTOP))

@@ -7,54 +7,74 @@
 #include <math.h>
 #include <string.h>
 
-static fc_status worker_init(fc_worker *w, const fc_net *net, size_t n_grad, int max_side,
-                             fc_arena *arena, fc_error *err)
+static fc_status worker_init(fc_worker *w, const fc_crew_plan *p, fc_arena *arena, fc_error *err)
 {
-    size_t side = (size_t)net->shape.image;
-    FC_TRY(fc_acts_new(&w->acts, &net->shape, net->rank, net->classes, FC_SLICE, true,
-                       &net->engine, err));
-    FC_TRY(fc_resampler_new(&w->resampler, max_side, net->shape.image, err));
+    const fc_net *net = p->net;
+    size_t side = (size_t)net->shape.image, n_grad = p->batch > FC_SLICE ? p->like->n : 0;
+    FC_TRY(fc_acts_new(&w->acts, &net->shape, net->rank, net->classes, FC_SLICE, true, &net->engine,
+                       err));
+    FC_TRY(fc_resampler_new(&w->resampler, p->max_side, net->shape.image, err));
     w->x = fc_arena_alloc(arena, (size_t)FC_SLICE * 3 * side * side, sizeof *w->x, err);
     w->dlogits =
         fc_arena_alloc(arena, (size_t)FC_SLICE * (size_t)net->classes, sizeof *w->dlogits, err);
     w->label = fc_arena_alloc(arena, (size_t)FC_SLICE, sizeof *w->label, err);
     if (n_grad)
         w->grad = fc_arena_alloc(arena, n_grad, sizeof *w->grad, err);
+    if (p->grams)
+        FC_TRY(fc_grams_like(&w->grams, p->grams, arena, err));
     return w->x && w->dlogits && w->label && (w->grad || !n_grad) ? FC_OK : FC_EFAIL;
 }
 
-fc_status fc_trainer_init(fc_trainer *t, const fc_net *net, const fc_params *like, int workers,
-                          int batch, size_t samples, const fc_grams *grams, int max_side,
-                          fc_error *err)
+static fc_status trainer_init(fc_trainer *t, const fc_crew_plan *p, fc_arena *arena, fc_error *err)
 {
-    *t = (fc_trainer){.net = net, .workers = workers, .order_max = samples};
     fc_optim_config adam = {.kind = FC_ADAMW};
-    t->worker = fc_arena_alloc(&t->arena, (size_t)workers, sizeof *t->worker, err);
-    t->grad = fc_arena_alloc(&t->arena, like->n, sizeof *t->grad, err);
-    t->order = fc_arena_alloc(&t->arena, samples, sizeof *t->order, err);
-    fc_status s = t->worker && t->grad && t->order ? FC_OK : FC_EFAIL;
-    if (s == FC_OK)
-        s = fc_params_alloc(&t->local, like, &t->arena, err);
-    if (s == FC_OK)
-        s = fc_optim_init(&t->optim, &adam, &t->local, &t->arena, err);
-    if (s == FC_OK && grams)
-        s = fc_grams_like(&t->grams, grams, &t->arena, err);
-    for (int i = 0; s == FC_OK && i < workers; i++)
-        s = worker_init(&t->worker[i], net, batch > FC_SLICE ? like->n : 0, max_side, &t->arena,
-                        err);
+    t->net = p->net;
+    t->order_max = p->samples;
+    t->grad = fc_arena_alloc(arena, p->like->n, sizeof *t->grad, err);
+    t->order = fc_arena_alloc(arena, p->samples, sizeof *t->order, err);
+    if (!t->grad || !t->order)
+        return FC_EFAIL;
+    FC_TRY(fc_params_alloc(&t->local, p->like, arena, err));
+    FC_TRY(fc_optim_init(&t->optim, &adam, &t->local, arena, err));
+    return p->grams ? fc_grams_like(&t->grams, p->grams, arena, err) : FC_OK;
+}
+
+static fc_status crew_init(fc_crew *c, const fc_crew_plan *p, fc_error *err)
+{
+    FC_TRY(fc_pool_init(&c->pool, p->threads, &c->arena, err));
+    c->trainers = p->clients < p->threads ? p->clients : p->threads;
+    c->worker = fc_arena_alloc(&c->arena, (size_t)p->threads, sizeof *c->worker, err);
+    c->trainer = fc_arena_alloc(&c->arena, (size_t)c->trainers, sizeof *c->trainer, err);
+    if (!c->worker || !c->trainer)
+        return FC_EFAIL;
+    for (int i = 0; i < p->threads; i++)
+        FC_TRY(worker_init(&c->worker[i], p, &c->arena, err));
+    for (int i = 0; i < c->trainers; i++) {
+        c->trainer[i].crew = c;
+        c->trainer[i].thread = i;
+        FC_TRY(trainer_init(&c->trainer[i], p, &c->arena, err));
+    }
+    return FC_OK;
+}
+
+fc_status fc_crew_init(fc_crew *c, const fc_crew_plan *plan, fc_error *err)
+{
+    *c = (fc_crew){0};
+    fc_status s = crew_init(c, plan, err);
     if (s != FC_OK)
-        fc_trainer_free(t);
+        fc_crew_free(c);
     return s;
 }
 
-void fc_trainer_free(fc_trainer *t)
+void fc_crew_free(fc_crew *c)
 {
-    for (int i = 0; t->worker && i < t->workers; i++) {
-        fc_acts_free(t->worker[i].acts);
-        fc_resampler_free(t->worker[i].resampler);
+    for (int i = 0; c->worker && i < c->pool.threads; i++) {
+        fc_acts_free(c->worker[i].acts);
+        fc_resampler_free(c->worker[i].resampler);
     }
-    fc_arena_free(&t->arena);
-    *t = (fc_trainer){0};
+    fc_pool_free(&c->pool);
+    fc_arena_free(&c->arena);
+    *c = (fc_crew){0};
 }
 
 void fc_worker_load(fc_worker *w, const fc_net *net, const fc_split *split, const uint32_t *sample,
@@ -90,48 +110,64 @@ static void add_groups(fc_real *dst, const fc_real *src, const fc_params *p, uns
     }
 }
 
-/* Loss (sum) and gradient of one slice of a batch of n_batch. */
-static void slice_gradient(fc_trainer *t, fc_worker *w, const fc_fit *f, const uint32_t *sample,
-                           int n, int n_batch, int epoch, fc_real *grad)
+/* How many of the n things from `at` on fall into a block of `size`. */
+static int count_at(size_t n, size_t at, int size)
 {
+    return n - at < (size_t)size ? (int)(n - at) : size;
+}
+
+/* A batch while its slices are shared out. */
+typedef struct batch {
+    fc_trainer *t;
+    const fc_fit *f;
+    const uint32_t *sample;
+    int n, epoch;
+    double loss; /* sum over the committed slices */
+} batch;
+
+/* Loss and gradient of slice i; the first one writes straight into the gradient of the batch. */
+static void slice_gradient(void *ctx, int thread, int i)
+{
+    batch *b = ctx;
+    fc_trainer *t = b->t;
+    const fc_fit *f = b->f;
     const fc_net *net = t->net;
+    fc_worker *w = &t->crew->worker[thread];
+    int n = count_at((size_t)b->n, (size_t)i * FC_SLICE, FC_SLICE);
     fc_key key = f->key;
     key.stream = FC_STREAM_AUGMENT;
-    fc_worker_load(w, net, net->train, sample, n, key, epoch);
+    fc_worker_load(w, net, net->train, b->sample + i * FC_SLICE, n, key, b->epoch);
     fc_model m = fc_model_of(&net->shape, net->mode, net->rank, net->classes, f->w, &t->local);
     m.packed = f->packed;
     fc_vit_forward(w->acts, &m, w->x, n, NULL);
-    w->loss = fc_ce(w->dlogits, fc_acts_logits(w->acts), w->label, n, net->classes, f->lo, f->hi,
-                    n_batch);
-    fc_params view = t->local;
-    view.p = grad;
-    zero_groups(grad, &view, f->groups);
-    fc_grads g = fc_grads_of(net->mode, &view, f->groups);
+    w->loss =
+        fc_ce(w->dlogits, fc_acts_logits(w->acts), w->label, n, net->classes, f->lo, f->hi, b->n);
+    fc_params grad = t->local;
+    grad.p = i == 0 ? t->grad : w->grad;
+    zero_groups(grad.p, &grad, f->groups);
+    fc_grads g = fc_grads_of(net->mode, &grad, f->groups);
     fc_vit_backward(w->acts, &m, w->dlogits, &g);
+}
+
+static void slice_commit(void *ctx, int thread, int i)
+{
+    batch *b = ctx;
+    fc_trainer *t = b->t;
+    const fc_worker *w = &t->crew->worker[thread];
+    b->loss += w->loss;
+    if (i > 0)
+        add_groups(t->grad, w->grad, &t->local, b->f->groups);
 }
 
 /* Gradient of the mean loss of a batch into t->grad; returns the mean loss. */
 static double batch_gradient(fc_trainer *t, const fc_fit *f, const uint32_t *sample, int n,
                              int epoch)
 {
-    double loss = 0;
+    batch b = {.t = t, .f = f, .sample = sample, .n = n, .epoch = epoch};
     int slices = (n + FC_SLICE - 1) / FC_SLICE;
-    for (int s0 = 0; s0 < slices; s0 += t->workers) {
-        int wave = slices - s0 < t->workers ? slices - s0 : t->workers;
-        /* Slices over the workers of this trainer; serial where clients already run in parallel. */
-#pragma omp parallel for num_threads(wave) schedule(static, 1) if (wave > 1)
-        for (int j = 0; j < wave; j++) {
-            int at = (s0 + j) * FC_SLICE, count = n - at < FC_SLICE ? n - at : FC_SLICE;
-            slice_gradient(t, &t->worker[j], f, sample + at, count, n, epoch,
-                           s0 + j == 0 ? t->grad : t->worker[j].grad);
-        }
-        for (int j = 0; j < wave; j++) {
-            loss += t->worker[j].loss;
-            if (s0 + j > 0)
-                add_groups(t->grad, t->worker[j].grad, &t->local, f->groups);
-        }
-    }
-    return loss / n;
+    assert(slices == 1 || t->crew->worker[0].grad);
+    fc_pool_loop(&t->crew->pool, t->thread, slices, slice_gradient, slice_commit, &b);
+    return b.loss / n;
 }
 
 static fc_status not_finite(const fc_trainer *t, const fc_fit *f, int epoch, long step, double loss,
@@ -171,7 +207,7 @@ fc_status fc_fit_run(fc_fit_result *out, fc_trainer *t, const fc_fit *f, fc_erro
         fc_rng_shuffle(&rng, t->order, f->n);
         double epoch_sum = 0;
         for (size_t at = 0; at < f->n; at += (size_t)f->batch) {
-            int n = f->n - at < (size_t)f->batch ? (int)(f->n - at) : f->batch;
+            int n = count_at(f->n, at, f->batch);
             double loss = batch_gradient(t, f, t->order + at, n, epoch);
             if (!isfinite(loss))
                 return not_finite(t, f, epoch, out->steps, loss, err);
@@ -195,24 +231,70 @@ fc_status fc_fit_run(fc_fit_result *out, fc_trainer *t, const fc_fit *f, fc_erro
     return FC_OK;
 }
 
+/* Gram passes while their items are shared out. */
+typedef struct gram_passes {
+    fc_grams *out;
+    fc_trainer *t;
+    const fc_model *m;
+    const uint32_t *sample;
+    size_t n;
+    int items; /* of one pass */
+    fc_key key;
+    fc_progress *progress;
+    const char *what;
+} gram_passes;
+
+/* The first item writes straight into the result. */
+static fc_grams gram_sum(const gram_passes *g, int thread, int i)
+{
+    return i == 0 ? *g->out : fc_grams_first(&g->t->crew->worker[thread].grams, g->out->n);
+}
+
+static void gram_item(void *ctx, int thread, int i)
+{
+    const gram_passes *g = ctx;
+    const fc_net *net = g->t->net;
+    fc_worker *w = &g->t->crew->worker[thread];
+    fc_grams sum = gram_sum(g, thread, i);
+    double flop = fc_vit_flop(&net->shape, g->m->rank, g->m->classes, net->mode, 0, false);
+    size_t first = (size_t)(i % g->items) * FC_GRAM_ITEM;
+    size_t end = first + (size_t)count_at(g->n, first, FC_GRAM_ITEM);
+    fc_grams_zero(&sum);
+    for (size_t at = first; at < end && !fc_stop_requested(); at += FC_SLICE) {
+        int n = count_at(end, at, FC_SLICE);
+        fc_worker_load(w, net, net->train, g->sample + at, n, g->key, i / g->items);
+        fc_vit_forward(w->acts, g->m, w->x, n, &sum);
+        if (g->progress)
+            fc_progress_add(g->progress, flop * n, g->what);
+    }
+}
+
+static void gram_commit(void *ctx, int thread, int i)
+{
+    const gram_passes *g = ctx;
+    fc_grams sum = gram_sum(g, thread, i);
+    if (i > 0)
+        fc_grams_accumulate(g->out, &sum);
+}
+
 fc_status fc_fit_grams(fc_grams *out, fc_trainer *t, const fc_model *m, const uint32_t *sample,
                        size_t n, int passes, fc_key key, fc_progress *progress, const char *what,
                        fc_error *err)
 {
-    double flop = fc_vit_flop(&t->net->shape, m->rank, m->classes, t->net->mode, 0, false);
-    key.stream = FC_STREAM_GRAM;
-    fc_grams_zero(out);
-    for (int pass = 0; pass < passes; pass++)
-        for (size_t at = 0; at < n; at += FC_SLICE) {
-            fc_worker *w = &t->worker[0];
-            int count = n - at < FC_SLICE ? (int)(n - at) : FC_SLICE;
-            fc_worker_load(w, t->net, t->net->train, sample + at, count, key, pass);
-            fc_vit_forward(w->acts, m, w->x, count, out);
-            if (progress)
-                fc_progress_add(progress, flop * count, what);
-            if (fc_stop_requested())
-                return fc_fail(err, FC_ESTOP, "stopped on request");
-        }
+    gram_passes g = {.out = out,
+                     .t = t,
+                     .m = m,
+                     .sample = sample,
+                     .n = n,
+                     .items = (int)((n + FC_GRAM_ITEM - 1) / FC_GRAM_ITEM),
+                     .key = key,
+                     .progress = progress,
+                     .what = what};
+    g.key.stream = FC_STREAM_GRAM;
+    fc_grams_zero(out); /* a client without images has no item */
+    fc_pool_loop(&t->crew->pool, t->thread, passes * g.items, gram_item, gram_commit, &g);
+    if (fc_stop_requested())
+        return fc_fail(err, FC_ESTOP, "stopped on request");
     fc_grams_finish(out);
     return FC_OK;
 }

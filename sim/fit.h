@@ -1,7 +1,8 @@
 /* Local training: one model, one list of samples, some epochs. Used by clients and by pretraining.
  *
- * A batch is cut into slices of FC_SLICE images. Each slice has its own gradient, and the slices
- * are added in order, so that the bits do not depend on how many workers share the slices. */
+ * A batch is cut into slices of FC_SLICE images, which all threads that have nothing better to do
+ * share (sim/pool.h). Each slice has its own gradient, and the slices are added in order, so that
+ * the bits do not depend on how many threads there are. */
 #ifndef FC_FIT_H
 #define FC_FIT_H
 
@@ -9,9 +10,11 @@
 #include "core/rng.h"
 #include "core/vit.h"
 #include "datasets/transform.h"
+#include "sim/pool.h"
 #include "sim/progress.h"
 
-enum { FC_SLICE = 16 };
+/* Images of a slice, and of an item of a Gram pass. */
+enum { FC_SLICE = 8, FC_GRAM_ITEM = 8 * FC_SLICE };
 
 /* What all models of a run share; const while clients train. */
 typedef struct fc_net {
@@ -31,31 +34,48 @@ typedef struct fc_worker {
     fc_real *x;       /* (FC_SLICE, 3, S, S) */
     fc_real *dlogits; /* (FC_SLICE, classes) */
     int *label;       /* (FC_SLICE) logit index of the label */
-    fc_real *grad;    /* gradient of one slice; NULL if batches have one slice */
-    double loss;
+    fc_real *grad;    /* of one slice; NULL if batches have one slice */
+    fc_grams grams;   /* of one item of a Gram pass; n = 0 without */
+    double loss;      /* of one slice */
 } fc_worker;
 
-/* One client in flight: its parameters, their gradient, its optimiser and the workers that share
- * its batches. */
+typedef struct fc_crew fc_crew;
+
+/* One client in flight: its parameters, their gradient and its optimiser. */
 typedef struct fc_trainer {
     const fc_net *net;
+    fc_crew *crew;
+    int thread; /* of the crew, which it runs on */
     fc_params local;
     fc_real *grad;
     fc_optim optim;
     fc_grams grams;  /* n = 0 without */
     uint32_t *order; /* samples in the order of the epoch */
     size_t order_max;
-    fc_worker *worker;
-    int workers;
-    fc_arena arena;
 } fc_trainer;
 
-/* batch: largest batch; samples: longest list;
- * grams: layout or NULL. */
-fc_status fc_trainer_init(fc_trainer *t, const fc_net *net, const fc_params *like, int workers,
-                          int batch, size_t samples, const fc_grams *grams, int max_side,
-                          fc_error *err);
-void fc_trainer_free(fc_trainer *t);
+/* The threads of a run and all their buffers. */
+struct fc_crew {
+    fc_pool pool;
+    fc_worker *worker;   /* (pool.threads): of each thread */
+    fc_trainer *trainer; /* (trainers): of each of the first threads */
+    int trainers;
+    fc_arena arena;
+};
+
+typedef struct fc_crew_plan {
+    const fc_net *net;
+    const fc_params *like; /* what is trained */
+    int threads, clients;  /* no more trainers than clients */
+    int batch;             /* largest */
+    size_t samples;        /* longest list */
+    const fc_grams *grams; /* layout, or NULL */
+    int max_side;          /* of any image */
+} fc_crew_plan;
+
+/* The crew must not move until fc_crew_free. */
+fc_status fc_crew_init(fc_crew *c, const fc_crew_plan *plan, fc_error *err);
+void fc_crew_free(fc_crew *c); /* accepts {0} */
 
 typedef struct fc_fit {
     const fc_real *w;        /* frozen backbone (unused in full fine-tuning) */
@@ -87,7 +107,8 @@ typedef struct fc_fit_result {
 fc_status fc_fit_run(fc_fit_result *out, fc_trainer *t, const fc_fit *f, fc_error *err);
 
 /* Grams of the inputs of the layers of model m over `passes` augmented passes of the samples,
- * finished. Images are taken in the order of the list: a sum needs no shuffle. */
+ * finished. Images are taken in the order of the list: a sum needs no shuffle. out has the layout
+ * of the crew's Grams or of the first slots of it. */
 fc_status fc_fit_grams(fc_grams *out, fc_trainer *t, const fc_model *m, const uint32_t *sample,
                        size_t n, int passes, fc_key key, fc_progress *progress, const char *what,
                        fc_error *err);

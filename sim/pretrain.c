@@ -5,22 +5,25 @@
 #include "sim/run.h"
 #include "sim/signals.h"
 
-#include <omp.h>
 #include <string.h>
+
+enum { GROUPS = 1u << FC_GROUP_BACKBONE | 1u << FC_GROUP_HEAD };
 
 typedef struct pretraining {
     fc_config *c;
     fc_net net;
     fc_dataset data;
-    fc_trainer trainer;
+    fc_crew crew;
     int *logit;
     uint32_t *fit, *held;
     size_t n_fit, n_held;
     fc_params best;
     double best_acc;
     int best_epoch;
-    long *part; /* correct of each block of held-out images */
+    long correct; /* of the held-out images */
     fc_progress progress;
+    fc_status status; /* of the training */
+    fc_error *err;
     fc_arena arena;
 } pretraining;
 
@@ -47,28 +50,46 @@ static fc_status split_held_out(pretraining *p, fc_error *err)
     return FC_OK;
 }
 
-/* Per cent right of the held-out images under the test transform. */
-static double held_out_acc(pretraining *p, fc_trainer *t)
+static fc_model model_of(const pretraining *p)
 {
-    int blocks = (int)((p->n_held + FC_SLICE - 1) / FC_SLICE);
-    fc_model m = fc_model_of(&p->net.shape, FC_TRAIN_FULL, 0, p->net.classes, NULL, &t->local);
-    /* Blocks of fixed size over the workers; integer counts. */
-#pragma omp parallel for num_threads(t->workers) schedule(dynamic, 1) if (t->workers > 1)
-    for (int b = 0; b < blocks; b++) {
-        fc_worker *w = &t->worker[t->workers > 1 ? omp_get_thread_num() : 0];
-        size_t at = (size_t)b * FC_SLICE;
-        int n = p->n_held - at < FC_SLICE ? (int)(p->n_held - at) : FC_SLICE;
-        fc_worker_load(w, &p->net, &p->data.train, p->held + at, n, (fc_key){0}, -1);
-        fc_vit_forward(w->acts, &m, w->x, n, NULL);
-        p->part[b] = 0;
-        for (int i = 0; i < n; i++)
-            p->part[b] += fc_argmax(fc_acts_logits(w->acts) + (size_t)i * (size_t)m.classes, 0,
-                                    m.classes) == w->label[i];
-    }
-    long correct = 0;
-    for (int b = 0; b < blocks; b++)
-        correct += p->part[b];
-    return 100.0 * (double)correct / (double)p->n_held;
+    return fc_model_of(&p->net.shape, FC_TRAIN_FULL, 0, p->net.classes, NULL,
+                       &p->crew.trainer[0].local);
+}
+
+/* The held-out images are tested in blocks of FC_SLICE. */
+static int block_size(const pretraining *p, int block)
+{
+    size_t left = p->n_held - (size_t)block * FC_SLICE;
+    return left < FC_SLICE ? (int)left : FC_SLICE;
+}
+
+static void held_out_forward(void *ctx, int thread, int block)
+{
+    const pretraining *p = ctx;
+    fc_worker *w = &p->crew.worker[thread];
+    int n = block_size(p, block);
+    fc_model m = model_of(p);
+    fc_worker_load(w, &p->net, &p->data.train, p->held + (size_t)block * FC_SLICE, n, (fc_key){0},
+                   -1);
+    fc_vit_forward(w->acts, &m, w->x, n, NULL);
+}
+
+static void held_out_count(void *ctx, int thread, int block)
+{
+    pretraining *p = ctx;
+    const fc_worker *w = &p->crew.worker[thread];
+    const fc_real *z = fc_acts_logits(w->acts);
+    for (int i = 0; i < block_size(p, block); i++, z += p->net.classes)
+        p->correct += fc_argmax(z, 0, p->net.classes) == w->label[i];
+}
+
+/* Per cent right. */
+static double held_out_acc(pretraining *p, const fc_trainer *t)
+{
+    p->correct = 0;
+    fc_pool_loop(&p->crew.pool, t->thread, (int)((p->n_held + FC_SLICE - 1) / FC_SLICE),
+                 held_out_forward, held_out_count, p);
+    return 100.0 * (double)p->correct / (double)p->n_held;
 }
 
 static fc_status epoch_end(void *ctx, fc_trainer *t, int epoch, double loss, fc_error *err)
@@ -112,17 +133,46 @@ static fc_status prepare(pretraining *p, fc_error *err)
     p->net.train = &p->data.train;
     p->net.logit = p->logit;
     FC_TRY(split_held_out(p, err));
-    p->part = fc_arena_alloc(&p->arena, p->n_held / FC_SLICE + 1, sizeof *p->part, err);
-    if (!p->part)
-        return FC_EFAIL;
     FC_TRY(
         fc_train_layout(&layout, &p->net.shape, FC_TRAIN_FULL, 0, p->net.classes, &p->arena, err));
     FC_TRY(fc_params_alloc(&p->best, &layout, &p->arena, err));
-    FC_TRY(fc_trainer_init(&p->trainer, &p->net, &layout, fc_threads(), c->train.batch, p->n_fit,
-                           NULL, fc_dataset_side(&p->data), err));
-    memcpy(p->trainer.local.p, w0.p, w0.n * sizeof *w0.p);
-    fc_head_init(&p->trainer.local, fc_seed(c, c->seed.init));
+    fc_crew_plan plan = {.net = &p->net,
+                         .like = &layout,
+                         .threads = fc_threads(),
+                         .clients = 1,
+                         .batch = c->train.batch,
+                         .samples = p->n_fit,
+                         .max_side = fc_dataset_side(&p->data)};
+    FC_TRY(fc_crew_init(&p->crew, &plan, err));
+    fc_params *start = &p->crew.trainer[0].local;
+    memcpy(start->p, w0.p, w0.n * sizeof *w0.p);
+    fc_head_init(start, fc_seed(c, c->seed.init));
     return FC_OK;
+}
+
+/* The one piece of work of the pool: all threads help with its batches. */
+static void train(void *ctx, int thread, int i)
+{
+    pretraining *p = ctx;
+    const fc_config *c = p->c;
+    fc_fit_result result;
+    fc_fit f = {.groups = GROUPS,
+                .optim = fc_optim_of(c, GROUPS),
+                .schedule = (fc_schedule)c->train.schedule,
+                .warmup = c->train.warmup,
+                .epochs = c->train.epochs,
+                .batch = c->train.batch,
+                .hi = p->net.classes,
+                .no_decay_1d = true,
+                .sample = p->fit,
+                .n = p->n_fit,
+                .key = {.seed = fc_seed(c, c->seed.train)},
+                .progress = &p->progress,
+                .what = "pretraining",
+                .epoch_end = epoch_end,
+                .ctx = p};
+    (void)i;
+    p->status = fc_fit_run(&result, &p->crew.trainer[thread], &f, p->err);
 }
 
 static fc_status save_best(pretraining *p, const char *path, fc_error *err)
@@ -136,29 +186,13 @@ static fc_status save_best(pretraining *p, const char *path, fc_error *err)
 
 fc_status fc_pretrain(fc_config *c, const char *path, fc_verbosity verbosity, fc_error *err)
 {
-    pretraining p = {.c = c};
+    pretraining p = {.c = c, .err = err};
     fc_status s = prepare(&p, err);
     if (s == FC_OK) {
-        unsigned groups = 1u << FC_GROUP_BACKBONE | 1u << FC_GROUP_HEAD;
         fc_progress_init(&p.progress, verbosity,
-                         fc_fit_flop(&p.net, groups) * (double)p.n_fit * c->train.epochs, 0);
-        fc_fit f = {.groups = groups,
-                    .optim = fc_optim_of(c, groups),
-                    .schedule = (fc_schedule)c->train.schedule,
-                    .warmup = c->train.warmup,
-                    .epochs = c->train.epochs,
-                    .batch = c->train.batch,
-                    .hi = p.net.classes,
-                    .no_decay_1d = true,
-                    .sample = p.fit,
-                    .n = p.n_fit,
-                    .key = {.seed = fc_seed(c, c->seed.train)},
-                    .progress = &p.progress,
-                    .what = "pretraining",
-                    .epoch_end = epoch_end,
-                    .ctx = &p};
-        fc_fit_result result;
-        s = fc_fit_run(&result, &p.trainer, &f, err);
+                         fc_fit_flop(&p.net, GROUPS) * (double)p.n_fit * c->train.epochs, 0);
+        fc_pool_run(&p.crew.pool, 1, train, &p);
+        s = p.status;
         fc_progress_end(&p.progress);
     }
     if (s == FC_OK)
@@ -173,7 +207,7 @@ fc_status fc_pretrain(fc_config *c, const char *path, fc_verbosity verbosity, fc
                          p.best_acc, p.best_epoch + 1, c->train.epochs, path);
     else if (s == FC_OK)
         fc_progress_line(&p.progress, FC_NORMAL, "pretrained backbone: %s", path);
-    fc_trainer_free(&p.trainer);
+    fc_crew_free(&p.crew);
     fc_dataset_free(&p.data);
     fc_arena_free(&p.arena);
     return s;

@@ -66,8 +66,8 @@ struct fc_run {
     fc_real *w_buffer;        /* owned copy behind w_train, or NULL */
     fc_real *w_scratch;       /* Gram model, then evaluated model (LoRA only) */
 
-    fc_trainer *trainer; /* one per client in flight */
-    int trainers, threads;
+    fc_crew crew;
+    int threads;
     fc_runlog log;
     double start_wall, start_cpu;
     fc_arena arena;

@@ -222,27 +222,23 @@ static fc_status server_init(fc_run *r, fc_error *err)
     return r->w_scratch && (r->w_buffer || !r->method->train_base) ? FC_OK : FC_EFAIL;
 }
 
-/* One trainer per client in flight; a single client gets all threads as workers of its one trainer.
- */
-static fc_status trainers_init(fc_run *r, fc_error *err)
+static fc_status crew_init(fc_run *r, fc_error *err)
 {
-    const fc_config *c = r->cfg;
-    bool one = r->partition.clients == 1;
     size_t longest = 0;
     for (int t = 0; t < r->partition.tasks; t++)
         for (int k = 0; k < r->partition.clients; k++) {
             size_t n = r->partition.start[t][k + 1] - r->partition.start[t][k];
             longest = n > longest ? n : longest;
         }
-    r->trainers = one ? 1 : r->threads;
-    r->trainer = fc_arena_alloc(&r->arena, (size_t)r->trainers, sizeof *r->trainer, err);
-    if (!r->trainer)
-        return FC_EFAIL;
-    for (int i = 0; i < r->trainers; i++)
-        FC_TRY(fc_trainer_init(&r->trainer[i], &r->net, &r->global,
-                               one && !r->gram_shape.n ? r->threads : 1, c->train.batch, longest,
-                               r->gram_shape.n ? &r->gram_shape : NULL, r->max_side, err));
-    return FC_OK;
+    fc_crew_plan plan = {.net = &r->net,
+                         .like = &r->global,
+                         .threads = r->threads,
+                         .clients = r->partition.clients,
+                         .batch = r->cfg->train.batch,
+                         .samples = longest,
+                         .grams = r->gram_shape.n ? &r->gram_shape : NULL,
+                         .max_side = r->max_side};
+    return fc_crew_init(&r->crew, &plan, err);
 }
 
 /* Frozen weights as the kernels want them: one set to train on, one for what is only evaluated. */
@@ -352,7 +348,7 @@ static fc_status open_parts(fc_run *r, fc_error *err)
     r->net.logit = r->tasks.logit;
     FC_TRY(server_init(r, err));
     FC_TRY(packed_init(r, err));
-    return trainers_init(r, err);
+    return crew_init(r, err);
 }
 
 fc_status fc_run_open(fc_run *r, fc_config *cfg, fc_verbosity verbosity, fc_error *err)
@@ -367,8 +363,7 @@ fc_status fc_run_open(fc_run *r, fc_config *cfg, fc_verbosity verbosity, fc_erro
 
 void fc_run_close(fc_run *r)
 {
-    for (int i = 0; r->trainer && i < r->trainers; i++)
-        fc_trainer_free(&r->trainer[i]);
+    fc_crew_free(&r->crew);
     fc_packed_free(&r->packed_train);
     fc_packed_free(&r->packed_scratch);
     fc_runlog_close(&r->log);

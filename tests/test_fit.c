@@ -1,4 +1,5 @@
-/* Local training: slices of a batch, gradients against single images, steps, failures, Grams. */
+/* Local training: gradients against single images, steps, failures, Grams. All on one thread; for
+ * more of them see test_pool.c. */
 #include "sim/fit.h"
 
 #include "core/head.h"
@@ -8,7 +9,7 @@
 
 #include <signal.h>
 
-enum { CLASSES = 5, PER_CLASS = 12, N = CLASSES * PER_CLASS, LONG_BATCH = 40 };
+enum { CLASSES = 5, PER_CLASS = 14, N = CLASSES * PER_CLASS, LONG_BATCH = 40 };
 enum { BACKBONE = 1u << FC_GROUP_BACKBONE, A = 1u << FC_GROUP_A, B = 1u << FC_GROUP_B };
 enum { HEAD = 1u << FC_GROUP_HEAD };
 
@@ -17,17 +18,26 @@ typedef struct fixture {
     fc_dataset data;
     fc_net net;
     fc_params w0, start; /* backbone, and a trained block in which nothing is 0 */
-    fc_trainer trainer;
+    fc_crew crew;
+    fc_trainer *trainer; /* the one of the crew */
     uint32_t sample[N];
     int logit[CLASSES];
     fc_error err;
 } fixture;
 
-static void open_trainer(fixture *f, fc_trainer *t, int workers)
+static void open_crew(fixture *f, const fc_grams *grams)
 {
-    assert_int_equal(
-        fc_trainer_init(t, &f->net, &f->start, workers, LONG_BATCH, N, NULL, 8, &f->err), FC_OK);
-    memcpy(t->local.p, f->start.p, f->start.n * sizeof *f->start.p);
+    fc_crew_plan plan = {.net = &f->net,
+                         .like = &f->start,
+                         .threads = 1,
+                         .clients = 1,
+                         .batch = LONG_BATCH,
+                         .samples = N,
+                         .grams = grams,
+                         .max_side = 8};
+    assert_int_equal(fc_crew_init(&f->crew, &plan, &f->err), FC_OK);
+    f->trainer = &f->crew.trainer[0];
+    memcpy(f->trainer->local.p, f->start.p, f->start.n * sizeof *f->start.p);
 }
 
 static void open_fixture(fixture *f, fc_train_mode mode)
@@ -68,12 +78,12 @@ static void open_fixture(fixture *f, fc_train_mode mode)
     fc_rng g = fc_rng_at((fc_key){.seed = 1, .stream = FC_STREAM_TEST});
     for (size_t i = 0; i < f->start.n; i++)
         f->start.p[i] = (fc_real)(0.2 * fc_rng_normal(&g));
-    open_trainer(f, &f->trainer, 1);
+    open_crew(f, NULL);
 }
 
 static void close_fixture(fixture *f)
 {
-    fc_trainer_free(&f->trainer);
+    fc_crew_free(&f->crew);
     fc_dataset_free(&f->data);
     fc_arena_free(&f->arena);
 }
@@ -106,10 +116,10 @@ static void use_gradient_descent(fc_fit *fit)
         fit->optim.lr[g] = 1;
 }
 
-static fc_fit_result run(fixture *f, fc_trainer *t, const fc_fit *fit)
+static fc_fit_result run(fixture *f, const fc_fit *fit)
 {
     fc_fit_result r;
-    assert_int_equal(fc_fit_run(&r, t, fit, &f->err), FC_OK);
+    assert_int_equal(fc_fit_run(&r, f->trainer, fit, &f->err), FC_OK);
     return r;
 }
 
@@ -123,7 +133,7 @@ static void test_load(void **state)
     enum { PIXELS = 3 * 8 * 8 };
     fixture f;
     open_fixture(&f, FC_TRAIN_HEAD);
-    fc_worker *w = &f.trainer.worker[0];
+    fc_worker *w = &f.crew.worker[0];
     fc_real at_place_2[PIXELS];
     fc_key key = {.seed = 1, .stream = FC_STREAM_AUGMENT};
     const size_t size = sizeof at_place_2;
@@ -145,41 +155,14 @@ static void test_load(void **state)
     close_fixture(&f);
 }
 
-/* --- slices -----------------------------------------------------------------------------------
+/* --- gradients --------------------------------------------------------------------------------
  */
-
-/* A batch of 40 has three slices; its last step has seven images. */
-static void check_workers(fc_train_mode mode, unsigned groups)
-{
-    fixture f;
-    open_fixture(&f, mode);
-    fc_fit fit = fit_of(&f, groups, LONG_BATCH + 7, LONG_BATCH, 2);
-    fc_fit_result one = run(&f, &f.trainer, &fit);
-    assert_int_equal(one.steps, 4);
-    for (int workers = 2; workers <= 4; workers++) {
-        fc_trainer t;
-        open_trainer(&f, &t, workers);
-        fc_fit_result more = run(&f, &t, &fit);
-        assert_memory_equal(t.local.p, f.trainer.local.p, f.start.n * sizeof *f.start.p);
-        assert_memory_equal(&more, &one, sizeof one);
-        fc_trainer_free(&t);
-    }
-    close_fixture(&f);
-}
-
-static void test_any_number_of_workers(void **state)
-{
-    (void)state;
-    check_workers(FC_TRAIN_FULL, BACKBONE | HEAD);
-    check_workers(FC_TRAIN_LORA, A | B | HEAD);
-    check_workers(FC_TRAIN_HEAD, HEAD);
-}
 
 /* Sum over single images of loss and gradient, divided by their number; classes lo .. hi-1. */
 static double mean_gradient(fixture *f, const fc_fit *fit, double *grad)
 {
     const fc_net *net = &f->net;
-    fc_worker *w = &f->trainer.worker[0];
+    fc_worker *w = &f->crew.worker[0];
     fc_params one = f->start;
     fc_model m = fc_model_of(&net->shape, net->mode, net->rank, net->classes, f->w0.p, &f->start);
     fc_key key = fit->key;
@@ -208,12 +191,12 @@ static void check_gradient(fc_train_mode mode, unsigned groups)
     use_gradient_descent(&fit);
     double *grad = fc_arena_alloc(&f.arena, f.start.n, sizeof *grad, NULL), largest = 0;
     double loss = mean_gradient(&f, &fit, grad);
-    fc_fit_result r = run(&f, &f.trainer, &fit);
+    fc_fit_result r = run(&f, &fit);
     assert_int_equal(r.steps, 1);
     assert_close(r.loss_first, loss, 1e-6, 0);
     assert_true(r.loss_last == r.loss_first && r.loss_mean == r.loss_first);
     for (size_t i = 0; i < f.start.n; i++) {
-        assert_close((double)f.start.p[i] - (double)f.trainer.local.p[i], grad[i], 1e-5, 1e-6);
+        assert_close((double)f.start.p[i] - (double)f.trainer->local.p[i], grad[i], 1e-5, 1e-6);
         largest = fabs(grad[i]) > largest ? fabs(grad[i]) : largest;
     }
     assert_true(largest > 0.05);
@@ -238,11 +221,11 @@ static void check_frozen(fc_train_mode mode, unsigned groups)
     open_fixture(&f, mode);
     fc_fit fit = fit_of(&f, groups, 20, 16, 2);
     fit.optim.clip_norm = 0.5;
-    run(&f, &f.trainer, &fit);
+    run(&f, &fit);
     for (int i = 0; i < f.start.nspec; i++) {
         const fc_spec *s = &f.start.spec[i];
         size_t n = (size_t)s->rows * (size_t)s->cols * sizeof *f.start.p;
-        int changed = memcmp(f.trainer.local.p + s->offset, f.start.p + s->offset, n) != 0;
+        int changed = memcmp(f.trainer->local.p + s->offset, f.start.p + s->offset, n) != 0;
         assert_int_equal(changed, groups >> s->group & 1);
     }
     close_fixture(&f);
@@ -274,10 +257,10 @@ static void test_other_classes_stay(void **state)
             f.sample[fit.n++] = i;
     }
     assert_int_equal(fit.n, 2 * PER_CLASS);
-    run(&f, &f.trainer, &fit);
+    run(&f, &fit);
     int D = f.net.shape.width;
     for (int c = 0; c < CLASSES; c++) {
-        const fc_real *now = f.trainer.local.p, *before = f.start.p;
+        const fc_real *now = f.trainer->local.p, *before = f.start.p;
         bool own = c == 2 || c == 3;
         size_t bias = (size_t)(CLASSES * D + c);
         assert_int_equal(memcmp(now + c * D, before + c * D, (size_t)D * sizeof *now) != 0, own);
@@ -313,7 +296,7 @@ static void check_steps(int n, int batch, int epochs, long want)
     fc_fit fit = fit_of(&f, HEAD, n, batch, epochs);
     fit.epoch_end = epoch_end;
     fit.ctx = &w;
-    fc_fit_result r = run(&f, &f.trainer, &fit);
+    fc_fit_result r = run(&f, &fit);
     assert_int_equal(r.steps, want);
     assert_int_equal(w.calls, epochs);
     assert_close(r.loss_mean, w.loss / epochs, 1e-12, 0);
@@ -322,7 +305,7 @@ static void check_steps(int n, int batch, int epochs, long want)
     key.epoch = (uint32_t)epochs - 1;
     fc_rng g = fc_rng_at(key);
     fc_rng_shuffle(&g, f.sample, (size_t)n);
-    assert_memory_equal(f.trainer.order, f.sample, (size_t)n * sizeof *f.sample);
+    assert_memory_equal(f.trainer->order, f.sample, (size_t)n * sizeof *f.sample);
     close_fixture(&f);
 }
 
@@ -349,7 +332,7 @@ static void test_loss_is_the_mean_over_images(void **state)
     fit.optim.lr[FC_GROUP_HEAD] = 0;
     double *grad = fc_arena_alloc(&f.arena, f.start.n, sizeof *grad, NULL);
     double loss = mean_gradient(&f, &fit, grad);
-    assert_close(run(&f, &f.trainer, &fit).loss_mean, loss, 1e-6, 0);
+    assert_close(run(&f, &fit).loss_mean, loss, 1e-6, 0);
     close_fixture(&f);
 }
 
@@ -360,20 +343,21 @@ static void test_warm_up(void **state)
     fixture f;
     open_fixture(&f, FC_TRAIN_HEAD);
     watch w = {.after_first = fc_arena_alloc(&f.arena, f.start.n, sizeof(fc_real), NULL)};
+    fc_params full;
+    assert_int_equal(fc_params_alloc(&full, &f.start, &f.arena, &f.err), FC_OK);
     fc_fit fit = fit_of(&f, HEAD, 16, 16, 1);
     use_gradient_descent(&fit);
-    run(&f, &f.trainer, &fit);
-    fc_trainer t;
-    open_trainer(&f, &t, 1);
+    run(&f, &fit);
+    memcpy(full.p, f.trainer->local.p, full.n * sizeof *full.p);
+    memcpy(f.trainer->local.p, f.start.p, f.start.n * sizeof *f.start.p);
     fit.epochs = 4;
     fit.warmup = 1;
     fit.epoch_end = epoch_end;
     fit.ctx = &w;
-    run(&f, &t, &fit);
+    run(&f, &fit);
     for (size_t i = 0; i < f.start.n; i++)
         assert_close(w.after_first[i] - f.start.p[i],
-                     0.25 * ((double)f.trainer.local.p[i] - (double)f.start.p[i]), 1e-5, 1e-6);
-    fc_trainer_free(&t);
+                     0.25 * ((double)full.p[i] - (double)f.start.p[i]), 1e-5, 1e-6);
     close_fixture(&f);
 }
 
@@ -387,7 +371,7 @@ static void test_epoch_end_stops(void **state)
     fc_fit fit = fit_of(&f, HEAD, 20, 16, 5);
     fit.epoch_end = epoch_end;
     fit.ctx = &w;
-    assert_says(fc_fit_run(&r, &f.trainer, &fit, &f.err), &f.err, FC_EFAIL, "no more", "");
+    assert_says(fc_fit_run(&r, f.trainer, &fit, &f.err), &f.err, FC_EFAIL, "no more", "");
     assert_int_equal(r.steps, 4);
     close_fixture(&f);
 }
@@ -405,7 +389,7 @@ static void test_divergence(void **state)
     use_gradient_descent(&fit);
     fit.optim.lr[FC_GROUP_BACKBONE] = 3e38;
     fit.optim.lr[FC_GROUP_A] = HUGE_VAL; /* not trained, not named */
-    fc_status s = fc_fit_run(&r, &f.trainer, &fit, &f.err);
+    fc_status s = fc_fit_run(&r, f.trainer, &fit, &f.err);
     assert_says(s, &f.err, FC_EFAIL, "task 2, round 3, client 3, epoch 1, step 2: loss is ",
                 "diverged");
     assert_non_null(strstr(f.err.msg, "the largest is 3e+38"));
@@ -415,7 +399,7 @@ static void test_divergence(void **state)
     fit.w = NULL;
     fit.sample = f.sample;
     fit.n = 16;
-    s = fc_fit_run(&r, &f.trainer, &fit, &f.err);
+    s = fc_fit_run(&r, f.trainer, &fit, &f.err);
     assert_says(s, &f.err, FC_EFAIL, "epoch 2, step 2", "diverged");
     close_fixture(&f);
 }
@@ -426,9 +410,9 @@ static void test_bad_weights(void **state)
     fixture f;
     fc_fit_result r;
     open_fixture(&f, FC_TRAIN_LORA);
-    f.trainer.local.p[f.start.n - 1] = NAN;
+    f.trainer->local.p[f.start.n - 1] = NAN;
     fc_fit fit = fit_of(&f, B | HEAD, 16, 16, 1);
-    fc_status s = fc_fit_run(&r, &f.trainer, &fit, &f.err);
+    fc_status s = fc_fit_run(&r, f.trainer, &fit, &f.err);
     assert_says(s, &f.err, FC_EFAIL, "task 2, round 3, client 3, epoch 1, step 1: loss is nan",
                 "received were not finite");
     close_fixture(&f);
@@ -437,10 +421,10 @@ static void test_bad_weights(void **state)
 /* --- Grams ------------------------------------------------------------------------------------
  */
 
-/* Two passes over 37 samples; the oracle takes one image at a time. */
+/* Two passes over 70 samples, two items of work each; the oracle takes one image at a time. */
 static void check_grams(double alpha)
 {
-    enum { COUNT = 37, PASSES = 2 };
+    enum { COUNT = 70, PASSES = 2 };
     fixture f;
     open_fixture(&f, FC_TRAIN_LORA);
     int D = f.net.shape.width, n = fc_vit_slots(&f.net.shape), dim[9], d_out;
@@ -451,14 +435,16 @@ static void check_grams(double alpha)
     alphas[n] = alpha;
     fc_grams g;
     assert_int_equal(fc_grams_init(&g, n + 1, dim, alphas, &f.arena, NULL), FC_OK);
+    fc_crew_free(&f.crew);
+    open_crew(&f, &g);
     fc_model m = fc_model_of(&f.net.shape, f.net.mode, f.net.rank, CLASSES, f.w0.p, &f.start);
     fc_key key = {.seed = 4, .client = 2};
     g.g[0] = 1e6; /* what was there is forgotten */
     assert_int_equal(
-        fc_fit_grams(&g, &f.trainer, &m, f.sample, COUNT, PASSES, key, NULL, "", &f.err), FC_OK);
+        fc_fit_grams(&g, f.trainer, &m, f.sample, COUNT, PASSES, key, NULL, "", &f.err), FC_OK);
 
     double *want = fc_arena_alloc(&f.arena, (size_t)(D * D), sizeof *want, NULL);
-    fc_worker *w = &f.trainer.worker[0];
+    fc_worker *w = &f.crew.worker[0];
     key.stream = FC_STREAM_GRAM;
     for (int pass = 0; pass < PASSES; pass++)
         for (int i = 0; i < COUNT; i++) {
@@ -503,9 +489,9 @@ static void test_stop(void **state)
     fc_signals_install();
     raise(SIGTERM);
     fc_fit fit = fit_of(&f, HEAD, 40, 16, 2);
-    assert_int_equal(fc_fit_run(&r, &f.trainer, &fit, &f.err), FC_ESTOP);
+    assert_int_equal(fc_fit_run(&r, f.trainer, &fit, &f.err), FC_ESTOP);
     assert_int_equal(r.steps, 1); /* the step under way was finished */
-    assert_true(memcmp(f.trainer.local.p, f.start.p, f.start.n * sizeof *f.start.p) != 0);
+    assert_true(memcmp(f.trainer->local.p, f.start.p, f.start.n * sizeof *f.start.p) != 0);
     close_fixture(&f);
 }
 
@@ -513,7 +499,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_load),
-        cmocka_unit_test(test_any_number_of_workers),
         cmocka_unit_test(test_gradient_is_the_mean_over_images),
         cmocka_unit_test(test_frozen_groups_stay),
         cmocka_unit_test(test_other_classes_stay),

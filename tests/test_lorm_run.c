@@ -47,7 +47,8 @@ typedef struct oracle {
     fc_run run;
     fc_arena arena;
     fc_error err;
-    fc_trainer trainer;
+    fc_crew crew; /* of one thread */
+    fc_trainer *trainer;
     int layers, rank;
     layer layer[LAYERS];
     size_t head_w, head_b; /* in a trained block */
@@ -186,7 +187,7 @@ static void check_counts(oracle *o, int t)
 {
     fc_run *r = &o->run;
     fc_model m = view(o, &r->global);
-    fc_worker *w = &o->trainer.worker[0];
+    fc_worker *w = &o->crew.worker[0];
     assert_int_equal(r->eval.seen, t + 1);
     for (int s = 0; s <= t; s++) {
         long correct = 0, masked = 0;
@@ -251,9 +252,9 @@ static void train(oracle *o, int i, int t, int round)
                 .key = key_of(o, t, round, o->id[i]),
                 .what = "oracle"};
     f.sample = samples_of(o, t, o->id[i], &f.n);
-    memcpy(o->trainer.local.p, o->before.p, o->before.n * sizeof *o->before.p);
-    ok(o, fc_fit_run(&result, &o->trainer, &f, &o->err));
-    memcpy(o->client[i].p, o->trainer.local.p, o->before.n * sizeof *o->before.p);
+    memcpy(o->trainer->local.p, o->before.p, o->before.n * sizeof *o->before.p);
+    ok(o, fc_fit_run(&result, o->trainer, &f, &o->err));
+    memcpy(o->client[i].p, o->trainer->local.p, o->before.n * sizeof *o->before.p);
     o->samples[i] = f.n;
     o->steps += result.steps;
 }
@@ -266,7 +267,7 @@ static void take_grams(oracle *o, int i, int t, int round, const fc_params *p)
     fc_grams *g = &o->gram[i];
     dense_model(o, o->v->gram, p);
     fc_model m = view(o, p);
-    ok(o, fc_fit_grams(g, &o->trainer, &m, sample, n, 1, key_of(o, t, round, o->id[i]), NULL, "",
+    ok(o, fc_fit_grams(g, o->trainer, &m, sample, n, 1, key_of(o, t, round, o->id[i]), NULL, "",
                        &o->err));
     for (int s = 0; s < g->n; s++)
         for (int r = 0; r < g->slot[s].dim; r++)
@@ -523,8 +524,6 @@ static void open_oracle(oracle *o, const variant *v)
     ok(o, fc_run_open(r, &o->cfg, FC_QUIET, &o->err));
     ok(o, fc_run_start(r, o->tmp.dir, false, &o->err));
     find_layers(o);
-    ok(o, fc_trainer_init(&o->trainer, &r->net, &r->global, 1, 8, r->data.train.n, NULL,
-                          r->max_side, &o->err));
     ok(o, fc_params_alloc(&o->before, &r->global, &o->arena, &o->err));
     o->deltas = get(o, r->w0.n, sizeof *o->deltas);
     o->w = get(o, r->w0.n, sizeof *o->w);
@@ -537,6 +536,16 @@ static void open_oracle(oracle *o, const variant *v)
         ok(o, fc_params_alloc(&o->client[i], &r->global, &o->arena, &o->err));
         ok(o, fc_grams_init(&o->gram[i], o->layers + 1, dim, alpha, &o->arena, &o->err));
     }
+    fc_crew_plan plan = {.net = &r->net,
+                         .like = &r->global,
+                         .threads = 1,
+                         .clients = 1,
+                         .batch = 8,
+                         .samples = r->data.train.n,
+                         .grams = &o->gram[0],
+                         .max_side = r->max_side};
+    ok(o, fc_crew_init(&o->crew, &plan, &o->err));
+    o->trainer = &o->crew.trainer[0];
 }
 
 static void check_run(const variant *v)
@@ -549,7 +558,7 @@ static void check_run(const variant *v)
             check_round(&o, t, round);
         check_end_of_task(&o, t);
     }
-    fc_trainer_free(&o.trainer);
+    fc_crew_free(&o.crew);
     fc_run_close(&o.run);
     fc_config_free(&o.cfg);
     fc_arena_free(&o.arena);
