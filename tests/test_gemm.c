@@ -99,7 +99,7 @@ typedef struct product {
     double *want, *size; /* (m, n); size: the same sum over absolute values */
 } product;
 
-enum { OPERANDS = 6, SCRATCH = OPERANDS, RESULT, FENCES };
+enum { BIAS = 4, ADD, SCRATCH, RESULT = SCRATCH + 4, FENCES };
 static fence fences[FENCES];
 static const fc_isa *table[TABLES_MAX];
 static int tables;
@@ -151,12 +151,12 @@ static product product_new(int m, int n, int k, fc_rng *g)
     p.ldc = n + gap(g);
     p.ldadd = n + gap(g);
     if (p.how != MATMUL && below(g, 2))
-        p.bias = matrix(4, 1, n, n, kind, g);
+        p.bias = matrix(BIAS, 1, n, n, kind, g);
     p.add_c = below(g, 2);
     if (p.add_c)
         p.ldadd = p.ldc;
     if (p.add_c || (p.how != MATMUL && below(g, 2)))
-        p.start = matrix(5, m, n, p.ldadd, kind, g);
+        p.start = matrix(ADD, m, n, p.ldadd, kind, g);
     p.add = p.add_c ? NULL : p.start;
     p.want = test_calloc((size_t)m * (size_t)n, sizeof *p.want);
     p.size = test_calloc((size_t)m * (size_t)n, sizeof *p.size);
@@ -210,36 +210,39 @@ static void oracle(product *p, bool bf16)
     }
 }
 
+/* An engine with just so much scratch, which ends at a fence. */
+static fc_engine engine_of(int f, const fc_isa *isa, bool bf16, size_t bytes)
+{
+    return (fc_engine){isa, bf16, fence_last(&fences[f], bytes), bytes};
+}
+
 /* Rows row .. row + m - 1 of the product into C, with no more scratch than was promised. */
 static void run(float *C, const product *p, int row, int m, const fc_isa *isa, bool bf16)
 {
     fc_engine e = {.isa = isa, .bf16 = bf16};
-    size_t bytes = 0, at = (size_t)row;
-    for (int s = 0; s < p->terms; s++)
-        bytes += fc_left_bytes(&e, m, p->k[s]) + fc_right_bytes(&e, p->n, p->k[s]);
-    e.left = p->how == MATMUL ? fc_matmul_bytes(&e, m, p->n, p->k[0]) : bytes;
-    e.work = fence_last(&fences[SCRATCH], e.left);
-    const float *A[2];
-    for (int s = 0; s < p->terms; s++)
-        A[s] = p->A[s] + at * (p->ta[s] ? 1 : (size_t)p->lda[s]);
-    if (p->how == MATMUL) {
-        fc_matmul(&e, p->ta[0], p->tb[0], m, p->n, p->k[0], p->alpha, A[0], p->lda[0], p->B[0],
-                  p->ldb[0], p->add_c, C, p->ldc);
-    } else {
-        fc_operand a[2], b[2];
-        fc_product q = {
-            .C = C, .ldc = p->ldc, .m = m, .n = p->n, .alpha = p->alpha, .bias = p->bias};
-        for (int s = 0; s < p->terms; s++) {
-            a[s] = fc_left(&e, p->ta[s], m, p->k[s], A[s], p->lda[s]);
-            b[s] = p->how == DIRECT ? fc_right_direct(&e, p->n, p->k[s], p->B[s], p->ldb[s])
-                                    : fc_right(&e, p->tb[s], p->n, p->k[s], p->B[s], p->ldb[s]);
-            q.A[s] = &a[s];
-            q.B[s] = &b[s];
+    fc_operand a[2], b[2];
+    fc_product q = {.C = C, .ldc = p->ldc, .m = m, .n = p->n, .alpha = p->alpha, .bias = p->bias};
+    size_t at = (size_t)row;
+    for (int s = 0; s < p->terms; s++) {
+        const float *A = p->A[s] + at * (p->ta[s] ? 1 : (size_t)p->lda[s]), *B = p->B[s];
+        int k = p->k[s], f = SCRATCH + 2 * s;
+        if (p->how == MATMUL) {
+            e = engine_of(f, isa, bf16, fc_matmul_bytes(&e, m, p->n, k));
+            fc_matmul(&e, p->ta[s], p->tb[s], m, p->n, k, p->alpha, A, p->lda[s], B, p->ldb[s],
+                      p->add_c, C, p->ldc);
+            return;
         }
-        q.add = p->add_c ? C : p->add ? p->add + at * (size_t)p->ldadd : NULL;
-        q.ldadd = p->ldadd;
-        fc_multiply(&e, &q);
+        fc_engine left = engine_of(f, isa, bf16, fc_left_bytes(&e, m, k));
+        fc_engine right = engine_of(f + 1, isa, bf16, fc_right_bytes(&e, p->n, k));
+        a[s] = fc_left(&left, p->ta[s], m, k, A, p->lda[s]);
+        b[s] = p->how == DIRECT ? fc_right_direct(&right, p->n, k, B, p->ldb[s])
+                                : fc_right(&right, p->tb[s], p->n, k, B, p->ldb[s]);
+        q.A[s] = &a[s];
+        q.B[s] = &b[s];
     }
+    q.add = p->add_c ? C : p->add ? p->add + at * (size_t)p->ldadd : NULL;
+    q.ldadd = p->ldadd;
+    fc_multiply(&e, &q);
 }
 
 /* m rows of C as they are before the product: what is added to, or NaN. */
