@@ -56,6 +56,19 @@ refuse 2 'partition|dir-class' tiny.yaml fed.partition=dir-clas
 refuse 2 'synth' tiny.yaml data.name=sinth
 refuse 2 'merge|gram' tiny.yaml method.name=fedavg_lora merge.rule=lorm
 
+say "kernels that this processor lacks"
+refuse 2 'isa.*avx1024.*avx512' tiny.yaml run.isa=avx1024
+while read -r isa flag; do # never an illegal instruction
+    if grep -qw "$flag" /proc/cpuinfo; then
+        expect 0 "$FCIL" run tiny.yaml run.isa="$isa" tasks.count=1 fed.rounds=1 train.epochs=1 --out "isa-$isa"
+    else
+        refuse 2 "run.isa.*$isa.*(no|not) " tiny.yaml run.isa="$isa"
+    fi
+done <<< 'avx2 avx2
+avx512 avx512bw
+avx512bf16 avx512_bf16
+amx amx_bf16'
+
 say "settings that do not fit the data"
 refuse 2 'clients' tiny.yaml fed.clients=1000
 refuse 2 'beta|clients|min_samples' tiny.yaml fed.beta=0.001 fed.clients=20 fed.max_tries=5
