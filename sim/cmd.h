@@ -10,6 +10,7 @@ fc_status fc_cmd_pretrain(int argc, char **argv, fc_error *err);
 fc_status fc_cmd_data(int argc, char **argv, fc_error *err);
 fc_status fc_cmd_list(int argc, char **argv, fc_error *err);
 fc_status fc_cmd_config(int argc, char **argv, fc_error *err);
+fc_status fc_cmd_bench(int argc, char **argv, fc_error *err);
 
 /* What every verb that reads a config takes:
  *   CONFIG [section.key=value ...] [--out DIR] [--data DIR] [--threads N] [--resume] [--dry-run]
