@@ -61,6 +61,13 @@ static int padded(const fc_engine *e, int k)
     return (k + unit - 1) / unit * unit;
 }
 
+/* Rows of bf16 begin at cache lines. */
+static size_t row_length(const fc_engine *e, int k)
+{
+    size_t line = halves(e) ? ALIGN / sizeof(uint16_t) : 1;
+    return ((size_t)k + line - 1) / line * line;
+}
+
 static size_t element(const fc_engine *e)
 {
     return halves(e) ? sizeof(uint16_t) : sizeof(fc_real);
@@ -80,7 +87,7 @@ size_t fc_left_bytes(const fc_engine *e, int m, int k)
 {
     /* tiles of AMX read whole */
     size_t rows = ((size_t)m + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
-    return aligned(rows * (size_t)padded(e, k) * element(e));
+    return aligned(rows * row_length(e, k) * element(e));
 }
 
 size_t fc_right_bytes(const fc_engine *e, int n, int k)
@@ -104,20 +111,20 @@ fc_operand fc_left(fc_engine *e, bool ta, int m, int k, const fc_real *A, int ld
     fc_operand plain = {.p = A, .ld = (size_t)lda, .k = k, .t = ta};
     if (!e->bf16 && (!isa->panel || !ta))
         return plain;
-    int kp = padded(e, k);
+    size_t ld = row_length(e, k);
     void *dst = fc_engine_take(e, fc_left_bytes(e, m, k));
     if (!isa->panel)
         return rounded_copy(dst, e, ta, k, ta ? k : m, ta ? m : k, A, lda);
 #ifndef FC_REAL_DOUBLE
     if (halves(e))
-        isa->rows_bf16(dst, ta, m, k, kp, A, (size_t)lda);
+        isa->rows_bf16(dst, ld, ta, m, k, A, (size_t)lda);
     else
 #endif
         if (ta)
         isa->transpose(dst, (size_t)k, A, (size_t)lda, m, k, e->bf16);
     else
         rounded_copy(dst, e, false, k, m, k, A, lda);
-    return (fc_operand){.p = dst, .ld = (size_t)kp, .k = kp};
+    return (fc_operand){.p = dst, .ld = ld, .k = padded(e, k)};
 }
 
 fc_operand fc_right_into(void *dst, const fc_engine *e, bool tb, int n, int k, const fc_real *B,

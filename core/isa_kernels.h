@@ -32,43 +32,31 @@ INLINE fc_real lane_sum(lanes v)
 
 /* ---- transposition and packing -------------------------------------------------------------- */
 
-/* r is a 16 x 16 matrix of rows; four rounds that exchange off-diagonal blocks of 1, 2, 4, 8. In
- * the round of size s element j of the new row i is a's own where j has no bit s, else b's. */
-#define TRANSPOSE(type, r)                                                                         \
-    _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i += 2)                                    \
-    {                                                                                              \
-        type a = r[i], b = r[i + 1];                                                               \
-        r[i] = __builtin_shufflevector(a, b, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28,    \
-                                       14, 30);                                                    \
-        r[i + 1] = __builtin_shufflevector(a, b, 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13,    \
-                                           29, 15, 31);                                            \
-    }                                                                                              \
-    _Pragma("GCC unroll 16") for (int j = 0; j < LANES / 2; j++)                                   \
-    {                                                                                              \
-        int i = j / 2 * 4 + j % 2;                                                                 \
-        type a = r[i], b = r[i + 2];                                                               \
-        r[i] = __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, \
-                                       29);                                                        \
-        r[i + 2] = __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14,   \
-                                           15, 30, 31);                                            \
-    }                                                                                              \
-    _Pragma("GCC unroll 16") for (int j = 0; j < LANES / 2; j++)                                   \
-    {                                                                                              \
-        int i = j / 4 * 8 + j % 4;                                                                 \
-        type a = r[i], b = r[i + 4];                                                               \
-        r[i] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, \
-                                       27);                                                        \
-        r[i + 4] = __builtin_shufflevector(a, b, 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28,   \
-                                           29, 30, 31);                                            \
-    }                                                                                              \
-    _Pragma("GCC unroll 16") for (int i = 0; i < LANES / 2; i++)                                   \
-    {                                                                                              \
-        type a = r[i], b = r[i + 8];                                                               \
-        r[i] =                                                                                     \
-            __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23); \
-        r[i + 8] = __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, \
-                                           29, 30, 31);                                            \
-    }
+/* Rows r[i] and r[i + s] exchange the off-diagonal blocks of size s. */
+#define EXCHANGE(r, i, s, first, second)                                                           \
+    do {                                                                                           \
+        lanes a = (r)[i], b = (r)[(i) + (s)];                                                      \
+        (r)[i] = __builtin_shufflevector(a, b, first);                                             \
+        (r)[(i) + (s)] = __builtin_shufflevector(a, b, second);                                    \
+    } while (0)
+#define LIST(...) __VA_ARGS__
+
+/* r, 16 rows of 16 numbers, becomes its transpose: rounds with blocks of 1, 2, 4, 8. */
+INLINE void transpose_block(lanes r[LANES])
+{
+    _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i += 2)
+        EXCHANGE(r, i, 1, LIST(0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30),
+                 LIST(1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31));
+    _Pragma("GCC unroll 16") for (int i = 0; i < LANES / 2; i++) EXCHANGE(
+        r, i / 2 * 4 + i % 2, 2, LIST(0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29),
+        LIST(2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31));
+    _Pragma("GCC unroll 16") for (int i = 0; i < LANES / 2; i++) EXCHANGE(
+        r, i / 4 * 8 + i % 4, 4, LIST(0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27),
+        LIST(4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31));
+    _Pragma("GCC unroll 16") for (int i = 0; i < LANES / 2; i++)
+        EXCHANGE(r, i, 8, LIST(0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23),
+                 LIST(8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31));
+}
 
 /* Round to bf16 (nearest, ties to even; a NaN stays one), left in the upper half. */
 INLINE uint32_t round_one(float x)
@@ -111,145 +99,141 @@ static void round_bf16(fc_real *dst, const fc_real *src, size_t n)
         dst[i] = rounded(src[i]);
 }
 
+/* Blocks at the edge are loaded with zeros behind their n numbers. */
+INLINE lanes load_first(const fc_real *x, int n)
+{
+    if (n >= LANES)
+        return load(x);
+#ifdef FC_MASKED_LOAD
+    return n > 0 ? FC_MASKED_LOAD(x, n) : (lanes){0};
+#else
+    lanes v = {0};
+    for (int i = 0; i < n; i++)
+        v[i] = x[i];
+    return v;
+#endif
+}
+
 static void transpose(fc_real *dst, size_t ldd, const fc_real *src, size_t ld, int rows, int cols,
                       bool round)
 {
-    size_t R = (size_t)rows, C = (size_t)cols, r0 = 0;
-    for (; r0 + LANES <= R; r0 += LANES) {
-        size_t c0 = 0;
-        for (; c0 + LANES <= C; c0 += LANES) {
+    for (int r = 0; r < rows; r += LANES)
+        for (int c = 0; c < cols; c += LANES) {
+            int nr = rows - r, nc = cols - c;
             lanes v[LANES];
-            for (size_t i = 0; i < LANES; i++)
-                v[i] = load(src + (c0 + i) * ld + r0);
-            TRANSPOSE(lanes, v)
-            for (size_t i = 0; i < LANES; i++)
-                store(dst + (r0 + i) * ldd + c0, v[i]);
+            for (int i = 0; i < LANES; i++)
+                v[i] = i < nc ? load_first(src + (size_t)(c + i) * ld + r, nr) : (lanes){0};
+            transpose_block(v);
+            for (int i = 0; i < LANES && i < nr; i++) {
+                fc_real *to = dst + (size_t)(r + i) * ldd + c;
+                if (nc >= LANES)
+                    store(to, v[i]);
+                else
+                    memcpy(to, &v[i], (size_t)nc * sizeof *to);
+            }
         }
-        for (; c0 < C; c0++)
-            for (size_t i = r0; i < r0 + LANES; i++)
-                dst[i * ldd + c0] = src[c0 * ld + i];
-    }
-    for (; r0 < R; r0++)
-        for (size_t c = 0; c < C; c++)
-            dst[r0 * ldd + c] = src[c * ld + r0];
-    if (round)
-        for (size_t i = 0; i < R; i++)
-            round_bf16(dst + i * ldd, dst + i * ldd, C);
+    for (int r = 0; round && r < rows; r++)
+        round_bf16(dst + (size_t)r * ldd, dst + (size_t)r * ldd, (size_t)cols);
 }
 
 static void pack(fc_real *dst, bool tb, int n, int k, const fc_real *B, size_t ldb, bool round)
 {
-    size_t N = (size_t)n, K = (size_t)k;
-    if (n < FC_PANEL)
-        memset(dst, 0, K * FC_PANEL * sizeof *dst);
-    if (tb)
-        transpose(dst, FC_PANEL, B, ldb, k, n, false);
-    else
-        for (size_t p = 0; p < K; p++)
-            memcpy(dst + p * FC_PANEL, B + p * ldb, N * sizeof *dst);
+    for (int j = 0; j < FC_PANEL; j += LANES) {
+        if (!tb) {
+            for (int p = 0; p < k; p++)
+                store(dst + (size_t)p * FC_PANEL + j, load_first(B + (size_t)p * ldb + j, n - j));
+            continue;
+        }
+        for (int p = 0; p < k; p += LANES) {
+            lanes v[LANES];
+            for (int i = 0; i < LANES; i++)
+                v[i] = j + i < n ? load_first(B + (size_t)(j + i) * ldb + p, k - p) : (lanes){0};
+            transpose_block(v);
+            for (int i = 0; i < LANES && p + i < k; i++)
+                store(dst + (size_t)(p + i) * FC_PANEL + j, v[i]);
+        }
+    }
     if (round)
-        round_bf16(dst, dst, K * FC_PANEL);
+        round_bf16(dst, dst, (size_t)k * FC_PANEL);
 }
 
 #ifndef FC_REAL_DOUBLE
-/* Two numbers in bf16 as one word, the first in the lower half: as they lie in memory. */
-INLINE uint32_t pair(float first, float second)
+INLINE halves to_bf16(lanes x)
 {
-    return round_one(first) >> 16 | round_one(second);
+#ifdef FC_CONVERT_BF16
+    return FC_CONVERT_BF16(x);
+#else
+    return __builtin_convertvector(round_lanes(x) >> 16, halves);
+#endif
 }
 
-INLINE words sixteen_pairs(const float *x)
+/* Two numbers in bf16 as one word, the first in the lower half, as they lie in memory. Of two rows:
+ * word i = (first[i], second[i]). */
+INLINE words pairs_of_rows(lanes first, lanes second)
 {
-    halves h[2] = {__builtin_convertvector(round_lanes(load(x)) >> 16, halves),
-                   __builtin_convertvector(round_lanes(load(x + LANES)) >> 16, halves)};
-    words w;
-    memcpy(&w, h, sizeof w);
-    return w;
+    return __builtin_convertvector(to_bf16(first), words) |
+           __builtin_convertvector(to_bf16(second), words) << 16;
 }
 
-/* dst (cols, ldd) = pairs along rows of src (2 rows): word [c][r] = (src[2 r][c], src[2 r + 1][c]),
- * rows of src behind `have` count as zero. */
-static void transpose_pairs(uint32_t *dst, size_t ldd, const float *src, size_t ld, int have,
-                            int pairs, int cols)
+/* Of one row: word i = (x[2 i], x[2 i + 1]), n numbers and zeros behind. */
+INLINE words pairs_of_row(const float *x, int n)
 {
-    size_t P = (size_t)pairs, C = (size_t)cols, H = (size_t)have, c0 = 0;
-    for (; c0 + LANES <= C; c0 += LANES) {
-        size_t p0 = 0;
-        for (; p0 + LANES <= P && 2 * (p0 + LANES) <= H; p0 += LANES) {
-            words v[LANES];
-            for (size_t i = 0; i < LANES; i++) {
-                const float *x = src + 2 * (p0 + i) * ld + c0;
-                v[i] = round_lanes(load(x)) >> 16 | round_lanes(load(x + ld));
+    halves a = to_bf16(load_first(x, n));
+    halves b = n > LANES ? to_bf16(load_first(x + LANES, n - LANES)) : (halves){0};
+    return (words)__builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14,
+                                          15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28,
+                                          29, 30, 31);
+}
+
+INLINE void store_words(uint16_t *to, words w)
+{
+    *(words *)(void *)to = w;
+}
+
+/* Row p of B (k rows) from x on, zero behind k. */
+INLINE lanes row_of(const float *x, int p, int k, int n)
+{
+    return p < k ? load_first(x, n) : (lanes){0};
+}
+
+static void rows_bf16(uint16_t *dst, size_t ldd, bool ta, int m, int k, const fc_real *A,
+                      size_t lda)
+{
+    for (int i = 0; !ta && i < m; i++)
+        for (int p = 0; p < (int)ldd; p += 2 * LANES)
+            store_words(dst + (size_t)i * ldd + p, pairs_of_row(A + (size_t)i * lda + p, k - p));
+    for (int i = 0; ta && i < m; i += LANES)
+        for (int p = 0; p < (int)ldd; p += 2 * LANES) {
+            lanes v[LANES]; /* words, moved around as if they were floats */
+            for (int l = 0; l < LANES; l++) {
+                int q = p + 2 * l;
+                const float *x = A + (size_t)q * lda + i;
+                v[l] =
+                    (lanes)pairs_of_rows(row_of(x, q, k, m - i), row_of(x + lda, q + 1, k, m - i));
             }
-            TRANSPOSE(words, v)
-            for (size_t i = 0; i < LANES; i++)
-                *(words *)(void *)(dst + (c0 + i) * ldd + p0) = v[i];
+            transpose_block(v);
+            for (int l = 0; l < LANES && i + l < m; l++)
+                store_words(dst + (size_t)(i + l) * ldd + p, (words)v[l]);
         }
-        for (; p0 < P; p0++)
-            for (size_t c = c0; c < c0 + LANES; c++)
-                dst[c * ldd + p0] = pair(2 * p0 < H ? src[2 * p0 * ld + c] : 0,
-                                         2 * p0 + 1 < H ? src[(2 * p0 + 1) * ld + c] : 0);
-    }
-    for (; c0 < C; c0++)
-        for (size_t p = 0; p < P; p++)
-            dst[c0 * ldd + p] = pair(2 * p < H ? src[2 * p * ld + c0] : 0,
-                                     2 * p + 1 < H ? src[(2 * p + 1) * ld + c0] : 0);
-}
-
-/* One row of n numbers to bf16, zeros up to np. */
-INLINE void row_bf16(uint16_t *dst, const float *src, size_t n, size_t np)
-{
-    size_t j = 0;
-    for (; j + LANES <= n; j += LANES)
-        *(halves *)(void *)(dst + j) =
-            __builtin_convertvector(round_lanes(load(src + j)) >> 16, halves);
-    for (; j < np; j++)
-        dst[j] = j < n ? (uint16_t)(round_one(src[j]) >> 16) : 0;
-}
-
-static void rows_bf16(uint16_t *dst, bool ta, int m, int k, int kp, const fc_real *A, size_t lda)
-{
-    size_t K = (size_t)k, P = (size_t)kp;
-    if (ta)
-        transpose_pairs((uint32_t *)(void *)dst, P / 2, A, lda, k, kp / 2, m);
-    else
-        for (size_t i = 0; i < (size_t)m; i++)
-            row_bf16(dst + i * P, A + i * lda, K, P);
 }
 
 static void pack_bf16(uint16_t *dst, bool tb, int n, int k, int kp, const fc_real *B, size_t ldb)
 {
-    size_t N = (size_t)n, K = (size_t)k, pairs = (size_t)kp / 2;
-    uint32_t *word = (uint32_t *)(void *)dst; /* [pairs][FC_PANEL] */
-    if (n < FC_PANEL || tb)
-        memset(dst, 0, pairs * FC_PANEL * sizeof *word);
-    if (tb) { /* a row of B is a column of words */
-        size_t p0 = 0, whole = N / LANES * LANES;
-        for (; 2 * (p0 + LANES) <= K; p0 += LANES)
-            for (size_t j0 = 0; j0 < whole; j0 += LANES) {
-                words v[LANES];
-                for (size_t i = 0; i < LANES; i++)
-                    v[i] = sixteen_pairs(B + (j0 + i) * ldb + 2 * p0);
-                TRANSPOSE(words, v)
-                for (size_t i = 0; i < LANES; i++)
-                    *(words *)(void *)(word + (p0 + i) * FC_PANEL + j0) = v[i];
-            }
-        for (size_t p = 0; 2 * p < K; p++)
-            for (size_t j = p < p0 ? whole : 0; j < N; j++)
-                word[p * FC_PANEL + j] =
-                    pair(B[j * ldb + 2 * p], 2 * p + 1 < K ? B[j * ldb + 2 * p + 1] : 0);
-        return;
-    }
-    for (size_t p = 0; p < pairs; p++) {
-        const float *x = B + 2 * p * ldb, *y = x + ldb;
-        uint32_t *w = word + p * FC_PANEL;
-        size_t j = 0;
-        if (2 * p + 1 < K)
-            for (; j + LANES <= N; j += LANES)
-                *(words *)(void *)(w + j) =
-                    round_lanes(load(x + j)) >> 16 | round_lanes(load(y + j));
-        for (; j < N; j++)
-            w[j] = pair(2 * p < K ? x[j] : 0, 2 * p + 1 < K ? y[j] : 0);
+    for (int j = 0; j < FC_PANEL; j += LANES) {
+        for (int p = 0; !tb && p < kp; p += 2) {
+            const float *x = B + (size_t)p * ldb + j;
+            store_words(dst + (size_t)p * FC_PANEL + 2 * j,
+                        pairs_of_rows(row_of(x, p, k, n - j), row_of(x + ldb, p + 1, k, n - j)));
+        }
+        for (int p = 0; tb && p < kp; p += 2 * LANES) { /* a row of B is a column of words */
+            lanes v[LANES];
+            for (int i = 0; i < LANES; i++)
+                v[i] = (lanes)(j + i < n ? pairs_of_row(B + (size_t)(j + i) * ldb + p, k - p)
+                                         : (words){0});
+            transpose_block(v);
+            for (int i = 0; i < LANES && p + 2 * i < kp; i++)
+                store_words(dst + (size_t)(p + 2 * i) * FC_PANEL + 2 * j, (words)v[i]);
+        }
     }
 }
 #endif

@@ -3,9 +3,9 @@
  *
  * Tiles of up to 14 rows x 32 columns: 28 of the 32 registers are sums, two hold a row of B, one an
  * element of A. */
-#include "core/isa_kernels.h"
+#include "core/isa_masks512.h"
 
-#include <immintrin.h>
+#include "core/isa_kernels.h"
 
 enum { ROWS = 14 };
 
@@ -24,8 +24,19 @@ INLINE __m512 scaled(__m512 sum, const fc_panel *p, size_t i, size_t j, __mmask1
 INLINE void tile(int rows, int columns, const fc_panel *p, size_t row, __mmask16 mask)
 {
     __m512 sum[ROWS][2];
-    _Pragma("GCC unroll 16") for (int i = 0; i < rows; i++) sum[i][0] = sum[i][1] =
-        _mm512_setzero_ps();
+    _Pragma("GCC unroll 16") for (int i = 0; i < rows; i++)
+    {
+        sum[i][0] = sum[i][1] = _mm512_setzero_ps();
+        /* what the end of the tile reads and writes comes while it is computed */
+        const float *c = p->C + (row + (size_t)i) * p->ldc;
+        __builtin_prefetch(c, 1);
+        __builtin_prefetch(c + columns - 1, 1);
+        if (p->add && p->add != p->C) {
+            const float *add = p->add + (row + (size_t)i) * p->ldadd;
+            __builtin_prefetch(add);
+            __builtin_prefetch(add + columns - 1);
+        }
+    }
     for (int s = 0; s < 2; s++) {
         size_t lda = p->term[s].lda / WORD, ldb = p->term[s].ldb;
         const float *a = (const float *)p->term[s].A + row * lda, *b = p->term[s].B;
