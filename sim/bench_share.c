@@ -38,8 +38,8 @@ TIMED(FC_SHARE_PACKING, pack_bf16,
       (uint16_t * dst, bool tb, int n, int k, int kp, const fc_real *B, size_t ldb), dst, tb, n, k,
       kp, B, ldb)
 TIMED(FC_SHARE_PACKING, rows_bf16,
-      (uint16_t * dst, bool ta, int m, int k, int kp, const fc_real *A, size_t lda), dst, ta, m, k,
-      kp, A, lda)
+      (uint16_t * dst, size_t ldd, bool ta, int m, int k, const fc_real *A, size_t lda), dst, ldd,
+      ta, m, k, A, lda)
 TIMED(FC_SHARE_PACKING, round_bf16, (fc_real * dst, const fc_real *src, size_t n), dst, src, n)
 TIMED(FC_SHARE_BIAS, add_column_sums, (fc_real * db, const fc_real *dy, int n, int d), db, dy, n, d)
 TIMED(FC_SHARE_NORM, norm_forward,
