@@ -56,11 +56,11 @@ typedef struct fc_isa {
     /* One panel: dst [k][FC_PANEL] = op(B)(:, 0 .. n-1), zero columns behind; B (k, n), or (n, k)
      * if tb. */
     void (*pack)(fc_real *dst, bool tb, int n, int k, const fc_real *B, size_t ldb, bool round);
-    /* The same in bf16: dst [kp / 2][FC_PANEL][2], kp = k padded with zeros to bf16_k. */
+    /* The same in bf16: dst [kp / 2][FC_PANEL][2], kp = k padded with zeros to bf16_k. Denormals
+     * may count as zero, here and in rows_bf16. */
     void (*pack_bf16)(uint16_t *dst, bool tb, int n, int k, int kp, const fc_real *B, size_t ldb);
-    /* dst (m, ldd) = op(A) in bf16, zeros behind k; A (m, k), or (k, m) if ta. ldd a multiple
-     * of 32.
-     */
+    /* dst (m, ldd) = op(A) in bf16, zeros behind k; A (m, k), or (k, m) if ta. ldd: a multiple of
+     * 32. */
     void (*rows_bf16)(uint16_t *dst, size_t ldd, bool ta, int m, int k, const fc_real *A,
                       size_t lda);
     /* dst (n) = src rounded to bf16. */

@@ -325,7 +325,7 @@ static void test_small_products(void **state)
 {
     (void)state;
     fc_rng g = fc_rng_at((fc_key){.seed = 5, .stream = FC_STREAM_TEST});
-    for (int i = 0; i < 3000; i++) {
+    for (int i = 0; i < 2000; i++) {
         int m = 1 + below(&g, 70), n = 1 + below(&g, 100), k = 1 + below(&g, 200);
         check_product(m, n, below(&g, 2) ? k : 1 + k / 10, &g);
     }

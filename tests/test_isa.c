@@ -81,6 +81,15 @@ static void same_float(float got, float want, const char *what)
                  bits_of(want));
 }
 
+/* Denormals may count as zero. */
+static void same_bf16(uint16_t got, float x, const char *what)
+{
+    uint16_t want = bf16(x);
+    bool zero = fabsf(x) < 0x1p-126f && got == (want & 0x8000);
+    if (got != want && !zero)
+        fail_msg("%s: %04x, expected %04x (%a)", what, got, want, (double)x);
+}
+
 static void check_transpose(const fc_isa *isa, fc_rng *g)
 {
     size_t rows = (size_t)between(g, 1, 70), cols = (size_t)between(g, 1, 70);
@@ -108,16 +117,10 @@ static void check_pack(const fc_isa *isa, fc_rng *g)
     assert_true(fence_kept(&out_fence[0], size * sizeof *dst));
 }
 
-/* Padded to a multiple of 2 or of 32, as the tables ask for. */
-static int padded(int k, fc_rng *g)
-{
-    int unit = between(g, 0, 1) ? 2 : 32;
-    return (k + unit - 1) / unit * unit;
-}
-
 static void check_pack_bf16(const fc_isa *isa, fc_rng *g)
 {
-    int n = between(g, 1, FC_PANEL), k = between(g, 1, 150), kp = padded(k, g);
+    int n = between(g, 1, FC_PANEL), k = between(g, 1, 150), unit = between(g, 0, 1) ? 2 : 32;
+    int kp = (k + unit - 1) / unit * unit;
     bool tb = between(g, 0, 1);
     source s = source_new(tb ? n : k, tb ? k : n, g);
     size_t size = (size_t)kp * FC_PANEL;
@@ -125,21 +128,21 @@ static void check_pack_bf16(const fc_isa *isa, fc_rng *g)
     isa->pack_bf16(dst, tb, n, k, kp, s.x, s.ld);
     for (size_t i = 0; i < size; i++) {
         size_t pair = i / 2 / FC_PANEL, j = i / 2 % FC_PANEL;
-        assert_int_equal(dst[i], bf16(at(&s, tb, 2 * pair + i % 2, j)));
+        same_bf16(dst[i], at(&s, tb, 2 * pair + i % 2, j), "pack_bf16");
     }
     assert_true(fence_kept(&out_fence[0], size * sizeof *dst));
 }
 
 static void check_rows_bf16(const fc_isa *isa, fc_rng *g)
 {
-    int m = between(g, 1, 70), k = between(g, 1, 150), kp = padded(k, g);
+    int m = between(g, 1, 70), k = between(g, 1, 150);
     bool ta = between(g, 0, 1);
     source s = source_new(ta ? k : m, ta ? m : k, g);
-    size_t size = (size_t)m * (size_t)kp;
+    size_t ld = ((size_t)k + 31) / 32 * 32, size = (size_t)m * ld;
     uint16_t *dst = fence_last(&out_fence[0], size * sizeof *dst);
-    isa->rows_bf16(dst, ta, m, k, kp, s.x, s.ld);
+    isa->rows_bf16(dst, ld, ta, m, k, s.x, s.ld);
     for (size_t i = 0; i < size; i++)
-        assert_int_equal(dst[i], bf16(at(&s, ta, i / (size_t)kp, i % (size_t)kp)));
+        same_bf16(dst[i], at(&s, ta, i / ld, i % ld), "rows_bf16");
     assert_true(fence_kept(&out_fence[0], size * sizeof *dst));
 }
 
@@ -197,10 +200,11 @@ static void test_rounding(void **state)
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
             for (int lane = 0; lane < 17; lane++) { /* in a vector and behind it */
                 float x[17] = {0}, got;
-                uint16_t row[18];
+                uint16_t row[32];
                 memcpy(&x[lane], &cases[i].from, sizeof *x);
-                table[t]->rows_bf16(row, false, 1, 17, 18, x, 17);
-                assert_int_equal(row[lane], cases[i].to);
+                table[t]->rows_bf16(row, 32, false, 1, 17, x, 17);
+                assert_true(row[lane] == cases[i].to ||
+                            (fabsf(x[lane]) < 0x1p-126f && (row[lane] & 0x7fff) == 0));
                 table[t]->round_bf16(&got, &x[lane], 1);
                 assert_int_equal(bits_of(got), (uint32_t)cases[i].to << 16);
             }
@@ -274,7 +278,7 @@ static void check_layer(layer which, int n, int d, fc_rng *g)
         out_size[0] = columns;
     if (which == NORM_FORWARD)
         out_size[1] = pairs;
-    float *in[IN], *start[OUT], *want[OUT];
+    float *in[IN], *start[OUT], *want[OUT] = {NULL};
     for (int i = 0; i < IN; i++) {
         in[i] = fence_last(&in_fence[i], in_size[i] * sizeof **in);
         fill_layer(in[i], in_size[i], i ? 1 : widths[fc_rng_below(g, 5)], g);
@@ -369,15 +373,23 @@ static void test_names(void **state)
     }
 }
 
+/* The widest, but a table that is there for its bf16 products only if bf16 is wanted. */
 static void test_auto(void **state)
 {
     (void)state;
-    for (int bf16 = 0; bf16 < 2; bf16++) {
-        const fc_isa *found;
-        assert_int_equal(fc_isa_find(&found, "auto", bf16, NULL), FC_OK);
-        assert_true(fc_isa_usable(found, NULL));
-        assert_ptr_not_equal(found, &fc_isa_scalar); /* never the slow one */
-    }
+    const fc_isa *found, *want = &fc_isa_blas;
+#ifdef __x86_64__
+    if (fc_isa_usable(&fc_isa_avx2, NULL))
+        want = &fc_isa_avx2;
+    if (fc_isa_usable(&fc_isa_avx512, NULL))
+        want = &fc_isa_avx512;
+#endif
+    assert_int_equal(fc_isa_find(&found, "auto", false, NULL), FC_OK);
+    assert_ptr_equal(found, want);
+    assert_int_equal(fc_isa_find(&found, "auto", true, NULL), FC_OK);
+    assert_true(found == want || found->panel_bf16);
+    assert_true(fc_isa_usable(found, NULL));
+    assert_true(found->panel == want->panel); /* which of them depends on a measurement */
 }
 
 static void test_usable(void **state)
