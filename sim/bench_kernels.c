@@ -15,12 +15,6 @@ static bool wants_isa(const fc_bench_options *o, const fc_isa *isa)
     return strcmp(o->isa, "auto") == 0 ? fc_isa_usable(isa, NULL) : strcmp(o->isa, isa->name) == 0;
 }
 
-static fc_status check_isa(const fc_bench_options *o, fc_error *err)
-{
-    const fc_isa *isa;
-    return fc_isa_find(&isa, o->isa, false, err);
-}
-
 static fc_real *random_reals(size_t n, fc_arena *arena, fc_error *err)
 {
     fc_real *x = fc_arena_alloc(arena, n, sizeof *x, err);
@@ -129,7 +123,6 @@ static fc_status run_tables(product *p, const fc_bench_options *o, int shape, fc
 
 fc_status fc_bench_gemm(const fc_bench_options *o, fc_error *err)
 {
-    FC_TRY(check_isa(o, err));
     int threads = fc_threads_init(o->threads ? o->threads : fc_threads_default(), NULL);
     for (int i = 0; i < FC_BENCH_SHAPES; i++) {
         const fc_vit_shape *s = &fc_bench_shape[i];
@@ -314,7 +307,6 @@ static fc_status bench_layers(const fc_bench_options *o, int shape, fc_arena *ar
 
 fc_status fc_bench_kernel(const fc_bench_options *o, fc_error *err)
 {
-    FC_TRY(check_isa(o, err));
     fc_status s = FC_OK;
     for (int i = 0; i < FC_BENCH_SHAPES && s == FC_OK; i++) {
         fc_arena arena = {0};

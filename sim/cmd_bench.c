@@ -44,7 +44,7 @@ static const fc_opt rows[N_ROWS] = {
     [CLIENTS] = ROW("clients", INT, clients, "0", 0, 256, NULL, "that train at the same time; 0 = one per thread, 1 = all threads share its batches"),
     [THREADS] = ROW("threads", INT, threads, "0", 0, 256, NULL, "0 = OMP_NUM_THREADS or the cores this process may use"),
     [EVAL] = ROW("eval", BOOL, eval, "false", 0, 0, NULL, "instead of training: test images through merged weights"),
-    [SECONDS] = ROW("seconds", REAL, seconds, "1", 0, 1e6, NULL, "that a measurement lasts at least"),
+    [SECONDS] = ROW("seconds", REAL, seconds, "1", 0, 1e6, NULL, "that a measurement lasts, about; never less than three calls"),
 };
 
 static const struct {
@@ -54,7 +54,7 @@ static const struct {
     const char *help;
 } verbs[] = {
     {"step", fc_bench_step, (1u << N_ROWS) - 1,
-     "A training step (load and augment, forward, backward, AdamW) or an evaluation, as a run does it: images per second over all clients, and where the time of the threads goes. An evaluation takes blocks of fixed size; batch, rank, train and clients do not matter."},
+     "A training step (load and augment, forward, backward, AdamW) or an evaluation, as a run does it: images per second over all clients, and where the time of the threads goes (gemm: also the products of the attention). An evaluation takes blocks of fixed size; batch, rank, train and clients do not matter."},
     {"gemm", fc_bench_gemm, 1u << SHAPE | 1u << ISA | 1u << THREADS | 1u << SECONDS,
      "Matrix products of the layers with packed weights, and of the attention: GFLOP/s. The kernels named blas are OpenBLAS."},
     {"kernel", fc_bench_kernel, 1u << SHAPE | 1u << ISA | 1u << SECONDS,
@@ -137,6 +137,10 @@ static fc_status read_options(fc_bench_options *o, int verb, int argc, char **ar
         snprintf(where, sizeof where, "bench %s: %s", verbs[verb].name, rows[row].key);
         FC_TRY(fc_opt_set(o, &rows[row], value, where, arena, err));
     }
+    const fc_isa *isa;
+    fc_error why = {0};
+    if (fc_isa_find(&isa, o->isa, o->precision == 1, &why) != FC_OK)
+        return fc_fail(err, FC_EUSAGE, "bench %s: --isa: %s", verbs[verb].name, why.msg);
     return FC_OK;
 }
 

@@ -1,0 +1,119 @@
+#!/usr/bin/env bash
+# Training steps and evaluation of fcil against a PyTorch program on the same cores, in turn: A B A B ...
+#   scripts/bench_vs_torch.sh [--seconds S] [--rounds N] [--threads T] [--shapes "a b c d"] [--fcil FILE] [PEER.py]
+# Prints a Markdown table: images per second, median (lowest - highest) over the rounds, and their ratio.
+# PEER.py (or $FCIL_PEER) trains a Vision Transformer of the size asked for and prints a JSON line with "img_s":
+#   --img --patch --dim --depth --heads --mode lora-mat|full --train B --phase train|eval --dtype f32|bf16
+#   --batch --rank --threads --steps --seconds
+# Exit 77: no PEER.py, or no PyTorch (Debian: python3-torch).
+set -euo pipefail
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+fcil=$root/build/fcil seconds=5 rounds=3 threads=$(nproc) shapes="a b c d" peer=${FCIL_PEER:-} python=/usr/bin/python3
+usage() {
+    sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+}
+while [ $# -gt 0 ]; do
+    case $1 in
+    --seconds | --rounds | --threads | --shapes | --fcil)
+        [ $# -ge 2 ] || usage
+        printf -v "${1#--}" %s "$2"
+        shift 2
+        ;;
+    -*) usage ;;
+    *) peer=$1 && shift ;;
+    esac
+done
+[[ $rounds =~ ^[1-9][0-9]*$ ]] || usage
+[ -x "$fcil" ] || { echo "bench_vs_torch.sh: $fcil: no such program; build it first (README)" >&2; exit 2; }
+missing() {
+    echo "bench_vs_torch.sh: $*" >&2
+    exit 77
+}
+[ -n "$peer" ] || missing "no PyTorch program to compare with: name it, or set FCIL_PEER"
+[ -r "$peer" ] || missing "$peer: cannot read the PyTorch program to compare with"
+torch=$("$python" -c 'import torch; print(torch.__version__)' 2> /dev/null) ||
+    missing "$python has no torch (Debian: apt install python3-torch)"
+openblas=/usr/lib/$(uname -m)-linux-gnu/openblas-openmp # three times faster under torch than the pthread flavour
+
+# number KEY: of the JSON line on standard input
+number() { sed -nE 's/.*"'"$1"'": ([-+.0-9eE]+).*/\1/p'; }
+
+run_fcil() { # SHAPE PHASE MODE DTYPE
+    local eval=()
+    [ "$2" = train ] || eval=(--eval)
+    "$fcil" bench step --shape "$1" --mode "$3" --precision "$4" --train B --batch 16 --rank 16 \
+        --threads "$threads" --seconds "$seconds" "${eval[@]}" | number images_per_s
+}
+
+run_torch() { # SHAPE PHASE MODE DTYPE
+    local size mode=$3
+    case $1 in
+    a) size=(--img 32 --patch 4 --dim 192 --depth 6 --heads 3) ;;
+    b) size=(--img 224 --patch 16 --dim 192 --depth 12 --heads 3) ;;
+    c) size=(--img 96 --patch 16 --dim 192 --depth 12 --heads 3) ;;
+    d) size=(--img 224 --patch 16 --dim 768 --depth 12 --heads 12) ;;
+    *) usage ;;
+    esac
+    [ "$mode" = full ] || mode=lora-mat
+    [ "$2" = train ] || mode=full # the merged weights, as fcil: the faster way
+    LD_LIBRARY_PATH=$openblas "$python" "$peer" "${size[@]}" --mode "$mode" --train B --phase "$2" --dtype "$4" \
+        --batch 16 --rank 16 --threads "$threads" --steps 1000000 --seconds "$seconds" | number img_s
+}
+
+load=$(cut -d ' ' -f 1 /proc/loadavg)
+if awk "BEGIN { exit !($load > 0.5) }"; then
+    echo "bench_vs_torch.sh: the machine is busy (load average $load): ratios will be off, PyTorch suffers most" >&2
+fi
+
+cat << END
+* $(date -u +%Y-%m-%d), $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $threads threads on $(nproc) cores, load average before: $load
+$("$fcil" --version | sed 's/^/* /')
+* PyTorch $torch, $("$python" --version)
+* $rounds rounds of $seconds s each, in turn; images/s: median (lowest - highest). Batch 16, LoRA rank 16 on all
+  layers, B and head trained. fcil: $threads clients at the same time, data pipeline included; PyTorch: one model on
+  random tensors.
+
+| shape | what | fcil images/s | PyTorch images/s | ratio | to PyTorch f32 |
+|---|---|---|---|---|---|
+END
+
+# Lines "shape phase mode dtype program images/s" become the rows of the table.
+measure() {
+    local shape what phase mode dtype round
+    for shape in $shapes; do
+        for what in "train lora" "train full" "eval lora"; do
+            read -r phase mode <<< "$what"
+            for dtype in f32 bf16; do
+                for ((round = 1; round <= rounds; round++)); do
+                    echo "shape $shape, $what, $dtype: round $round of $rounds" >&2
+                    echo "$shape $phase $mode $dtype fcil $(run_fcil "$shape" "$phase" "$mode" "$dtype")"
+                    echo "$shape $phase $mode $dtype torch $(run_torch "$shape" "$phase" "$mode" "$dtype")"
+                done
+            done
+        done
+    done
+}
+
+measure | LC_ALL=C awk -v rounds="$rounds" '
+    function show() { return sprintf("%.3g (%.3g - %.3g)", median, x[1], x[rounds]) }
+    function spread(list,    i, j, t) { # of a list of numbers: sorts x, sets median
+        split(list, x, " ")
+        for (i = 2; i <= rounds; i++)
+            for (j = i; j > 1 && x[j] + 0 < x[j - 1] + 0; j--) { t = x[j]; x[j] = x[j - 1]; x[j - 1] = t }
+        median = (x[int((rounds + 1) / 2)] + x[int(rounds / 2) + 1]) / 2
+        return show()
+    }
+    NF != 6 { print "bench_vs_torch.sh: no figure: " $0 > "/dev/stderr"; exit 1 }
+    { list[$5] = list[$5] " " $6 }
+    ++n == 2 * rounds {
+        ours = spread(list["fcil"]); fast = median
+        theirs = spread(list["torch"]); slow = median
+        if ($4 == "f32") f32 = slow
+        printf "| %s | %s%s %s | %s | %s | %.2f | %.2f |\n", $1, $2, $2 == "train" ? " " $3 : "", $4, ours, theirs,
+            fast / slow, fast / f32
+        fflush()
+        n = 0
+        delete list
+    }'
