@@ -346,11 +346,53 @@ static void test_large_products(void **state)
     check_product(150, 33, 1536, &g);
 }
 
+/* ---- which kernel --------------------------------------------------------------------------- */
+
+static int float_panels, bf16_panels;
+
+static void count_float(const fc_panel *p)
+{
+    (void)p;
+    float_panels++;
+}
+
+static void count_bf16(const fc_panel *p)
+{
+    (void)p;
+    bf16_panels++;
+}
+
+/* The results above would be right, too, if bf16 were always emulated. */
+static void test_kernel_in_use(void **state)
+{
+    (void)state;
+    enum { M = 5, N = 70, K = 9 };
+    static const float A[M * K], B[K * N];
+    float C[M * N];
+    for (int t = 0; t < tables; t++) {
+        fc_isa isa = *table[t];
+        if (!isa.panel)
+            continue;
+        isa.panel = count_float;
+        isa.panel_bf16 = isa.panel_bf16 ? count_bf16 : NULL;
+        for (int bf16 = 0; bf16 < 2; bf16++) {
+            fc_engine e = {.isa = &isa, .bf16 = bf16};
+            e = engine_of(SCRATCH, &isa, bf16, fc_matmul_bytes(&e, M, N, K));
+            float_panels = bf16_panels = 0;
+            fc_matmul(&e, false, false, M, N, K, 1, A, K, B, N, false, C, N);
+            bool native = bf16 && isa.panel_bf16;
+            assert_int_equal(bf16_panels, native ? 3 : 0);
+            assert_int_equal(float_panels, native ? 0 : 3);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_gemm), cmocka_unit_test(test_gram),
                                        cmocka_unit_test(test_small_products),
-                                       cmocka_unit_test(test_large_products)};
+                                       cmocka_unit_test(test_large_products),
+                                       cmocka_unit_test(test_kernel_in_use)};
     for (int i = 0; i < FENCES; i++)
         fences[i] = fence_new(16 << 20);
     tables = usable_tables(table);
