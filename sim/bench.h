@@ -44,6 +44,7 @@ typedef struct fc_spread {
     double median, p10, p90;
 } fc_spread;
 
+void fc_bench_sort(double *x, int n); /* ascending */
 /* Sorts x (n >= 1). */
 fc_spread fc_spread_of(double *x, int n);
 /* Seconds of one call of work, over at least three calls and `seconds`, after one to warm up. */
@@ -57,7 +58,7 @@ fc_status fc_bench_print(json_t *line, fc_error *err);
 /* --- where the time of a step goes (bench_share.c) ------------------------------------------ */
 
 typedef enum fc_share {
-    FC_SHARE_GEMM,    /* products, those of the attention among them */
+    FC_SHARE_GEMM,    /* products, those of the attention among them, but not OpenBLAS's */
     FC_SHARE_PACKING, /* operands brought into the layout of the products */
     FC_SHARE_NORM,
     FC_SHARE_GELU,

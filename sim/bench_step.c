@@ -8,7 +8,6 @@
 #include "datasets/dataset.h"
 #include "sim/fit.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum { SOURCE_SIDE = 32, TURNS_MIN = 4, TURNS_MAX = 10000 };
@@ -26,8 +25,7 @@ typedef struct bench {
     fc_params w, start; /* backbone; what clients start from */
     fc_packed packed;   /* of w; empty in full fine-tuning, where w changes */
     fc_crew crew;
-    uint32_t *sample; /* (clients * batch) training images, or (all) test images */
-    int n_sample;
+    uint32_t *sample; /* (clients * batch, at least FC_SLICE) images */
     int logit[FC_BENCH_CLASSES];
     double *done;     /* moments: end of a step of one client, or of a block */
     fc_real *patches; /* (FC_SLICE, tokens - 1, 3 patch^2) */
@@ -48,21 +46,19 @@ static int images(const bench *b)
 
 static fc_status open_data(bench *b, fc_error *err)
 {
-    b->n_sample = b->clients * b->o->batch;
-    if (b->o->eval || b->n_sample < FC_SLICE)
-        b->n_sample = FC_SLICE;
-    int per_class = (b->n_sample + FC_BENCH_CLASSES - 1) / FC_BENCH_CLASSES;
+    int n = b->clients * b->o->batch;
+    n = n < FC_SLICE ? FC_SLICE : n;
     fc_data_request q = {.name = "synth",
                          .path = "",
                          .root = "",
                          .classes = FC_BENCH_CLASSES,
-                         .per_class_train = per_class,
+                         .per_class_train = (n + FC_BENCH_CLASSES - 1) / FC_BENCH_CLASSES,
                          .per_class_test = 1,
                          .size = SOURCE_SIDE,
                          .difficulty = 0.5};
     FC_TRY(fc_dataset_load(&b->data, &q, err));
-    b->sample = fc_arena_alloc(&b->arena, (size_t)b->n_sample, sizeof *b->sample, err);
-    for (int i = 0; b->sample && i < b->n_sample; i++)
+    b->sample = fc_arena_alloc(&b->arena, (size_t)n, sizeof *b->sample, err);
+    for (int i = 0; b->sample && i < n; i++)
         b->sample[i] = (uint32_t)i;
     return b->sample ? FC_OK : FC_EFAIL;
 }
@@ -241,18 +237,12 @@ static fc_status take_turns(bench *b, int turns, fc_error *err)
     return s;
 }
 
-static int ascending(const void *x, const void *y)
-{
-    double a = *(const double *)x, c = *(const double *)y;
-    return (a > c) - (a < c);
-}
-
 /* Images per second of each turn but the first: whoever finishes, a turn is over when as many ends
  * as it has have come. */
 static fc_spread rates(bench *b, int turns)
 {
     int per_turn = ends(b);
-    qsort(b->done, (size_t)turns * (size_t)per_turn, sizeof *b->done, ascending);
+    fc_bench_sort(b->done, turns * per_turn);
     for (int i = 0; i < turns; i++)
         b->done[i] = b->done[(i + 1) * per_turn - 1];
     for (int i = 0; i < turns - 1; i++)
@@ -302,7 +292,8 @@ static void optimise(void *ctx)
 }
 
 /* Where the time of all threads goes, as fractions: the kernels' from turns with timed kernels,
- * data and optimiser from calls of their own; the rest is the loss, copies, sums and waiting. */
+ * data and optimiser from calls of their own; the rest is the loss, copies, sums, waiting, and all
+ * products of OpenBLAS. */
 static fc_status measure_shares(json_t *out, bench *b, int turns, fc_error *err)
 {
     static const char *const names[FC_SHARES] = {"gemm", "packing", "normalisation",

@@ -180,9 +180,14 @@ static int ascending(const void *x, const void *y)
     return (a > b) - (a < b);
 }
 
-fc_spread fc_spread_of(double *x, int n)
+void fc_bench_sort(double *x, int n)
 {
     qsort(x, (size_t)n, sizeof *x, ascending);
+}
+
+fc_spread fc_spread_of(double *x, int n)
+{
+    fc_bench_sort(x, n);
     return (fc_spread){
         .median = (x[(n - 1) / 2] + x[n / 2]) / 2, .p10 = x[n / 10], .p90 = x[n - 1 - n / 10]};
 }
