@@ -5,8 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What backward needs of one block. R = n_max * tokens rows. Inputs of linear layers that follow a
- * LayerNorm or GELU are not kept: where a gradient needs them they are made again. */
+/* Images go through the network in chunks, whose activations stay in the second cache from layer
+ * to layer. */
+enum { CHUNK_ROWS = 640 };
+
+/* What backward needs of one block. R = n_max * tokens rows (one chunk without backward). Inputs of
+ * linear layers that follow a LayerNorm or GELU are not kept: where a gradient needs them they are
+ * made again. */
 typedef struct block_acts {
     fc_real *x;     /* (R, D) input */
     fc_real *stat1; /* (R, 2) of norm1 */
@@ -22,26 +27,37 @@ typedef struct block_acts {
 struct fc_acts {
     fc_vit_shape shape;
     int rank, classes, n_max;
+    int chunk; /* images */
     bool backward;
     fc_engine engine; /* with the scratch below */
     int n;            /* images of the last forward */
     bool cls_only;    /* its last block ran on class tokens only after the attention */
 
     fc_real *cols;     /* (n_max (T - 1), 3 patch^2) */
-    fc_real *norm;     /* (R, D) LayerNorm output, scratch */
-    fc_real *gelu;     /* (R, hidden) GELU output, scratch */
-    fc_real *out;      /* (R, D) output of the last block; then its class tokens (n_max, D) */
+    fc_real *top;      /* (n_max, D) class tokens of the last block's output */
     fc_real *stat;     /* (n_max, 2) of the final norm */
     fc_real *features; /* (n_max, D) */
     fc_real *logits;   /* (n_max, classes) */
 
+    /* of one chunk, C = chunk * tokens rows */
+    fc_real *norm; /* (C, D) LayerNorm output */
+    fc_real *gelu; /* (C, hidden) GELU output */
+    fc_real *out;  /* (C, D) output of the last block */
+
     /* backward only */
-    fc_real *dx;    /* (R, D) of the residual stream */
-    fc_real *dnorm; /* (R, D) */
-    fc_real *dwide; /* (R, max(3 D, hidden)) */
+    fc_real *dtop;     /* (n_max, D) */
+    fc_real *dfeature; /* (n_max, D) */
+    fc_real *dx;       /* (C, D) of the residual stream */
+    fc_real *dnorm;    /* (C, D) */
+    fc_real *dwide;    /* (C, max(3 D, hidden)) */
 
     block_acts block[]; /* (depth) */
 };
+
+/* Images first .. first + n - 1 of the last forward. */
+typedef struct chunk {
+    int first, n;
+} chunk;
 
 /* ---- memory ------------------------------------------------------------------------------- */
 
@@ -63,11 +79,10 @@ static fc_real *cut_reals(cutter *c, size_t rows, size_t cols)
     return cut(c, rows * cols * sizeof(fc_real));
 }
 
-static block_acts cut_block(cutter *c, const fc_vit_shape *s, size_t n, size_t rank, bool backward,
-                            fc_real *x)
+static block_acts cut_block(cutter *c, const fc_vit_shape *s, size_t n, size_t rank, bool backward)
 {
     size_t T = (size_t)fc_vit_tokens(s), R = n * T, D = (size_t)s->width;
-    block_acts b = {.x = x};
+    block_acts b = {.x = cut_reals(c, R, D)};
     b.stat1 = cut_reals(c, R, 2);
     b.qkv = cut_reals(c, R, 3 * D);
     b.P = cut_reals(c, (backward ? n : 1) * (size_t)s->heads, T * T);
@@ -81,13 +96,13 @@ static block_acts cut_block(cutter *c, const fc_vit_shape *s, size_t n, size_t r
 }
 
 /* Scratch for the layer that needs most. */
-static size_t work_bytes(const fc_vit_shape *s, const fc_engine *e, int rank, int classes, int n)
+static size_t work_bytes(const fc_vit_shape *s, const fc_engine *e, int rank, int classes, int rows)
 {
     int T = fc_vit_tokens(s), D = s->width, pixels = 3 * s->patch * s->patch;
     int wide = D > classes ? D : classes;
     wide = wide > pixels ? wide : pixels;
     wide = wide > s->hidden ? wide : s->hidden;
-    size_t linear = fc_linear_bytes(e, wide, 3 * D > wide ? 3 * D : wide, rank, n * T);
+    size_t linear = fc_linear_bytes(e, wide, 3 * D > wide ? 3 * D : wide, rank, rows);
     size_t attention = fc_attention_bytes(e, T, D / s->heads);
     return linear > attention ? linear : attention;
 }
@@ -96,35 +111,37 @@ static size_t work_bytes(const fc_vit_shape *s, const fc_engine *e, int rank, in
 static fc_acts *place(cutter *c, const fc_vit_shape *s, int rank, int classes, int n_max,
                       bool backward, const fc_engine *e)
 {
-    size_t n = (size_t)n_max, T = (size_t)fc_vit_tokens(s), R = n * T, D = (size_t)s->width;
-    size_t r = (size_t)rank, hidden = (size_t)s->hidden, wide = hidden > 3 * D ? hidden : 3 * D;
+    size_t n = (size_t)n_max, T = (size_t)fc_vit_tokens(s), D = (size_t)s->width;
+    size_t fit = CHUNK_ROWS / T, c_max = fit < 1 ? 1 : fit < n ? fit : n, R = c_max * T;
+    size_t kept = backward ? n : c_max, r = (size_t)rank, hidden = (size_t)s->hidden,
+           wide = hidden > 3 * D ? hidden : 3 * D;
     size_t L = (size_t)s->depth;
     fc_acts *out = cut(c, sizeof *out + L * sizeof *out->block);
-    fc_acts a = {*s, rank, classes, n_max, backward, .engine = *e};
-    a.engine.left = work_bytes(s, e, rank, classes, n_max);
+    fc_acts a = {*s, rank, classes, n_max, .backward = backward, .chunk = (int)c_max, .engine = *e};
+    a.engine.left = work_bytes(s, e, rank, classes, (int)(R > n ? R : n));
     a.engine.work = cut(c, a.engine.left);
-    a.cols = cut_reals(c, n * (T - 1), 3 * (size_t)s->patch * (size_t)s->patch);
+    a.cols = cut_reals(c, kept * (T - 1), 3 * (size_t)s->patch * (size_t)s->patch);
     a.norm = cut_reals(c, R, D);
     a.gelu = cut_reals(c, R, hidden);
+    a.out = cut_reals(c, R, D);
+    a.top = cut_reals(c, n, D);
     a.stat = cut_reals(c, n, 2);
     a.features = cut_reals(c, n, D);
     a.logits = cut_reals(c, n, (size_t)classes);
     if (backward) {
+        a.dtop = cut_reals(c, n, D);
+        a.dfeature = cut_reals(c, n, D);
         a.dx = cut_reals(c, R, D);
         a.dnorm = cut_reals(c, R, D);
         a.dwide = cut_reals(c, R, wide);
     }
-    fc_real *x = cut_reals(c, R, D);
-    block_acts b = {0};
     for (size_t l = 0; l < L; l++) {
+        block_acts b = out && l ? out->block[0] : (block_acts){0};
         if (backward || l == 0)
-            b = cut_block(c, s, n, r, backward, x);
-        if (backward)
-            x = cut_reals(c, R, D);
+            b = cut_block(c, s, kept, r, backward);
         if (out)
             out->block[l] = b;
     }
-    a.out = x;
     if (out)
         memcpy(out, &a, sizeof a);
     return out;
@@ -279,22 +296,44 @@ static void feed(fc_grams *stats, int slot, const fc_real *x, int rows, int dim)
         fc_grams_add(stats, slot, x, rows, dim);
 }
 
-static void attention_forward(fc_acts *a, const block_acts *b)
+/* The part of a block's activations that belongs to a chunk. Without backward there is room for one
+ * chunk only, and one image's attention weights. */
+static block_acts block_of(const fc_acts *a, int l, chunk c)
+{
+    const fc_vit_shape *s = &a->shape;
+    block_acts b = a->block[l];
+    size_t T = (size_t)fc_vit_tokens(s), D = (size_t)s->width;
+    size_t image = a->backward ? (size_t)c.first : 0, row = image * T;
+    b.x += row * D;
+    b.stat1 += row * 2;
+    b.qkv += row * 3 * D;
+    b.P += image * (size_t)s->heads * T * T;
+    b.att += row * D;
+    b.mid += row * D;
+    b.stat2 += row * 2;
+    b.pre += row * (size_t)s->hidden;
+    for (int i = 0; i < 4; i++)
+        b.xa[i] += row * (size_t)a->rank;
+    return b;
+}
+
+static void attention_forward(fc_acts *a, const block_acts *b, int n)
 {
     const fc_vit_shape *s = &a->shape;
     size_t T = (size_t)fc_vit_tokens(s), D = (size_t)s->width;
     size_t weights = a->backward ? (size_t)s->heads * T * T : 0; /* else all images share P */
-    for (size_t i = 0; i < (size_t)a->n; i++)
+    for (size_t i = 0; i < (size_t)n; i++)
         fc_attention_forward(&a->engine, b->att + i * T * D, b->P + i * weights,
                              b->qkv + i * 3 * T * D, (int)T, s->heads, s->width / s->heads);
 }
 
 /* out = block l of its input. */
-static void block_forward(fc_acts *a, const fc_model *m, int l, fc_real *out, fc_grams *stats)
+static void block_forward(fc_acts *a, const fc_model *m, int l, chunk c, fc_real *out,
+                          fc_grams *stats)
 {
     const fc_vit_shape *s = &a->shape;
-    const block_acts *b = &a->block[l];
-    int T = fc_vit_tokens(s), D = s->width, rows = a->n * T;
+    block_acts view = block_of(a, l, c), *b = &view;
+    int T = fc_vit_tokens(s), D = s->width, rows = c.n * T;
     fc_linear layer[4];
     for (int i = 0; i < 4; i++)
         layer[i] = slot_layer(m, 4 * l + i);
@@ -304,15 +343,15 @@ static void block_forward(fc_acts *a, const fc_model *m, int l, fc_real *out, fc
     fc_norm_forward(&a->engine, a->norm, b->stat1, &norm1, b->x, rows);
     feed(stats, 4 * l + QKV, a->norm, rows, D);
     fc_linear_forward(&a->engine, b->qkv, b->xa[QKV], &layer[QKV], a->norm, NULL, rows);
-    attention_forward(a, b);
+    attention_forward(a, b, c.n);
     feed(stats, 4 * l + PROJ, b->att, rows, D);
 
     const fc_real *residual = b->x;
     if (a->cls_only && l == s->depth - 1) { /* the features see no other row from here on */
-        gather_cls(b->att, b->att, a->n, T, D);
-        gather_cls(b->mid, b->x, a->n, T, D);
+        gather_cls(b->att, b->att, c.n, T, D);
+        gather_cls(b->mid, b->x, c.n, T, D);
         residual = b->mid;
-        rows = a->n;
+        rows = c.n;
     }
     fc_linear_forward(&a->engine, b->mid, b->xa[PROJ], &layer[PROJ], b->att, residual, rows);
     fc_norm_forward(&a->engine, a->norm, b->stat2, &norm2, b->mid, rows);
@@ -323,27 +362,42 @@ static void block_forward(fc_acts *a, const fc_model *m, int l, fc_real *out, fc
     fc_linear_forward(&a->engine, out, b->xa[FC2], &layer[FC2], a->gelu, b->mid, rows);
 }
 
+static chunk chunk_at(const fc_acts *a, int first)
+{
+    return (chunk){first, a->n - first < a->chunk ? a->n - first : a->chunk};
+}
+
+/* Images to class tokens, a->top. */
+static void chunk_forward(fc_acts *a, const fc_model *m, const fc_real *x, chunk c, fc_grams *stats)
+{
+    const fc_vit_shape *s = &a->shape;
+    int T = fc_vit_tokens(s), D = s->width, pixels = 3 * s->patch * s->patch;
+    fc_linear patches = patch_layer(m);
+    fc_real *cols = a->cols;
+    if (a->backward)
+        cols += (size_t)c.first * (size_t)(T - 1) * (size_t)pixels;
+    fc_patches(cols, x + (size_t)c.first * 3 * (size_t)s->image * (size_t)s->image, c.n, s->image,
+               s->patch);
+    fc_linear_forward(&a->engine, a->norm, NULL, &patches, cols, NULL, c.n * (T - 1));
+    fc_tokens_forward(block_of(a, 0, c).x, a->norm, tensor(m, FC_VIT_CLS), tensor(m, FC_VIT_POS),
+                      c.n, T, D);
+    for (int l = 0; l < s->depth; l++)
+        block_forward(a, m, l, c, l + 1 < s->depth ? block_of(a, l + 1, c).x : a->out, stats);
+    gather_cls(a->top + (size_t)c.first * (size_t)D, a->out, c.n, a->cls_only ? 1 : T, D);
+}
+
 void fc_vit_forward(fc_acts *a, const fc_model *m, const fc_real *x, int n, fc_grams *stats)
 {
     const fc_vit_shape *s = &a->shape;
-    int T = fc_vit_tokens(s), D = s->width;
     assert(n >= 0 && n <= a->n_max && m->rank <= a->rank);
     a->n = n;
     a->cls_only = stats == NULL;
-
-    fc_linear patches = patch_layer(m);
-    fc_patches(a->cols, x, n, s->image, s->patch);
-    fc_linear_forward(&a->engine, a->norm, NULL, &patches, a->cols, NULL, n * (T - 1));
-    fc_tokens_forward(a->block[0].x, a->norm, tensor(m, FC_VIT_CLS), tensor(m, FC_VIT_POS), n, T,
-                      D);
-    for (int l = 0; l < s->depth; l++)
-        block_forward(a, m, l, l + 1 < s->depth ? a->block[l + 1].x : a->out, stats);
-    if (!a->cls_only)
-        gather_cls(a->out, a->out, n, T, D);
+    for (int first = 0; first < n; first += a->chunk)
+        chunk_forward(a, m, x, chunk_at(a, first), stats);
 
     fc_norm norm = norm_layer(m, block_tensor(s->depth, 0));
-    fc_norm_forward(&a->engine, a->features, a->stat, &norm, a->out, n);
-    feed(stats, fc_vit_slots(s), a->features, n, D);
+    fc_norm_forward(&a->engine, a->features, a->stat, &norm, a->top, n);
+    feed(stats, fc_vit_slots(s), a->features, n, s->width);
     if (m->head_w) {
         fc_linear head = head_layer(m);
         fc_engine e = exact(a);
@@ -354,11 +408,11 @@ void fc_vit_forward(fc_acts *a, const fc_model *m, const fc_real *x, int n, fc_g
 /* ---- backward ----------------------------------------------------------------------------- */
 
 /* dwide (n T, 3 D) from dnorm (n T, D). */
-static void attention_backward(fc_acts *a, const block_acts *b)
+static void attention_backward(fc_acts *a, const block_acts *b, int n)
 {
     const fc_vit_shape *s = &a->shape;
     size_t T = (size_t)fc_vit_tokens(s), D = (size_t)s->width, weights = (size_t)s->heads * T * T;
-    for (size_t i = 0; i < (size_t)a->n; i++)
+    for (size_t i = 0; i < (size_t)n; i++)
         fc_attention_backward(&a->engine, a->dwide + i * 3 * T * D, a->dnorm + i * T * D,
                               b->qkv + i * 3 * T * D, b->P + i * weights, (int)T, s->heads,
                               s->width / s->heads);
@@ -366,14 +420,14 @@ static void attention_backward(fc_acts *a, const block_acts *b)
 
 /* dx: gradient of the block's output in, of its input out (not for the lowest block if nothing
  * below it is trained). */
-static void block_backward(fc_acts *a, const fc_model *m, int l, const fc_grads *g)
+static void block_backward(fc_acts *a, const fc_model *m, int l, chunk c, const fc_grads *g)
 {
     const fc_vit_shape *s = &a->shape;
-    const block_acts *b = &a->block[l];
+    block_acts view = block_of(a, l, c), *b = &view;
     int T = fc_vit_tokens(s), D = s->width;
     bool cls_only = a->cls_only && l == s->depth - 1, inputs = g->w || g->A;
     bool below = l > 0 || g->w;
-    int rows = cls_only ? a->n : a->n * T;
+    int rows = cls_only ? c.n : c.n * T;
     size_t wide = (size_t)rows * (size_t)s->hidden;
     fc_linear layer[4];
     fc_linear_grads grads[4];
@@ -398,11 +452,11 @@ static void block_backward(fc_acts *a, const fc_model *m, int l, const fc_grads 
     fc_linear_backward(&a->engine, a->dnorm, &grads[PROJ], &layer[PROJ], a->dx, b->att, b->xa[PROJ],
                        rows);
     if (cls_only) {
-        scatter_cls(a->dx, a->n, T, D);
-        scatter_cls(a->dnorm, a->n, T, D);
-        rows = a->n * T;
+        scatter_cls(a->dx, c.n, T, D);
+        scatter_cls(a->dnorm, c.n, T, D);
+        rows = c.n * T;
     }
-    attention_backward(a, b);
+    attention_backward(a, b, c.n);
     if (inputs)
         fc_norm_forward(&a->engine, a->norm, b->stat1, &norm1, b->x, rows);
     fc_linear_backward(&a->engine, below ? a->dnorm : NULL, &grads[QKV], &layer[QKV], a->dwide,
@@ -412,35 +466,46 @@ static void block_backward(fc_acts *a, const fc_model *m, int l, const fc_grads 
                       rows);
 }
 
+/* Gradients of everything below the class tokens, from a->dtop. */
+static void chunk_backward(fc_acts *a, const fc_model *m, chunk c, const fc_grads *g)
+{
+    const fc_vit_shape *s = &a->shape;
+    int T = fc_vit_tokens(s), D = s->width, pixels = 3 * s->patch * s->patch;
+    size_t top = (size_t)c.first * (size_t)D;
+    memcpy(a->dx, a->dtop + top, (size_t)c.n * (size_t)D * sizeof *a->dx);
+    if (!a->cls_only)
+        scatter_cls(a->dx, c.n, T, D);
+    for (int l = s->depth - 1; l >= 0; l--)
+        block_backward(a, m, l, c, g);
+    if (!g->w)
+        return;
+    fc_linear patches = patch_layer(m);
+    fc_linear_grads patch_grads = {.W = g->w + fc_vit_offset(s, FC_VIT_PATCH_W),
+                                   .b = g->w + fc_vit_offset(s, FC_VIT_PATCH_B)};
+    fc_tokens_backward(a->dnorm, g->w + fc_vit_offset(s, FC_VIT_CLS),
+                       g->w + fc_vit_offset(s, FC_VIT_POS), a->dx, c.n, T, D);
+    fc_linear_backward(&a->engine, NULL, &patch_grads, &patches, a->dnorm,
+                       a->cols + (size_t)c.first * (size_t)(T - 1) * (size_t)pixels, NULL,
+                       c.n * (T - 1));
+}
+
 void fc_vit_backward(fc_acts *a, const fc_model *m, const fc_real *dlogits, const fc_grads *g)
 {
     const fc_vit_shape *s = &a->shape;
-    int T = fc_vit_tokens(s), D = s->width, n = a->n;
+    int n = a->n;
     bool backbone = g->w || g->A || g->B;
     assert(a->backward);
 
     fc_linear head = head_layer(m);
     fc_linear_grads head_grads = {.W = g->head_w, .b = g->head_b};
     fc_engine e = exact(a);
-    fc_linear_backward(&e, backbone ? a->dnorm : NULL, &head_grads, &head, dlogits, a->features,
+    fc_linear_backward(&e, backbone ? a->dfeature : NULL, &head_grads, &head, dlogits, a->features,
                        NULL, n);
     if (!backbone)
         return;
-
-    memset(a->dx, 0, (size_t)n * (size_t)D * sizeof *a->dx);
-    norm_backward(&a->engine, a->dx, m, g, block_tensor(s->depth, 0), a->dnorm, a->out, a->stat, n);
-    if (!a->cls_only)
-        scatter_cls(a->dx, n, T, D);
-    for (int l = s->depth - 1; l >= 0; l--)
-        block_backward(a, m, l, g);
-    if (!g->w)
-        return;
-
-    fc_linear patches = patch_layer(m);
-    fc_linear_grads patch_grads = {.W = g->w + fc_vit_offset(s, FC_VIT_PATCH_W),
-                                   .b = g->w + fc_vit_offset(s, FC_VIT_PATCH_B)};
-    fc_tokens_backward(a->dnorm, g->w + fc_vit_offset(s, FC_VIT_CLS),
-                       g->w + fc_vit_offset(s, FC_VIT_POS), a->dx, n, T, D);
-    fc_linear_backward(&a->engine, NULL, &patch_grads, &patches, a->dnorm, a->cols, NULL,
-                       n * (T - 1));
+    memset(a->dtop, 0, (size_t)n * (size_t)s->width * sizeof *a->dtop);
+    norm_backward(&a->engine, a->dtop, m, g, block_tensor(s->depth, 0), a->dfeature, a->top,
+                  a->stat, n);
+    for (int first = 0; first < n; first += a->chunk)
+        chunk_backward(a, m, chunk_at(a, first), g);
 }
