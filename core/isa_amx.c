@@ -5,9 +5,6 @@
 #include "core/isa_masks512.h"
 
 #include "core/isa_kernels.h"
-#ifdef FC_AMX_EMULATED
-#include "tests/amx_emulated.h"
-#endif
 
 enum { SIDE = 16, TILE_K = 32 };
 
