@@ -1,4 +1,3 @@
-#include "core/parallel.h"
 #include "core/vit.h"
 
 #include <stdlib.h>
@@ -41,38 +40,23 @@ fc_status fc_packed_new(fc_packed *out, const fc_vit_shape *s, bool backward, co
     return fc_fail(err, FC_EFAIL, "packed weights: no memory for %zu bytes", bytes);
 }
 
-typedef struct fill {
-    fc_packed *p;
-    const fc_vit_shape *s;
-    const fc_real *w;
-} fill;
-
-static fc_status fill_one(void *ctx, int i, fc_arena *scratch, fc_error *err)
-{
-    (void)scratch;
-    (void)err;
-    const fill *f = ctx;
-    const fc_engine *e = &f->p->engine;
-    int slots = fc_vit_slots(f->s), o, d;
-    size_t at = 0;
-    for (int k = 0; k < i; k++) {
-        dims_of(f->s, k, &o, &d);
-        at += fc_right_bytes(e, o, d) + (f->p->backward ? fc_right_bytes(e, d, o) : 0);
-    }
-    dims_of(f->s, i, &o, &d);
-    char *block = (char *)f->p->block + at;
-    const fc_real *W = f->w + fc_vit_offset(f->s, i < slots ? fc_slot_tensor(i) : FC_VIT_PATCH_W);
-    fc_operand *forward = i < slots ? &f->p->forward[i] : &f->p->patch;
-    *forward = fc_right_into(block, e, true, o, d, W, d);
-    if (i < slots && f->p->backward)
-        f->p->backward[i] = fc_right_into(block + fc_right_bytes(e, o, d), e, false, d, o, W, d);
-    return FC_OK;
-}
-
 void fc_packed_fill(fc_packed *p, const fc_vit_shape *s, const fc_real *w)
 {
-    fill f = {p, s, w};
-    fc_parallel_for(fc_vit_slots(s) + 1, fill_one, &f, NULL);
+    const fc_engine *e = &p->engine;
+    int slots = fc_vit_slots(s);
+    char *at = p->block;
+    for (int i = 0; i <= slots; i++) {
+        int o, d;
+        dims_of(s, i, &o, &d);
+        bool slot = i < slots;
+        const fc_real *W = w + fc_vit_offset(s, slot ? fc_slot_tensor(i) : FC_VIT_PATCH_W);
+        *(slot ? &p->forward[i] : &p->patch) = fc_right_into(at, e, true, o, d, W, d);
+        at += fc_right_bytes(e, o, d);
+        if (slot && p->backward) {
+            p->backward[i] = fc_right_into(at, e, false, d, o, W, d);
+            at += fc_right_bytes(e, d, o);
+        }
+    }
 }
 
 void fc_packed_free(fc_packed *p)

@@ -36,6 +36,8 @@ static fc_status trainer_init(fc_trainer *t, const fc_crew_plan *p, fc_arena *ar
         return FC_EFAIL;
     FC_TRY(fc_params_alloc(&t->local, p->like, arena, err));
     FC_TRY(fc_optim_init(&t->optim, &adam, &t->local, arena, err));
+    if (p->net->mode == FC_TRAIN_FULL)
+        FC_TRY(fc_packed_new(&t->packed, &p->net->shape, true, &p->net->engine, err));
     return p->grams ? fc_grams_like(&t->grams, p->grams, arena, err) : FC_OK;
 }
 
@@ -72,6 +74,8 @@ void fc_crew_free(fc_crew *c)
         fc_acts_free(c->worker[i].acts);
         fc_resampler_free(c->worker[i].resampler);
     }
+    for (int i = 0; c->trainer && i < c->trainers; i++)
+        fc_packed_free(&c->trainer[i].packed);
     fc_pool_free(&c->pool);
     fc_arena_free(&c->arena);
     *c = (fc_crew){0};
@@ -138,7 +142,7 @@ static void slice_gradient(void *ctx, int thread, int i)
     key.stream = FC_STREAM_AUGMENT;
     fc_worker_load(w, net, net->train, b->sample + i * FC_SLICE, n, key, b->epoch);
     fc_model m = fc_model_of(&net->shape, net->mode, net->rank, net->classes, f->w, &t->local);
-    m.packed = f->packed;
+    m.packed = net->mode == FC_TRAIN_FULL ? &t->packed : f->packed;
     fc_vit_forward(w->acts, &m, w->x, n, NULL);
     w->loss =
         fc_ce(w->dlogits, fc_acts_logits(w->acts), w->label, n, net->classes, f->lo, f->hi, b->n);
@@ -166,6 +170,8 @@ static double batch_gradient(fc_trainer *t, const fc_fit *f, const uint32_t *sam
     batch b = {.t = t, .f = f, .sample = sample, .n = n, .epoch = epoch};
     int slices = (n + FC_SLICE - 1) / FC_SLICE;
     assert(slices == 1 || t->crew->worker[0].grad);
+    if (t->net->mode == FC_TRAIN_FULL)
+        fc_packed_fill(&t->packed, &t->net->shape, t->local.p);
     fc_pool_loop(&t->crew->pool, t->thread, slices, slice_gradient, slice_commit, &b);
     return b.loss / n;
 }

@@ -47,6 +47,7 @@ typedef struct fc_trainer {
     fc_crew *crew;
     int thread; /* of the crew, which it runs on */
     fc_params local;
+    fc_packed packed; /* of local, in full fine-tuning */
     fc_real *grad;
     fc_optim optim;
     fc_grams grams;  /* n = 0 without */
