@@ -60,7 +60,7 @@ static const struct {
     {"kernel", fc_bench_kernel, 1u << SHAPE | 1u << ISA | 1u << SECONDS,
      "Layer and packing kernels on one thread: nanoseconds per element."},
     {"merge", fc_bench_merge, 1u << SHAPE | 1u << RANK | 1u << THREADS | 1u << SECONDS,
-     "Server merge of the updates of ten clients: seconds. Full Grams of shape d take 3.5 GB of memory."},
+     "Server merge of the updates of ten clients: seconds. Full Grams of shape d take 2.5 GB of memory."},
     {"data", fc_bench_data, 1u << SHAPE | 1u << PRECISION | 1u << ISA | 1u << SECONDS,
      "Load, augment, normalise and lay out as patches, on one thread: microseconds per image, and the share of a training step."},
 };
