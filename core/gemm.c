@@ -166,6 +166,28 @@ fc_operand fc_right_direct(fc_engine *e, int n, int k, const fc_real *B, int ldb
     return (fc_operand){.p = B, .ld = (size_t)ldb, .k = k, .step = FC_PANEL * sizeof(fc_real)};
 }
 
+bool fc_right_columns(fc_operand *view, const fc_engine *e, const fc_operand *o, int first)
+{
+    size_t at = (size_t)first;
+    if (e->isa->panel && first % FC_PANEL != 0)
+        return false;
+    *view = *o;
+    view->p = e->isa->panel ? (const char *)o->p + at / FC_PANEL * o->step
+                            : (const char *)o->p + at * (o->t ? o->ld : 1) * sizeof(fc_real);
+    return true;
+}
+
+bool fc_right_rows(fc_operand *view, const fc_engine *e, const fc_operand *o, int first, int k)
+{
+    size_t at = (size_t)first;
+    if (first % padded(e, 1) != 0 || k % padded(e, 1) != 0)
+        return false;
+    *view = *o;
+    view->k = k;
+    view->p = (const char *)o->p + at * (o->t ? 1 : o->ld) * element(e);
+    return true;
+}
+
 static void multiply_blas(const fc_product *p)
 {
     for (size_t i = 0; i < (size_t)p->m; i++) {

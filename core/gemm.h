@@ -56,6 +56,11 @@ fc_operand fc_right_into(void *dst, const fc_engine *e, bool tb, int n, int k, c
  * left, which do not pay for packing. */
 fc_operand fc_right_direct(fc_engine *e, int n, int k, const fc_real *B, int ldb);
 
+/* Views of a right operand (k, n): columns from `first` on (false: they do not begin a panel); rows
+ * first .. first + k - 1. */
+bool fc_right_columns(fc_operand *view, const fc_engine *e, const fc_operand *o, int first);
+bool fc_right_rows(fc_operand *view, const fc_engine *e, const fc_operand *o, int first, int k);
+
 /* C (m, n) = alpha (A0 B0 + A1 B1) + bias + add. A1, B1 may be NULL; bias (n) may be NULL; add (m,
  * ldadd) may be NULL or C. All operands come from engines with the same isa and bf16. */
 typedef struct fc_product {

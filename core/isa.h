@@ -2,7 +2,7 @@
  *
  * The plain C forms (scalar) are the oracle of the others. All other code is written against the
  * table; intrinsics live in isa_<name>.c only. Layer kernels (normalisation, GELU, softmax, ...)
- * are one text, isa_kernels.h, compiled for each instruction set: without contraction to fma, and
+ * are one text, isa_kernels.inc, compiled for each instruction set: without contraction to fma, and
  * with sums over a fixed number of lanes, all of them give the same bits. Matrix products differ in
  * the last bits between tables, never between runs, threads or shapes of the rest. */
 #ifndef FC_ISA_H

@@ -1,5 +1,5 @@
 /* Portable C: the plain forms, oracle of all others, and the same layers beside BLAS. */
-#include "core/isa_kernels.h"
+#include "core/isa_kernels.inc"
 
 /* The definition in core/isa.h, term by term. */
 static void panel(const fc_panel *p)

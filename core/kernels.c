@@ -14,15 +14,41 @@ size_t fc_linear_bytes(const fc_engine *e, int d_in, int d_out, int rank, int n)
            fc_left_bytes(&f, wide, n + 64) + fc_right_bytes(&f, wide, n + 64);
 }
 
+static int stride_x(const fc_linear *l)
+{
+    return l->ldx ? l->ldx : l->d_in;
+}
+
+static int stride_y(const fc_linear *l)
+{
+    return l->ldy ? l->ldy : l->d_out;
+}
+
+fc_linear fc_linear_outputs(const fc_engine *e, const fc_linear *l, int first, int count,
+                            fc_operand view[2])
+{
+    fc_linear part = *l;
+    part.d_out = count;
+    part.W += (size_t)first * (size_t)l->d_in;
+    part.b += first;
+    part.B += (size_t)first * (size_t)l->rank;
+    part.forward = part.backward = NULL;
+    if (l->forward && fc_right_columns(&view[0], e, l->forward, first))
+        part.forward = &view[0];
+    if (l->backward && fc_right_rows(&view[1], e, l->backward, first, count))
+        part.backward = &view[1];
+    return part;
+}
+
 void fc_linear_forward(const fc_engine *e, fc_real *y, fc_real *xa, const fc_linear *l,
                        const fc_real *x, const fc_real *res, int n)
 {
     int o = l->d_out, d = l->d_in, r = l->rank;
     fc_engine w = *e;
-    fc_operand X = fc_left(&w, false, n, d, x, d), XA, Bt;
+    fc_operand X = fc_left(&w, false, n, d, x, stride_x(l)), XA, Bt;
     fc_operand Wt = l->forward ? *l->forward : fc_right(&w, true, o, d, l->W, d);
     fc_product p = {.C = y,
-                    .ldc = o,
+                    .ldc = stride_y(l),
                     .m = n,
                     .n = o,
                     .A = {&X},
@@ -30,7 +56,7 @@ void fc_linear_forward(const fc_engine *e, fc_real *y, fc_real *xa, const fc_lin
                     .alpha = 1,
                     .bias = l->b,
                     .add = res,
-                    .ldadd = o};
+                    .ldadd = stride_y(l)};
     if (r > 0) {
         fc_operand At = fc_right(&w, true, r, d, l->A, d);
         fc_product q = {
@@ -49,7 +75,7 @@ static void backward_x(fc_engine *w, fc_real *dx, fc_real *dyb, const fc_linear 
                        const fc_real *dy, int n)
 {
     int o = l->d_out, d = l->d_in, r = l->rank;
-    fc_operand DY = fc_left(w, false, n, o, dy, o), DYB, A;
+    fc_operand DY = fc_left(w, false, n, o, dy, stride_y(l)), DYB, A;
     if (r > 0) {
         fc_operand B = fc_right(w, false, r, o, l->B, r);
         fc_product q = {
@@ -77,7 +103,7 @@ static void backward_B(const fc_engine *e, fc_real *dB, const fc_linear *l, cons
     fc_engine w = *e;
     size_t O = (size_t)o, R = (size_t)r;
     fc_real *t = fc_engine_take(&w, R * O * sizeof *t);
-    fc_matmul(&w, true, false, r, o, n, 1, xa, r, dy, o, false, t, o);
+    fc_matmul(&w, true, false, r, o, n, 1, xa, r, dy, stride_y(l), false, t, o);
     for (size_t i = 0; i < O; i++)
         for (size_t j = 0; j < R; j++)
             dB[i * R + j] += t[j * O + i];
@@ -91,9 +117,10 @@ void fc_linear_backward(const fc_engine *e, fc_real *dx, const fc_linear_grads *
     fc_engine w = *e, f = *e;
     f.bf16 = false;
     if (g->W)
-        fc_matmul(e, true, false, o, d, n, 1, dy, o, x, d, true, g->W, d);
+        fc_matmul(e, true, false, o, d, n, 1, dy, stride_y(l), x, stride_x(l), true, g->W, d);
     if (g->b)
-        e->isa->add_column_sums(g->b, dy, n, o);
+        for (size_t i = 0; i < (size_t)n; i++)
+            e->isa->add_column_sums(g->b, dy + i * (size_t)stride_y(l), 1, o);
     if (g->B)
         backward_B(&f, g->B, l, dy, xa, n);
     if (!dx && !(g->A && r > 0))
@@ -102,7 +129,7 @@ void fc_linear_backward(const fc_engine *e, fc_real *dx, const fc_linear_grads *
     backward_x(&w, dx, dyb, l, dy, n);
     if (g->A && r > 0) {
         w.bf16 = false;
-        fc_matmul(&w, true, false, r, d, n, 1, dyb, r, x, d, true, g->A, d);
+        fc_matmul(&w, true, false, r, d, n, 1, dyb, r, x, stride_x(l), true, g->A, d);
     }
 }
 
@@ -150,33 +177,34 @@ size_t fc_attention_bytes(const fc_engine *e, int T, int d_head)
 }
 
 void fc_attention_forward(const fc_engine *e, fc_real *out, fc_real *P, const fc_real *qkv, int T,
-                          int heads, int d_head)
+                          int q, int heads, int d_head)
 {
     int D = heads * d_head, ld = 3 * D;
     fc_real scale = 1 / sqrt((fc_real)d_head);
-    for (int h = 0; h < heads; h++, P += (size_t)T * (size_t)T) {
-        const fc_real *q = qkv + h * d_head, *k = q + D, *v = k + D;
-        fc_matmul(e, false, true, T, T, d_head, scale, q, ld, k, ld, false, P, T);
-        fc_softmax(e, P, T, T);
-        fc_matmul(e, false, false, T, d_head, T, 1, P, T, v, ld, false, out + h * d_head, D);
+    for (int h = 0; h < heads; h++, P += (size_t)q * (size_t)T) {
+        const fc_real *Q = qkv + h * d_head, *K = Q + D, *V = K + D;
+        fc_matmul(e, false, true, q, T, d_head, scale, Q, ld, K, ld, false, P, T);
+        fc_softmax(e, P, q, T);
+        fc_matmul(e, false, false, q, d_head, T, 1, P, T, V, ld, false, out + h * d_head, D);
     }
 }
 
 void fc_attention_backward(const fc_engine *e, fc_real *dqkv, const fc_real *dout,
-                           const fc_real *qkv, const fc_real *P, int T, int heads, int d_head)
+                           const fc_real *qkv, const fc_real *P, int T, int q, int heads,
+                           int d_head)
 {
     int D = heads * d_head, ld = 3 * D;
     fc_real scale = 1 / sqrt((fc_real)d_head);
     fc_engine w = *e;
-    fc_real *dP = fc_engine_take(&w, (size_t)T * (size_t)T * sizeof *dP);
-    for (int h = 0; h < heads; h++, P += (size_t)T * (size_t)T) {
-        const fc_real *q = qkv + h * d_head, *k = q + D, *v = k + D, *dy = dout + h * d_head;
+    fc_real *dP = fc_engine_take(&w, (size_t)q * (size_t)T * sizeof *dP);
+    for (int h = 0; h < heads; h++, P += (size_t)q * (size_t)T) {
+        const fc_real *Q = qkv + h * d_head, *K = Q + D, *V = K + D, *dy = dout + h * d_head;
         fc_real *dq = dqkv + h * d_head, *dk = dq + D, *dv = dk + D;
-        fc_matmul(&w, true, false, T, d_head, T, 1, P, T, dy, D, false, dv, ld);
-        fc_matmul(&w, false, true, T, T, d_head, 1, dy, D, v, ld, false, dP, T);
-        e->isa->softmax_backward(dP, P, T, T);
-        fc_matmul(&w, false, false, T, d_head, T, scale, dP, T, k, ld, false, dq, ld);
-        fc_matmul(&w, true, false, T, d_head, T, scale, dP, T, q, ld, false, dk, ld);
+        fc_matmul(&w, true, false, T, d_head, q, 1, P, T, dy, D, false, dv, ld);
+        fc_matmul(&w, false, true, q, T, d_head, 1, dy, D, V, ld, false, dP, T);
+        e->isa->softmax_backward(dP, P, q, T);
+        fc_matmul(&w, false, false, q, d_head, T, scale, dP, T, K, ld, false, dq, ld);
+        fc_matmul(&w, true, false, T, d_head, q, scale, dP, T, Q, ld, false, dk, ld);
     }
 }
 

@@ -22,9 +22,15 @@ typedef struct fc_linear {
     const fc_real *A; /* (rank, d_in) */
     const fc_real *B; /* (d_out, rank) */
     fc_real scale;
+    int ldx, ldy; /* numbers between the rows of x, and of y and dy; 0: d_in, d_out */
     /* W^T and W as right operands, prepared once; NULL: prepared in every call. */
     const fc_operand *forward, *backward;
 } fc_linear;
+
+/* The layer of outputs first .. first + count - 1, a view. e: what the operands were prepared for.
+ */
+fc_linear fc_linear_outputs(const fc_engine *e, const fc_linear *l, int first, int count,
+                            fc_operand view[2]);
 
 /* Gradients of a linear layer, each NULL or of the shape above. */
 typedef struct fc_linear_grads {
@@ -72,14 +78,15 @@ void fc_softmax(const fc_engine *e, fc_real *z, int n, int d);
 /* Scratch of the two functions below, a bound. */
 size_t fc_attention_bytes(const fc_engine *e, int T, int d_head);
 
-/* Multi-head self attention of one image: out_h = P_h V_h, P_h = softmax(Q_h K_h^T / sqrt(D_h)).
- * qkv (T, 3, heads, d_head) as timm's fused layer gives it; P (heads, T, T); out (T, heads *
- * d_head). */
+/* Multi-head self attention of one image: out_h = P_h V_h, P_h = softmax(Q_h K_h^T / sqrt(D_h)),
+ * for the first q (<= T) rows of Q. qkv (T, 3, heads, d_head) as timm's fused layer gives it; P
+ * (heads, q, T); out (q, heads * d_head). */
 void fc_attention_forward(const fc_engine *e, fc_real *out, fc_real *P, const fc_real *qkv, int T,
-                          int heads, int d_head);
-/* dqkv (T, 3, heads, d_head) is written. */
+                          int q, int heads, int d_head);
+/* dqkv (T, 3, heads, d_head) is written, but for the rows of dQ behind q. */
 void fc_attention_backward(const fc_engine *e, fc_real *dqkv, const fc_real *dout,
-                           const fc_real *qkv, const fc_real *P, int T, int heads, int d_head);
+                           const fc_real *qkv, const fc_real *P, int T, int q, int heads,
+                           int d_head);
 
 /* Patches as rows, for the patch embedding as a linear layer: x (n, 3, image, image) ->
  * cols (n, (image / patch)^2, 3 * patch^2), a row ordered (channel, y, x) like a convolution

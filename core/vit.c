@@ -40,13 +40,15 @@ struct fc_acts {
     fc_real *logits;   /* (n_max, classes) */
 
     /* of one chunk, C = chunk * tokens rows */
-    fc_real *norm; /* (C, D) LayerNorm output */
-    fc_real *gelu; /* (C, hidden) GELU output */
-    fc_real *out;  /* (C, D) output of the last block */
+    fc_real *norm;  /* (C, D) LayerNorm output */
+    fc_real *gelu;  /* (C, hidden) GELU output */
+    fc_real *out;   /* (C, D) output of the last block */
+    fc_real *xacls; /* (chunk, rank) x A^T of class tokens */
 
     /* backward only */
     fc_real *dtop;     /* (n_max, D) */
     fc_real *dfeature; /* (n_max, D) */
+    fc_real *dcls;     /* (chunk, D) of class tokens */
     fc_real *dx;       /* (C, D) of the residual stream */
     fc_real *dnorm;    /* (C, D) */
     fc_real *dwide;    /* (C, max(3 D, hidden)) */
@@ -124,6 +126,7 @@ static fc_acts *place(cutter *c, const fc_vit_shape *s, int rank, int classes, i
     a.norm = cut_reals(c, R, D);
     a.gelu = cut_reals(c, R, hidden);
     a.out = cut_reals(c, R, D);
+    a.xacls = cut_reals(c, c_max, r);
     a.top = cut_reals(c, n, D);
     a.stat = cut_reals(c, n, 2);
     a.features = cut_reals(c, n, D);
@@ -131,6 +134,7 @@ static fc_acts *place(cutter *c, const fc_vit_shape *s, int rank, int classes, i
     if (backward) {
         a.dtop = cut_reals(c, n, D);
         a.dfeature = cut_reals(c, n, D);
+        a.dcls = cut_reals(c, c_max, D);
         a.dx = cut_reals(c, R, D);
         a.dnorm = cut_reals(c, R, D);
         a.dwide = cut_reals(c, R, wide);
@@ -317,14 +321,41 @@ static block_acts block_of(const fc_acts *a, int l, chunk c)
     return b;
 }
 
-static void attention_forward(fc_acts *a, const block_acts *b, int n)
+/* queries: rows of each image that ask; all, or in the last block the class token. */
+static void attention_forward(fc_acts *a, const block_acts *b, int n, int queries)
 {
     const fc_vit_shape *s = &a->shape;
     size_t T = (size_t)fc_vit_tokens(s), D = (size_t)s->width;
     size_t weights = a->backward ? (size_t)s->heads * T * T : 0; /* else all images share P */
     for (size_t i = 0; i < (size_t)n; i++)
-        fc_attention_forward(&a->engine, b->att + i * T * D, b->P + i * weights,
-                             b->qkv + i * 3 * T * D, (int)T, s->heads, s->width / s->heads);
+        fc_attention_forward(&a->engine, b->att + i * (size_t)queries * D, b->P + i * weights,
+                             b->qkv + i * 3 * T * D, (int)T, queries, s->heads,
+                             s->width / s->heads);
+}
+
+/* The fused layer as two: q of the class tokens, k and v of all. */
+typedef struct split_qkv {
+    fc_operand view[4];
+    fc_linear q, kv;
+} split_qkv;
+
+static void split_layer(split_qkv *s, const fc_acts *a, const fc_linear *l)
+{
+    int T = fc_vit_tokens(&a->shape), D = a->shape.width;
+    s->q = fc_linear_outputs(&a->engine, l, 0, D, s->view);
+    s->kv = fc_linear_outputs(&a->engine, l, D, 2 * D, s->view + 2);
+    s->q.ldx = T * D;
+    s->q.ldy = T * 3 * D;
+    s->kv.ldy = 3 * D;
+}
+
+static void cls_qkv_forward(fc_acts *a, const block_acts *b, const fc_linear *l, int n)
+{
+    split_qkv s;
+    split_layer(&s, a, l);
+    fc_linear_forward(&a->engine, b->qkv + s.q.d_out, b->xa[QKV], &s.kv, a->norm, NULL,
+                      n * fc_vit_tokens(&a->shape));
+    fc_linear_forward(&a->engine, b->qkv, a->xacls, &s.q, a->norm, NULL, n);
 }
 
 /* out = block l of its input. */
@@ -342,17 +373,17 @@ static void block_forward(fc_acts *a, const fc_model *m, int l, chunk c, fc_real
 
     fc_norm_forward(&a->engine, a->norm, b->stat1, &norm1, b->x, rows);
     feed(stats, 4 * l + QKV, a->norm, rows, D);
-    fc_linear_forward(&a->engine, b->qkv, b->xa[QKV], &layer[QKV], a->norm, NULL, rows);
-    attention_forward(a, b, c.n);
-    feed(stats, 4 * l + PROJ, b->att, rows, D);
-
     const fc_real *residual = b->x;
-    if (a->cls_only && l == s->depth - 1) { /* the features see no other row from here on */
-        gather_cls(b->att, b->att, c.n, T, D);
+    if (a->cls_only && l == s->depth - 1) { /* the features see no other row but through k and v */
+        cls_qkv_forward(a, b, &layer[QKV], c.n);
         gather_cls(b->mid, b->x, c.n, T, D);
         residual = b->mid;
         rows = c.n;
+    } else {
+        fc_linear_forward(&a->engine, b->qkv, b->xa[QKV], &layer[QKV], a->norm, NULL, rows);
     }
+    attention_forward(a, b, c.n, rows / c.n);
+    feed(stats, 4 * l + PROJ, b->att, rows, D);
     fc_linear_forward(&a->engine, b->mid, b->xa[PROJ], &layer[PROJ], b->att, residual, rows);
     fc_norm_forward(&a->engine, a->norm, b->stat2, &norm2, b->mid, rows);
     feed(stats, 4 * l + FC1, a->norm, rows, D);
@@ -407,15 +438,34 @@ void fc_vit_forward(fc_acts *a, const fc_model *m, const fc_real *x, int n, fc_g
 
 /* ---- backward ----------------------------------------------------------------------------- */
 
-/* dwide (n T, 3 D) from dnorm (n T, D). */
-static void attention_backward(fc_acts *a, const block_acts *b, int n)
+/* dwide (n T, 3 D) from dnorm (n queries, D). */
+static void attention_backward(fc_acts *a, const block_acts *b, int n, int queries)
 {
     const fc_vit_shape *s = &a->shape;
     size_t T = (size_t)fc_vit_tokens(s), D = (size_t)s->width, weights = (size_t)s->heads * T * T;
     for (size_t i = 0; i < (size_t)n; i++)
-        fc_attention_backward(&a->engine, a->dwide + i * 3 * T * D, a->dnorm + i * T * D,
-                              b->qkv + i * 3 * T * D, b->P + i * weights, (int)T, s->heads,
-                              s->width / s->heads);
+        fc_attention_backward(&a->engine, a->dwide + i * 3 * T * D,
+                              a->dnorm + i * (size_t)queries * D, b->qkv + i * 3 * T * D,
+                              b->P + i * weights, (int)T, queries, s->heads, s->width / s->heads);
+}
+
+/* The transpose of cls_qkv_forward: from dwide into dnorm (not if nothing below is trained). */
+static void cls_qkv_backward(fc_acts *a, const block_acts *b, bool below, const fc_linear_grads *g,
+                             const fc_linear *l, int n)
+{
+    size_t T = (size_t)fc_vit_tokens(&a->shape), D = (size_t)a->shape.width, r = (size_t)l->rank;
+    split_qkv s;
+    split_layer(&s, a, l);
+    fc_linear_grads kv = {g->W ? g->W + D * D : NULL, g->b ? g->b + D : NULL, g->A,
+                          g->B ? g->B + D * r : NULL};
+    fc_linear_backward(&a->engine, below ? a->dnorm : NULL, &kv, &s.kv, a->dwide + D, a->norm,
+                       b->xa[QKV], n * (int)T);
+    for (size_t i = 0; r > 0 && i < (size_t)n; i++)
+        memcpy(a->xacls + i * r, b->xa[QKV] + i * T * r, r * sizeof *a->xacls);
+    fc_linear_backward(&a->engine, below ? a->dcls : NULL, g, &s.q, a->dwide, a->norm, a->xacls, n);
+    for (size_t i = 0; below && i < (size_t)n; i++)
+        for (size_t j = 0; j < D; j++)
+            a->dnorm[i * T * D + j] += a->dcls[i * D + j];
 }
 
 /* dx: gradient of the block's output in, of its input out (not for the lowest block if nothing
@@ -451,16 +501,18 @@ static void block_backward(fc_acts *a, const fc_model *m, int l, chunk c, const 
                   rows);
     fc_linear_backward(&a->engine, a->dnorm, &grads[PROJ], &layer[PROJ], a->dx, b->att, b->xa[PROJ],
                        rows);
+    attention_backward(a, b, c.n, rows / c.n);
     if (cls_only) {
         scatter_cls(a->dx, c.n, T, D);
-        scatter_cls(a->dnorm, c.n, T, D);
         rows = c.n * T;
     }
-    attention_backward(a, b, c.n);
     if (inputs)
         fc_norm_forward(&a->engine, a->norm, b->stat1, &norm1, b->x, rows);
-    fc_linear_backward(&a->engine, below ? a->dnorm : NULL, &grads[QKV], &layer[QKV], a->dwide,
-                       a->norm, b->xa[QKV], rows);
+    if (cls_only)
+        cls_qkv_backward(a, b, below, &grads[QKV], &layer[QKV], c.n);
+    else
+        fc_linear_backward(&a->engine, below ? a->dnorm : NULL, &grads[QKV], &layer[QKV], a->dwide,
+                           a->norm, b->xa[QKV], rows);
     if (below)
         norm_backward(&a->engine, a->dx, m, g, block_tensor(l, FC_N1W), a->dnorm, b->x, b->stat1,
                       rows);

@@ -11,7 +11,7 @@ cd "$root"
 mkdir -p "$work"
 
 gate_format() {
-    find core datasets sim tests -name '*.[ch]' -print0 | xargs -0 clang-format --dry-run -Werror
+    find core datasets sim tests \( -name '*.[ch]' -o -path '*/isa_*.inc' \) -print0 | xargs -0 clang-format --dry-run -Werror
 }
 
 gate_layers() {

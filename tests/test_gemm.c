@@ -387,12 +387,62 @@ static void test_kernel_in_use(void **state)
     }
 }
 
+/* Views of a packed right operand give the products of the parts of the matrix; where a part cannot
+ * be a view, that is said. */
+static void test_views(void **state)
+{
+    (void)state;
+    enum { M = 5, N = 96, K = 64, COLS = 40 };
+    static float A[M * K], B[K * N], C[M * N], want[M * N];
+    static _Alignas(64) char work[1 << 20];
+    for (int i = 0; i < M * K; i++)
+        A[i] = (float)(i % 7 - 3); /* sums are exact */
+    for (int i = 0; i < K * N; i++)
+        B[i] = (float)(i % 5 - 2);
+    for (int t = 0; t < 2 * tables; t++) {
+        bool bf16 = t % 2;
+        fc_engine e = {.isa = table[t / 2], .bf16 = bf16, .work = work, .left = sizeof work};
+        fc_operand b = fc_right(&e, false, N, K, B, N), view;
+        for (int first = 0; first <= 64; first += 16) {
+            int cols = N - first < COLS ? N - first : COLS;
+            bool whole = fc_right_columns(&view, &e, &b, first);
+            assert_int_equal(whole, !e.isa->panel || first % FC_PANEL == 0);
+            fc_engine w = e;
+            fc_operand a = fc_left(&w, false, M, K, A, K);
+            fc_product p = {
+                .C = C, .ldc = N, .m = M, .n = cols, .A = {&a}, .B = {&view}, .alpha = 1};
+            if (whole)
+                fc_multiply(&w, &p);
+            for (int i = 0; whole && i < M * cols; i++) {
+                float sum = 0;
+                for (int k = 0; k < K; k++)
+                    sum += A[i / cols * K + k] * B[k * N + first + i % cols];
+                assert_true(C[i / cols * N + i % cols] == sum);
+            }
+        }
+        for (int first = 0; first < K; first += 15) {
+            int k = K - first < 32 ? K - first : 32;
+            int unit = bf16 && e.isa->panel_bf16 ? e.isa->bf16_k : 1;
+            bool whole = fc_right_rows(&view, &e, &b, first, k);
+            assert_int_equal(whole, first % unit == 0 && k % unit == 0);
+            fc_engine w = e;
+            fc_operand a = fc_left(&w, false, M, k, A + first, K);
+            fc_product p = {.C = C, .ldc = N, .m = M, .n = N, .A = {&a}, .B = {&view}, .alpha = 1};
+            if (!whole)
+                continue;
+            fc_multiply(&w, &p);
+            fc_gemm(false, false, M, N, k, 1, A + first, K, B + first * N, N, 0, want, N);
+            assert_memory_equal(C, want, sizeof want);
+        }
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_gemm), cmocka_unit_test(test_gram),
-                                       cmocka_unit_test(test_small_products),
-                                       cmocka_unit_test(test_large_products),
-                                       cmocka_unit_test(test_kernel_in_use)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_gemm),           cmocka_unit_test(test_gram),
+        cmocka_unit_test(test_small_products), cmocka_unit_test(test_large_products),
+        cmocka_unit_test(test_kernel_in_use),  cmocka_unit_test(test_views)};
     for (int i = 0; i < FENCES; i++)
         fences[i] = fence_new(16 << 20);
     tables = usable_tables(table);

@@ -85,7 +85,14 @@ static void check_linear(double scale, int rank)
     FILL(t.A, 4);
     FILL(t.B, 5);
     FILL(t.c, 6);
-    t.l = (fc_linear){IN, OUT, rank, t.W, t.b, t.A, t.B, scale, NULL, NULL};
+    t.l = (fc_linear){.d_in = IN,
+                      .d_out = OUT,
+                      .rank = rank,
+                      .W = t.W,
+                      .b = t.b,
+                      .A = t.A,
+                      .B = t.B,
+                      .scale = scale};
     fc_real dx[ROWS * IN], dW[OUT * IN] = {0}, db[OUT] = {0}, dA[RANK * IN] = {0};
     fc_real dB[OUT * RANK] = {0};
     linear_sum(&t);
@@ -167,7 +174,7 @@ typedef struct attention_ctx {
 static double attention_sum(void *p)
 {
     attention_ctx *t = p;
-    fc_attention_forward(&engine, t->y, t->P, t->qkv, ROWS, HEADS, D_HEAD);
+    fc_attention_forward(&engine, t->y, t->P, t->qkv, ROWS, ROWS, HEADS, D_HEAD);
     return dot(t->c, t->y, ROWS * D);
 }
 
@@ -179,7 +186,7 @@ static void test_attention(void **state)
     FILL(t.c, 2);
     fc_real dqkv[ROWS * 3 * D];
     attention_sum(&t);
-    fc_attention_backward(&engine, dqkv, t.c, t.qkv, t.P, ROWS, HEADS, D_HEAD);
+    fc_attention_backward(&engine, dqkv, t.c, t.qkv, t.P, ROWS, ROWS, HEADS, D_HEAD);
     check(attention_sum, &t, (variable[]){VARIABLE(t.qkv, dqkv)}, 1);
 }
 

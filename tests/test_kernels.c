@@ -289,10 +289,10 @@ static void check_attention(int tokens, int heads, int d_head)
         }
 #undef AT
     fc_real *got_P = blank(H * T * T), *got = blank(T * D), *got_d = blank(T * 3 * D);
-    fc_attention_forward(&engine, got, got_P, qkv, tokens, heads, d_head);
+    fc_attention_forward(&engine, got, got_P, qkv, tokens, tokens, heads, d_head);
     assert_all_close(got_P, P, H * T * T, 0, tol);
     assert_all_close(got, out, T * D, 0, tol);
-    fc_attention_backward(&engine, got_d, dout, qkv, got_P, tokens, heads, d_head);
+    fc_attention_backward(&engine, got_d, dout, qkv, got_P, tokens, tokens, heads, d_head);
     assert_all_close(got_d, dqkv, T * 3 * D, 0, tol);
 }
 

@@ -378,6 +378,62 @@ static void test_gradients_of_slices(void **state)
     fc_acts_free(parts.acts);
 }
 
+/* Gradient of the loss of n images at once, or one by one. whole_block: the last block runs on all
+ * tokens (as it does when statistics are taken) instead of on what the features depend on. */
+static void gradient(fc_params *grad, const fc_vit_shape *s, const fc_model *m, fc_train_mode mode,
+                     const fc_real *x, int n, int step, bool whole_block)
+{
+    enum { N = 12 };
+    fc_error err = {0};
+    fc_acts *acts;
+    fc_real d[N * CLASSES];
+    static const int labels[N] = {0, 3, 2, 3, 1, 0, 2, 2, 1, 3, 0, 1};
+    fc_grams stats = {0};
+    fc_grads g = fc_grads_of(mode, grad, ~0u);
+    size_t pixels = 3 * (size_t)s->image * (size_t)s->image;
+    memset(grad->p, 0, grad->n * sizeof *grad->p);
+    ok(fc_acts_new(&acts, s, m->rank, CLASSES, step, true, &engine, &err), &err);
+    for (int i = 0; i < n; i += step) {
+        fc_vit_forward(acts, m, x + (size_t)i * pixels, step, whole_block ? &stats : NULL);
+        fc_ce(d, fc_acts_logits(acts), labels + i, step, CLASSES, 0, CLASSES, n);
+        fc_vit_backward(acts, m, d, &g);
+    }
+    fc_acts_free(acts);
+}
+
+/* Two chunks of images, weights packed once, and only what the class tokens need of the last block,
+ * against one image at a time with all of it. */
+static void test_chunks_and_class_tokens(void **state)
+{
+    (void)state;
+    enum { N = 12, PIXELS_LARGE = 3 * 32 * 32 };
+    static const fc_vit_shape shape = {
+        .image = 32, .patch = 4, .width = 64, .depth = 2, .heads = 2, .hidden = 96};
+    static fc_real x[N * PIXELS_LARGE];
+    fill(x, N * PIXELS_LARGE, 1, 7);
+    for (int mode = FC_TRAIN_LORA; mode <= FC_TRAIN_FULL; mode++) {
+        fc_error err = {0};
+        fc_params w = backbone(&shape), t = trained(&shape, mode);
+        fc_params grad = trained(&shape, mode), want = trained(&shape, mode);
+        fill(w.p, w.n, 0.2, 1);
+        fill(t.p, t.n, 0.2, 2);
+        int rank = mode == FC_TRAIN_LORA ? RANK : 0;
+        fc_model m = fc_model_of(&shape, mode, rank, CLASSES, w.p, &t);
+        gradient(&want, &shape, &m, mode, x, N, 1, true);
+        fc_packed packed;
+        ok(fc_packed_new(&packed, &shape, true, &engine, &err), &err);
+        fc_packed_fill(&packed, &shape, m.w);
+        m.packed = &packed;
+        gradient(&grad, &shape, &m, mode, x, N, N, false);
+        fc_packed_free(&packed);
+        double square = 0;
+        for (size_t i = 0; i < want.n; i++)
+            square += (double)want.p[i] * (double)want.p[i];
+        assert_true(square > 1e-6);
+        assert_all_close(grad.p, want.p, want.n, 1e-3, 1e-4 * sqrt(square / (double)want.n));
+    }
+}
+
 static void test_nan_reaches_the_logits(void **state)
 {
     (void)state;
@@ -494,6 +550,7 @@ int main(void)
         cmocka_unit_test_teardown(test_statistics, teardown),
         cmocka_unit_test_teardown(test_full_statistics, teardown),
         cmocka_unit_test_teardown(test_gradients_of_slices, teardown),
+        cmocka_unit_test_teardown(test_chunks_and_class_tokens, teardown),
         cmocka_unit_test_teardown(test_nan_reaches_the_logits, teardown),
         cmocka_unit_test_teardown(test_save_and_load, teardown),
         cmocka_unit_test_teardown(test_bad_files, teardown),
