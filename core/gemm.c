@@ -261,7 +261,7 @@ size_t fc_matmul_bytes(const fc_engine *e, int m, int n, int k)
 void fc_matmul(const fc_engine *e, bool ta, bool tb, int m, int n, int k, fc_real alpha,
                const fc_real *A, int lda, const fc_real *B, int ldb, bool add, fc_real *C, int ldc)
 {
-    enum { FEW = 2 * TILE_ROWS };
+    enum { FEW = 5 * TILE_ROWS };
     fc_engine w = *e;
     fc_operand a = fc_left(&w, ta, m, k, A, lda);
     fc_operand b =

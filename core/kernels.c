@@ -104,9 +104,10 @@ static void backward_B(const fc_engine *e, fc_real *dB, const fc_linear *l, cons
     size_t O = (size_t)o, R = (size_t)r;
     fc_real *t = fc_engine_take(&w, R * O * sizeof *t);
     fc_matmul(&w, true, false, r, o, n, 1, xa, r, dy, stride_y(l), false, t, o);
-    for (size_t i = 0; i < O; i++)
-        for (size_t j = 0; j < R; j++)
-            dB[i * R + j] += t[j * O + i];
+    fc_real *sum = fc_engine_take(&w, R * O * sizeof *sum);
+    e->isa->transpose(sum, R, t, O, o, r, false);
+    for (size_t i = 0; i < O * R; i++)
+        dB[i] += sum[i];
 }
 
 void fc_linear_backward(const fc_engine *e, fc_real *dx, const fc_linear_grads *g,

@@ -7,7 +7,7 @@
 
 /* Images go through the network in chunks, whose activations stay in the second cache from layer
  * to layer. */
-enum { CHUNK_ROWS = 640 };
+enum { CHUNK_ROWS = 320 };
 
 /* What backward needs of one block. R = n_max * tokens rows (one chunk without backward). Inputs of
  * linear layers that follow a LayerNorm or GELU are not kept: where a gradient needs them they are
