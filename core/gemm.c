@@ -92,6 +92,8 @@ size_t fc_left_bytes(const fc_engine *e, int m, int k)
 
 size_t fc_right_bytes(const fc_engine *e, int n, int k)
 {
+    if (!e->isa->panel && !e->bf16)
+        return 0; /* BLAS takes it as it is */
     size_t panels = ((size_t)n + FC_PANEL - 1) / FC_PANEL;
     return aligned(panels * FC_PANEL * (size_t)padded(e, k) * element(e));
 }
@@ -154,9 +156,7 @@ fc_operand fc_right_into(void *dst, const fc_engine *e, bool tb, int n, int k, c
 
 fc_operand fc_right(fc_engine *e, bool tb, int n, int k, const fc_real *B, int ldb)
 {
-    bool copies = e->isa->panel || e->bf16;
-    void *dst = copies ? fc_engine_take(e, fc_right_bytes(e, n, k)) : NULL;
-    return fc_right_into(dst, e, tb, n, k, B, ldb);
+    return fc_right_into(fc_engine_take(e, fc_right_bytes(e, n, k)), e, tb, n, k, B, ldb);
 }
 
 fc_operand fc_right_direct(fc_engine *e, int n, int k, const fc_real *B, int ldb)

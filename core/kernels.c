@@ -8,7 +8,7 @@ size_t fc_linear_bytes(const fc_engine *e, int d_in, int d_out, int rank, int n)
 {
     int wide = d_in > d_out ? d_in : d_out;
     fc_engine f = *e;
-    f.bf16 = false; /* float operands are the larger ones */
+    f.bf16 = e->bf16 && !e->isa->panel; /* the larger operands: float, but for copies for BLAS */
     return fc_left_bytes(&f, n, wide) + fc_right_bytes(&f, wide, d_in + d_out) +
            3 * fc_right_bytes(&f, wide, rank + 64) + 3 * fc_left_bytes(&f, n, rank + 64) +
            fc_left_bytes(&f, wide, n + 64) + fc_right_bytes(&f, wide, n + 64);
@@ -171,7 +171,7 @@ void fc_softmax(const fc_engine *e, fc_real *z, int n, int d)
 size_t fc_attention_bytes(const fc_engine *e, int T, int d_head)
 {
     fc_engine f = *e;
-    f.bf16 = false;
+    f.bf16 = e->bf16 && !e->isa->panel;
     int wide = (T > d_head ? T : d_head) + 64;
     return fc_left_bytes(&f, wide, wide) + fc_right_bytes(&f, wide, wide) +
            fc_left_bytes(&f, wide, wide);

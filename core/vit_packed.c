@@ -31,7 +31,7 @@ fc_status fc_packed_new(fc_packed *out, const fc_vit_shape *s, bool backward, co
 {
     size_t n = (size_t)fc_vit_slots(s), bytes = fc_packed_bytes(s, backward, e);
     *out = (fc_packed){.engine = *e};
-    out->block = aligned_alloc(64, bytes);
+    out->block = aligned_alloc(64, bytes + 64); /* BLAS needs none */
     out->forward = calloc(n, sizeof *out->forward);
     out->backward = backward ? calloc(n, sizeof *out->backward) : NULL;
     if (out->block && out->forward && (out->backward || !backward))

@@ -96,7 +96,8 @@ double fc_estimate_flop(const fc_run *r, double *done)
     return c.train + c.eval;
 }
 
-/* One step of training on the first images of task 0, by each of the clients in flight. */
+/* One step of training on the first images of task 0, and their Grams, by each of the clients in
+ * flight. */
 typedef struct measurement {
     fc_run *r;
     unsigned groups;
@@ -125,6 +126,13 @@ static void measured_step(void *ctx, int thread, int i)
                 .what = "measurement"};
     memcpy(t->local.p, r->global.p, t->local.n * sizeof *t->local.p);
     fc_status status = fc_fit_run(&result, t, &f, i == 0 ? m->err : NULL);
+    if (status == FC_OK && r->gram_shape.n > 0) {
+        fc_model model = fc_model_of(&r->net.shape, r->net.mode, r->net.rank, r->net.classes,
+                                     r->w_train, &t->local);
+        model.packed = f.packed;
+        status = fc_fit_grams(&t->grams, t, &model, f.sample, m->n, 1, f.key, NULL, f.what,
+                              i == 0 ? m->err : NULL);
+    }
     if (i == 0)
         m->status = status;
 }
@@ -139,7 +147,9 @@ static fc_status measure(double *per_flop, fc_run *r, fc_error *err)
     n = n < most ? n : most;
     n = n < (size_t)r->cfg->train.batch ? n : (size_t)r->cfg->train.batch;
     measurement m = {.r = r, .groups = fc_server_groups(r, 0), .n = n, .err = err};
-    double begin = fc_wall(), flop = 0;
+    double begin = fc_wall(), flop = 0, per_image = fc_fit_flop(&r->net, m.groups);
+    if (r->gram_shape.n > 0)
+        per_image += fc_vit_flop(&r->net.shape, r->net.rank, r->net.classes, r->net.mode, 0, false);
     for (int step = 0;
          step < STEPS_MAX && m.status == FC_OK && (step < 2 || fc_wall() - begin < budget);
          step++) {
@@ -148,7 +158,7 @@ static fc_status measure(double *per_flop, fc_run *r, fc_error *err)
             flop = 0;
         }
         fc_pool_run(&r->crew.pool, r->crew.trainers, measured_step, &m);
-        flop += fc_fit_flop(&r->net, m.groups) * (double)n * r->crew.trainers;
+        flop += per_image * (double)n * r->crew.trainers;
     }
     *per_flop = (fc_wall() - begin) / flop;
     return m.status;
@@ -184,15 +194,17 @@ fc_status fc_estimate_print(fc_run *r, bool as_json, fc_error *err)
     FC_TRY(cost_of(&c, r, err));
     FC_TRY(measure(&per_flop, r, err));
     double seconds = (c.train + c.eval) * per_flop;
-    /* All buffers of a run exist and were used by now, except: the messages of one wave, one of
-     * them unpacked, the sums (16 bytes a number) and the result of the merge, and a checkpoint. */
+    /* All buffers of a run exist and were used by now, except: the weights packed for evaluation,
+     * the messages of one wave, one of them unpacked (4 bytes a number), the sums (8) and the
+     * result (4) of the merge, and a checkpoint. */
+    double packed = (double)fc_packed_bytes(&r->net.shape, false, &r->net.engine);
     double wave = message_bytes(r, fc_server_groups(r, 0), r->gram_shape.n > 0);
     wave *= r->partition.clients;
     wave = wave < FC_WAVE_BYTES ? wave : FC_WAVE_BYTES;
     double grams = (double)r->gram_shape.size * sizeof(double);
-    double mib =
-        fc_rss_peak() +
-        (wave + 24.0 * (double)r->global.n + 2 * grams + (double)fc_run_state_bytes(r)) / 1048576;
+    double mib = fc_rss_peak() + (packed + wave + 16.0 * (double)r->global.n + 2 * grams +
+                                  (double)fc_run_state_bytes(r)) /
+                                     1048576;
     if (!as_json) {
         print_text(r, &c, seconds, mib);
         return FC_OK;

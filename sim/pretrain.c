@@ -187,6 +187,7 @@ static fc_status save_best(pretraining *p, const char *path, fc_error *err)
 fc_status fc_pretrain(fc_config *c, const char *path, fc_verbosity verbosity, fc_error *err)
 {
     pretraining p = {.c = c, .err = err};
+    fc_progress_init(&p.progress, verbosity, 0, 0);
     fc_status s = prepare(&p, err);
     if (s == FC_OK) {
         fc_progress_init(&p.progress, verbosity,
