@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Images go through the network in chunks, whose activations stay in the second cache from layer
- * to layer. */
-enum { CHUNK_ROWS = 320 };
+/* Images go through the network in chunks of about CHUNK_RATIO * D rows: what a block writes then
+ * takes about as much cache as its weights, and neither is fetched from memory more than need be. */
+enum { CHUNK_RATIO = 2 };
 
 /* What backward needs of one block. R = n_max * tokens rows (one chunk without backward). Inputs of
  * linear layers that follow a LayerNorm or GELU are not kept: where a gradient needs them they are
@@ -114,7 +114,7 @@ static fc_acts *place(cutter *c, const fc_vit_shape *s, int rank, int classes, i
                       bool backward, const fc_engine *e)
 {
     size_t n = (size_t)n_max, T = (size_t)fc_vit_tokens(s), D = (size_t)s->width;
-    size_t fit = CHUNK_ROWS / T, c_max = fit < 1 ? 1 : fit < n ? fit : n, R = c_max * T;
+    size_t fit = CHUNK_RATIO * D / T, c_max = fit < 1 ? 1 : fit < n ? fit : n, R = c_max * T;
     size_t kept = backward ? n : c_max, r = (size_t)rank, hidden = (size_t)s->hidden,
            wide = hidden > 3 * D ? hidden : 3 * D;
     size_t L = (size_t)s->depth;
