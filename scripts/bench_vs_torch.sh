@@ -56,8 +56,7 @@ run_torch() { # SHAPE PHASE MODE DTYPE
     d) size=(--img 224 --patch 16 --dim 768 --depth 12 --heads 12) ;;
     *) usage ;;
     esac
-    [ "$mode" = full ] || mode=lora-mat
-    [ "$2" = train ] || mode=full # the merged weights, as fcil: the faster way
+    [ "$mode" = full ] || mode=lora-mat # evaluation on merged weights, as fcil: the faster way
     LD_LIBRARY_PATH=$openblas "$python" "$peer" "${size[@]}" --mode "$mode" --train B --phase "$2" --dtype "$4" \
         --batch 16 --rank 16 --threads "$threads" --steps 1000000 --seconds "$seconds" | number img_s
 }
@@ -79,41 +78,40 @@ $("$fcil" --version | sed 's/^/* /')
 |---|---|---|---|---|---|
 END
 
-# Lines "shape phase mode dtype program images/s" become the rows of the table.
-measure() {
-    local shape what phase mode dtype round
-    for shape in $shapes; do
-        for what in "train lora" "train full" "eval lora"; do
-            read -r phase mode <<< "$what"
-            for dtype in f32 bf16; do
-                for ((round = 1; round <= rounds; round++)); do
-                    echo "shape $shape, $what, $dtype: round $round of $rounds" >&2
-                    echo "$shape $phase $mode $dtype fcil $(run_fcil "$shape" "$phase" "$mode" "$dtype")"
-                    echo "$shape $phase $mode $dtype torch $(run_torch "$shape" "$phase" "$mode" "$dtype")"
-                done
-            done
-        done
-    done
+# row SHAPE WHAT DTYPE FCIL TORCH TORCH_F32: one of the table, from lists of images/s. Prints the median of TORCH to fd 3.
+row() {
+    LC_ALL=C awk -v what="$1 | $2 $3" -v ours="$4" -v theirs="$5" -v f32="$6" '
+    function spread(list,    n, x, i, j, t) { # "median (lowest - highest)", and sets median
+        n = split(list, x, " ")
+        for (i = 2; i <= n; i++)
+            for (j = i; j > 1 && x[j] + 0 < x[j - 1] + 0; j--) { t = x[j]; x[j] = x[j - 1]; x[j - 1] = t }
+        median = (x[int((n + 1) / 2)] + x[int(n / 2) + 1]) / 2
+        return sprintf("%.3g (%.3g - %.3g)", median, x[1], x[n])
+    }
+    BEGIN {
+        us = spread(ours); fast = median
+        them = spread(theirs); slow = median
+        if (f32 == "") f32 = slow
+        printf "| %s | %s | %s | %.2f | %.2f |\n", what, us, them, fast / slow, fast / f32
+        print slow > "/dev/fd/3"
+    }'
 }
 
-measure | LC_ALL=C awk -v rounds="$rounds" '
-    function show() { return sprintf("%.3g (%.3g - %.3g)", median, x[1], x[rounds]) }
-    function spread(list,    i, j, t) { # of a list of numbers: sorts x, sets median
-        split(list, x, " ")
-        for (i = 2; i <= rounds; i++)
-            for (j = i; j > 1 && x[j] + 0 < x[j - 1] + 0; j--) { t = x[j]; x[j] = x[j - 1]; x[j - 1] = t }
-        median = (x[int((rounds + 1) / 2)] + x[int(rounds / 2) + 1]) / 2
-        return show()
-    }
-    NF != 6 { print "bench_vs_torch.sh: no figure: " $0 > "/dev/stderr"; exit 1 }
-    { list[$5] = list[$5] " " $6 }
-    ++n == 2 * rounds {
-        ours = spread(list["fcil"]); fast = median
-        theirs = spread(list["torch"]); slow = median
-        if ($4 == "f32") f32 = slow
-        printf "| %s | %s%s %s | %s | %s | %.2f | %.2f |\n", $1, $2, $2 == "train" ? " " $3 : "", $4, ours, theirs,
-            fast / slow, fast / f32
-        fflush()
-        n = 0
-        delete list
-    }'
+median=$(mktemp)
+trap 'rm -f "$median"' EXIT
+for shape in $shapes; do
+    for what in "train lora" "train full" "eval"; do
+        read -r phase mode <<< "$what"
+        f32=''
+        for dtype in f32 bf16; do
+            ours='' theirs=''
+            for ((round = 1; round <= rounds; round++)); do
+                echo "shape $shape, $what, $dtype: round $round of $rounds" >&2
+                ours+=" $(run_fcil "$shape" "$phase" "${mode:-lora}" "$dtype")"
+                theirs+=" $(run_torch "$shape" "$phase" "${mode:-full}" "$dtype")"
+            done
+            row "$shape" "$what" "$dtype" "$ours" "$theirs" "$f32" 3> "$median"
+            [ "$dtype" = bf16 ] || f32=$(< "$median")
+        done
+    done
+done

@@ -66,24 +66,22 @@ const fc_isa *fc_share_begin(const fc_isa *isa)
     timed = isa;
     for (int i = 0; i < FC_SHARES; i++)
         spent[i] = 0;
-    table = (fc_isa){.name = isa->name,
-                     .help = isa->help,
-                     .panel = isa->panel ? panel : NULL,
-                     .panel_bf16 = isa->panel_bf16 ? panel_bf16 : NULL,
-                     .bf16_k = isa->bf16_k,
-                     .transpose = transpose,
-                     .pack = pack,
-                     .pack_bf16 = pack_bf16,
-                     .rows_bf16 = rows_bf16,
-                     .round_bf16 = round_bf16,
-                     .add_column_sums = add_column_sums,
-                     .norm_forward = norm_forward,
-                     .norm_backward_x = norm_backward_x,
-                     .norm_backward_w = norm_backward_w,
-                     .gelu_forward = gelu_forward,
-                     .gelu_backward = gelu_backward,
-                     .softmax = softmax,
-                     .softmax_backward = softmax_backward};
+    table = *isa; /* a kernel without a group counts as other */
+    table.panel = isa->panel ? panel : NULL;
+    table.panel_bf16 = isa->panel_bf16 ? panel_bf16 : NULL;
+    table.transpose = transpose;
+    table.pack = pack;
+    table.pack_bf16 = pack_bf16;
+    table.rows_bf16 = rows_bf16;
+    table.round_bf16 = round_bf16;
+    table.add_column_sums = add_column_sums;
+    table.norm_forward = norm_forward;
+    table.norm_backward_x = norm_backward_x;
+    table.norm_backward_w = norm_backward_w;
+    table.gelu_forward = gelu_forward;
+    table.gelu_backward = gelu_backward;
+    table.softmax = softmax;
+    table.softmax_backward = softmax_backward;
     return &table;
 }
 
