@@ -6,7 +6,8 @@
 #include <string.h>
 
 /* Images go through the network in chunks of about CHUNK_RATIO * D rows: what a block writes then
- * takes about as much cache as its weights, and neither is fetched from memory more than need be. */
+ * takes about as much cache as its weights, and neither is fetched from memory more than need be.
+ */
 enum { CHUNK_RATIO = 2 };
 
 /* What backward needs of one block. R = n_max * tokens rows (one chunk without backward). Inputs of
