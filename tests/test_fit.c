@@ -4,93 +4,55 @@
 
 #include "core/head.h"
 #include "sim/signals.h"
-#include "tests/engine.h"
+#include "tests/tiny_net.h"
 #include "tests/tmp.h"
 
 #include <signal.h>
 
-enum { CLASSES = 5, PER_CLASS = 14, N = CLASSES * PER_CLASS, LONG_BATCH = 40 };
+enum { CLASSES = TINY_CLASSES, PER_CLASS = 14, N = CLASSES * PER_CLASS, LONG_BATCH = 40 };
 enum { BACKBONE = 1u << FC_GROUP_BACKBONE, A = 1u << FC_GROUP_A, B = 1u << FC_GROUP_B };
 enum { HEAD = 1u << FC_GROUP_HEAD };
 
 typedef struct fixture {
-    fc_arena arena;
-    fc_dataset data;
-    fc_net net;
-    fc_params w0, start; /* backbone, and a trained block in which nothing is 0 */
+    tiny_net t;
     fc_crew crew;
     fc_trainer *trainer; /* the one of the crew */
     uint32_t sample[N];
-    int logit[CLASSES];
-    fc_error err;
 } fixture;
 
 static void open_crew(fixture *f, const fc_grams *grams)
 {
-    fc_crew_plan plan = {.net = &f->net,
-                         .like = &f->start,
+    fc_crew_plan plan = {.net = &f->t.net,
+                         .like = &f->t.start,
                          .threads = 1,
                          .clients = 1,
                          .batch = LONG_BATCH,
                          .samples = N,
                          .grams = grams,
                          .max_side = 8};
-    assert_int_equal(fc_crew_init(&f->crew, &plan, &f->err), FC_OK);
+    assert_int_equal(fc_crew_init(&f->crew, &plan, &f->t.err), FC_OK);
     f->trainer = &f->crew.trainer[0];
-    memcpy(f->trainer->local.p, f->start.p, f->start.n * sizeof *f->start.p);
+    memcpy(f->trainer->local.p, f->t.start.p, f->t.start.n * sizeof *f->t.start.p);
 }
 
 static void open_fixture(fixture *f, fc_train_mode mode)
 {
     *f = (fixture){0};
-    fc_data_request q = {.name = "synth",
-                         .path = "",
-                         .root = "",
-                         .classes = CLASSES,
-                         .per_class_train = PER_CLASS,
-                         .per_class_test = 1,
-                         .size = 8,
-                         .difficulty = 0.5};
-    assert_int_equal(fc_dataset_load(&f->data, &q, &f->err), FC_OK);
+    tiny_net_open(&f->t, mode, PER_CLASS, 2);
     for (int i = 0; i < N; i++)
         f->sample[i] = (uint32_t)(N - 1 - i);
-    for (int c = 0; c < CLASSES; c++)
-        f->logit[c] = (c + 2) % CLASSES;
-    f->net = (fc_net){.shape = {8, 4, 12, 2, 2, 24},
-                      .mode = mode,
-                      .rank = mode == FC_TRAIN_LORA ? 3 : 0,
-                      .classes = CLASSES,
-                      .engine = engine,
-                      .transform = {.size = 8,
-                                    .augment = FC_AUG_RRC,
-                                    .scale_low = 0.3,
-                                    .mean = {0.5f, 0.5f, 0.5f},
-                                    .std = {0.5f, 0.5f, 0.5f}},
-                      .train = &f->data.train,
-                      .logit = f->logit};
-    fc_params layout;
-    const fc_vit_shape *s = &f->net.shape;
-    assert_int_equal(fc_vit_layout(&layout, s, &f->arena, &f->err), FC_OK);
-    assert_int_equal(fc_params_alloc(&f->w0, &layout, &f->arena, &f->err), FC_OK);
-    assert_int_equal(fc_train_layout(&layout, s, mode, 3, CLASSES, &f->arena, &f->err), FC_OK);
-    assert_int_equal(fc_params_alloc(&f->start, &layout, &f->arena, &f->err), FC_OK);
-    fc_vit_init(&f->w0, 1);
-    fc_rng g = fc_rng_at((fc_key){.seed = 1, .stream = FC_STREAM_TEST});
-    for (size_t i = 0; i < f->start.n; i++)
-        f->start.p[i] = (fc_real)(0.2 * fc_rng_normal(&g));
     open_crew(f, NULL);
 }
 
 static void close_fixture(fixture *f)
 {
     fc_crew_free(&f->crew);
-    fc_dataset_free(&f->data);
-    fc_arena_free(&f->arena);
+    tiny_net_close(&f->t);
 }
 
 static fc_fit fit_of(const fixture *f, unsigned groups, int n, int batch, int epochs)
 {
-    return (fc_fit){.w = f->w0.p,
+    return (fc_fit){.w = f->t.w0.p,
                     .groups = groups,
                     .optim = {.kind = FC_ADAMW,
                               .lr = {0.01, 0.02, 0.03, 0.04},
@@ -119,7 +81,7 @@ static void use_gradient_descent(fc_fit *fit)
 static fc_fit_result run(fixture *f, const fc_fit *fit)
 {
     fc_fit_result r;
-    assert_int_equal(fc_fit_run(&r, f->trainer, fit, &f->err), FC_OK);
+    assert_int_equal(fc_fit_run(&r, f->trainer, fit, &f->t.err), FC_OK);
     return r;
 }
 
@@ -137,19 +99,19 @@ static void test_load(void **state)
     fc_real at_place_2[PIXELS];
     fc_key key = {.seed = 1, .stream = FC_STREAM_AUGMENT};
     const size_t size = sizeof at_place_2;
-    fc_worker_load(w, &f.net, f.net.train, f.sample, 3, key, 0);
+    fc_worker_load(w, &f.t.net, f.t.net.train, f.sample, 3, key, 0);
     memcpy(at_place_2, w->x + 2 * PIXELS, size);
     for (int i = 0; i < 3; i++)
-        assert_int_equal(w->label[i], f.logit[f.data.train.label[f.sample[i]]]);
-    fc_worker_load(w, &f.net, f.net.train, f.sample + 2, 1, key, 0);
+        assert_int_equal(w->label[i], f.t.logit[f.t.data.train.label[f.sample[i]]]);
+    fc_worker_load(w, &f.t.net, f.t.net.train, f.sample + 2, 1, key, 0);
     assert_memory_equal(w->x, at_place_2, size);
-    fc_worker_load(w, &f.net, f.net.train, f.sample + 2, 1, key, 1);
+    fc_worker_load(w, &f.t.net, f.t.net.train, f.sample + 2, 1, key, 1);
     assert_memory_not_equal(w->x, at_place_2, size);
     key.seed = 2;
-    fc_worker_load(w, &f.net, f.net.train, f.sample + 2, 1, key, 0);
+    fc_worker_load(w, &f.t.net, f.t.net.train, f.sample + 2, 1, key, 0);
     assert_memory_not_equal(w->x, at_place_2, size);
-    fc_worker_load(w, &f.net, f.net.train, f.sample + 2, 1, key, -1);
-    fc_transform_apply(at_place_2, &f.data.train.image[f.sample[2]], &f.net.transform, NULL,
+    fc_worker_load(w, &f.t.net, f.t.net.train, f.sample + 2, 1, key, -1);
+    fc_transform_apply(at_place_2, &f.t.data.train.image[f.sample[2]], &f.t.net.transform, NULL,
                        w->resampler);
     assert_memory_equal(w->x, at_place_2, size);
     close_fixture(&f);
@@ -161,14 +123,15 @@ static void test_load(void **state)
 /* Sum over single images of loss and gradient, divided by their number; classes lo .. hi-1. */
 static double mean_gradient(fixture *f, const fc_fit *fit, double *grad)
 {
-    const fc_net *net = &f->net;
+    const fc_net *net = &f->t.net;
     fc_worker *w = &f->crew.worker[0];
-    fc_params one = f->start;
-    fc_model m = fc_model_of(&net->shape, net->mode, net->rank, net->classes, f->w0.p, &f->start);
+    fc_params one = f->t.start;
+    fc_model m =
+        fc_model_of(&net->shape, net->mode, net->rank, net->classes, f->t.w0.p, &f->t.start);
     fc_key key = fit->key;
     double loss = 0;
     key.stream = FC_STREAM_AUGMENT;
-    one.p = fc_arena_alloc(&f->arena, one.n, sizeof *one.p, NULL);
+    one.p = fc_arena_alloc(&f->t.arena, one.n, sizeof *one.p, NULL);
     for (size_t i = 0; i < fit->n; i++) {
         fc_worker_load(w, net, net->train, &fit->sample[i], 1, key, 0);
         fc_vit_forward(w->acts, &m, w->x, 1, NULL);
@@ -189,14 +152,14 @@ static void check_gradient(fc_train_mode mode, unsigned groups)
     open_fixture(&f, mode);
     fc_fit fit = fit_of(&f, groups, LONG_BATCH, LONG_BATCH, 1);
     use_gradient_descent(&fit);
-    double *grad = fc_arena_alloc(&f.arena, f.start.n, sizeof *grad, NULL), largest = 0;
+    double *grad = fc_arena_alloc(&f.t.arena, f.t.start.n, sizeof *grad, NULL), largest = 0;
     double loss = mean_gradient(&f, &fit, grad);
     fc_fit_result r = run(&f, &fit);
     assert_int_equal(r.steps, 1);
     assert_close(r.loss_first, loss, 1e-6, 0);
     assert_true(r.loss_last == r.loss_first && r.loss_mean == r.loss_first);
-    for (size_t i = 0; i < f.start.n; i++) {
-        assert_close((double)f.start.p[i] - (double)f.trainer->local.p[i], grad[i], 1e-5, 1e-6);
+    for (size_t i = 0; i < f.t.start.n; i++) {
+        assert_close((double)f.t.start.p[i] - (double)f.trainer->local.p[i], grad[i], 1e-5, 1e-6);
         largest = fabs(grad[i]) > largest ? fabs(grad[i]) : largest;
     }
     assert_true(largest > 0.05);
@@ -222,10 +185,10 @@ static void check_frozen(fc_train_mode mode, unsigned groups)
     fc_fit fit = fit_of(&f, groups, 20, 16, 2);
     fit.optim.clip_norm = 0.5;
     run(&f, &fit);
-    for (int i = 0; i < f.start.nspec; i++) {
-        const fc_spec *s = &f.start.spec[i];
-        size_t n = (size_t)s->rows * (size_t)s->cols * sizeof *f.start.p;
-        int changed = memcmp(f.trainer->local.p + s->offset, f.start.p + s->offset, n) != 0;
+    for (int i = 0; i < f.t.start.nspec; i++) {
+        const fc_spec *s = &f.t.start.spec[i];
+        size_t n = (size_t)s->rows * (size_t)s->cols * sizeof *f.t.start.p;
+        int changed = memcmp(f.trainer->local.p + s->offset, f.t.start.p + s->offset, n) != 0;
         assert_int_equal(changed, groups >> s->group & 1);
     }
     close_fixture(&f);
@@ -252,15 +215,15 @@ static void test_other_classes_stay(void **state)
     fit.hi = 4;
     fit.n = 0;
     for (uint32_t i = 0; i < N; i++) {
-        int logit = f.logit[f.data.train.label[i]];
+        int logit = f.t.logit[f.t.data.train.label[i]];
         if (logit >= 2 && logit < 4)
             f.sample[fit.n++] = i;
     }
     assert_int_equal(fit.n, 2 * PER_CLASS);
     run(&f, &fit);
-    int D = f.net.shape.width;
+    int D = f.t.net.shape.width;
     for (int c = 0; c < CLASSES; c++) {
-        const fc_real *now = f.trainer->local.p, *before = f.start.p;
+        const fc_real *now = f.trainer->local.p, *before = f.t.start.p;
         bool own = c == 2 || c == 3;
         size_t bias = (size_t)(CLASSES * D + c);
         assert_int_equal(memcmp(now + c * D, before + c * D, (size_t)D * sizeof *now) != 0, own);
@@ -330,7 +293,7 @@ static void test_loss_is_the_mean_over_images(void **state)
     fc_fit fit = fit_of(&f, HEAD, LONG_BATCH + 7, LONG_BATCH, 1);
     use_gradient_descent(&fit);
     fit.optim.lr[FC_GROUP_HEAD] = 0;
-    double *grad = fc_arena_alloc(&f.arena, f.start.n, sizeof *grad, NULL);
+    double *grad = fc_arena_alloc(&f.t.arena, f.t.start.n, sizeof *grad, NULL);
     double loss = mean_gradient(&f, &fit, grad);
     assert_close(run(&f, &fit).loss_mean, loss, 1e-6, 0);
     close_fixture(&f);
@@ -342,22 +305,22 @@ static void test_warm_up(void **state)
     (void)state;
     fixture f;
     open_fixture(&f, FC_TRAIN_HEAD);
-    watch w = {.after_first = fc_arena_alloc(&f.arena, f.start.n, sizeof(fc_real), NULL)};
+    watch w = {.after_first = fc_arena_alloc(&f.t.arena, f.t.start.n, sizeof(fc_real), NULL)};
     fc_params full;
-    assert_int_equal(fc_params_alloc(&full, &f.start, &f.arena, &f.err), FC_OK);
+    assert_int_equal(fc_params_alloc(&full, &f.t.start, &f.t.arena, &f.t.err), FC_OK);
     fc_fit fit = fit_of(&f, HEAD, 16, 16, 1);
     use_gradient_descent(&fit);
     run(&f, &fit);
     memcpy(full.p, f.trainer->local.p, full.n * sizeof *full.p);
-    memcpy(f.trainer->local.p, f.start.p, f.start.n * sizeof *f.start.p);
+    memcpy(f.trainer->local.p, f.t.start.p, f.t.start.n * sizeof *f.t.start.p);
     fit.epochs = 4;
     fit.warmup = 1;
     fit.epoch_end = epoch_end;
     fit.ctx = &w;
     run(&f, &fit);
-    for (size_t i = 0; i < f.start.n; i++)
-        assert_close(w.after_first[i] - f.start.p[i],
-                     0.25 * ((double)full.p[i] - (double)f.start.p[i]), 1e-5, 1e-6);
+    for (size_t i = 0; i < f.t.start.n; i++)
+        assert_close(w.after_first[i] - f.t.start.p[i],
+                     0.25 * ((double)full.p[i] - (double)f.t.start.p[i]), 1e-5, 1e-6);
     close_fixture(&f);
 }
 
@@ -371,7 +334,7 @@ static void test_epoch_end_stops(void **state)
     fc_fit fit = fit_of(&f, HEAD, 20, 16, 5);
     fit.epoch_end = epoch_end;
     fit.ctx = &w;
-    assert_says(fc_fit_run(&r, f.trainer, &fit, &f.err), &f.err, FC_EFAIL, "no more", "");
+    assert_says(fc_fit_run(&r, f.trainer, &fit, &f.t.err), &f.t.err, FC_EFAIL, "no more", "");
     assert_int_equal(r.steps, 4);
     close_fixture(&f);
 }
@@ -389,18 +352,18 @@ static void test_divergence(void **state)
     use_gradient_descent(&fit);
     fit.optim.lr[FC_GROUP_BACKBONE] = 3e38;
     fit.optim.lr[FC_GROUP_A] = HUGE_VAL; /* not trained, not named */
-    fc_status s = fc_fit_run(&r, f.trainer, &fit, &f.err);
-    assert_says(s, &f.err, FC_EFAIL, "task 2, round 3, client 3, epoch 1, step 2: loss is ",
+    fc_status s = fc_fit_run(&r, f.trainer, &fit, &f.t.err);
+    assert_says(s, &f.t.err, FC_EFAIL, "task 2, round 3, client 3, epoch 1, step 2: loss is ",
                 "diverged");
-    assert_non_null(strstr(f.err.msg, "the largest is 3e+38"));
+    assert_non_null(strstr(f.t.err.msg, "the largest is 3e+38"));
     close_fixture(&f);
 
     open_fixture(&f, FC_TRAIN_FULL); /* one step per epoch */
     fit.w = NULL;
     fit.sample = f.sample;
     fit.n = 16;
-    s = fc_fit_run(&r, f.trainer, &fit, &f.err);
-    assert_says(s, &f.err, FC_EFAIL, "epoch 2, step 2", "diverged");
+    s = fc_fit_run(&r, f.trainer, &fit, &f.t.err);
+    assert_says(s, &f.t.err, FC_EFAIL, "epoch 2, step 2", "diverged");
     close_fixture(&f);
 }
 
@@ -410,10 +373,10 @@ static void test_bad_weights(void **state)
     fixture f;
     fc_fit_result r;
     open_fixture(&f, FC_TRAIN_LORA);
-    f.trainer->local.p[f.start.n - 1] = NAN;
+    f.trainer->local.p[f.t.start.n - 1] = NAN;
     fc_fit fit = fit_of(&f, B | HEAD, 16, 16, 1);
-    fc_status s = fc_fit_run(&r, f.trainer, &fit, &f.err);
-    assert_says(s, &f.err, FC_EFAIL, "task 2, round 3, client 3, epoch 1, step 1: loss is nan",
+    fc_status s = fc_fit_run(&r, f.trainer, &fit, &f.t.err);
+    assert_says(s, &f.t.err, FC_EFAIL, "task 2, round 3, client 3, epoch 1, step 1: loss is nan",
                 "received were not finite");
     close_fixture(&f);
 }
@@ -427,28 +390,29 @@ static void check_grams(double alpha)
     enum { COUNT = 70, PASSES = 2 };
     fixture f;
     open_fixture(&f, FC_TRAIN_LORA);
-    int D = f.net.shape.width, n = fc_vit_slots(&f.net.shape), dim[9], d_out;
+    int D = f.t.net.shape.width, n = fc_vit_slots(&f.t.net.shape), dim[9], d_out;
     double alphas[9] = {0};
     for (int i = 0; i < n; i++)
-        fc_slot_dims(&f.net.shape, i, &d_out, &dim[i]);
+        fc_slot_dims(&f.t.net.shape, i, &d_out, &dim[i]);
     dim[n] = D;
     alphas[n] = alpha;
     fc_grams g;
-    assert_int_equal(fc_grams_init(&g, n + 1, dim, alphas, &f.arena, NULL), FC_OK);
+    assert_int_equal(fc_grams_init(&g, n + 1, dim, alphas, &f.t.arena, NULL), FC_OK);
     fc_crew_free(&f.crew);
     open_crew(&f, &g);
-    fc_model m = fc_model_of(&f.net.shape, f.net.mode, f.net.rank, CLASSES, f.w0.p, &f.start);
+    fc_model m =
+        fc_model_of(&f.t.net.shape, f.t.net.mode, f.t.net.rank, CLASSES, f.t.w0.p, &f.t.start);
     fc_key key = {.seed = 4, .client = 2};
     g.g[0] = 1e6; /* what was there is forgotten */
     assert_int_equal(
-        fc_fit_grams(&g, f.trainer, &m, f.sample, COUNT, PASSES, key, NULL, "", &f.err), FC_OK);
+        fc_fit_grams(&g, f.trainer, &m, f.sample, COUNT, PASSES, key, NULL, "", &f.t.err), FC_OK);
 
-    double *want = fc_arena_alloc(&f.arena, (size_t)(D * D), sizeof *want, NULL);
+    double *want = fc_arena_alloc(&f.t.arena, (size_t)(D * D), sizeof *want, NULL);
     fc_worker *w = &f.crew.worker[0];
     key.stream = FC_STREAM_GRAM;
     for (int pass = 0; pass < PASSES; pass++)
         for (int i = 0; i < COUNT; i++) {
-            fc_worker_load(w, &f.net, f.net.train, &f.sample[i], 1, key, pass);
+            fc_worker_load(w, &f.t.net, f.t.net.train, &f.sample[i], 1, key, pass);
             fc_vit_forward(w->acts, &m, w->x, 1, NULL);
             const fc_real *x = fc_acts_features(w->acts);
             for (int r = 0; r < D; r++)
@@ -467,7 +431,7 @@ static void check_grams(double alpha)
     double trace = 0;
     for (int i = 0; i < D; i++)
         trace += g.g[i];
-    assert_close(trace, (double)D * PASSES * COUNT * fc_vit_tokens(&f.net.shape), 1e-3, 0);
+    assert_close(trace, (double)D * PASSES * COUNT * fc_vit_tokens(&f.t.net.shape), 1e-3, 0);
     close_fixture(&f);
 }
 
@@ -489,9 +453,9 @@ static void test_stop(void **state)
     fc_signals_install();
     raise(SIGTERM);
     fc_fit fit = fit_of(&f, HEAD, 40, 16, 2);
-    assert_int_equal(fc_fit_run(&r, f.trainer, &fit, &f.err), FC_ESTOP);
+    assert_int_equal(fc_fit_run(&r, f.trainer, &fit, &f.t.err), FC_ESTOP);
     assert_int_equal(r.steps, 1); /* the step under way was finished */
-    assert_true(memcmp(f.trainer->local.p, f.start.p, f.start.n * sizeof *f.start.p) != 0);
+    assert_true(memcmp(f.trainer->local.p, f.t.start.p, f.t.start.n * sizeof *f.t.start.p) != 0);
     close_fixture(&f);
 }
 

@@ -5,7 +5,7 @@
 
 #include "core/threads.h"
 #include "sim/run.h"
-#include "tests/engine.h"
+#include "tests/tiny_net.h"
 #include "tests/tmp.h"
 
 #include <stdatomic.h>
@@ -203,82 +203,51 @@ static void test_all_threads_help(void **state)
 
 /* --- clients ---------------------------------------------------------------------------------- */
 
-enum { CLASSES = 5, PER_CLASS = 150, N = CLASSES * PER_CLASS, CLIENTS = 10, BATCH_MAX = 40 };
+enum {
+    CLASSES = TINY_CLASSES,
+    PER_CLASS = 150,
+    N = CLASSES * PER_CLASS,
+    CLIENTS = 10,
+    BATCH_MAX = 40
+};
 static const int size_of[CLIENTS] = {40, 1, 200, 5, 1, 400, 3, 8, 90, 2};
 
 typedef enum gram_kind { NO_GRAMS, DIAGONAL, FULL } gram_kind;
 
 typedef struct fixture {
-    fc_arena arena;
-    fc_dataset data;
-    fc_net net;
-    fc_params w0, start; /* backbone, and a trained block in which nothing is 0 */
-    fc_grams grams;      /* layout; n = 0 without */
+    tiny_net t;
+    fc_grams grams; /* layout; n = 0 without */
     uint32_t sample[N];
-    int logit[CLASSES];
     fc_crew crew;
     fc_fit fit; /* of client 0 */
     /* of each client: its trained block, its Grams and the result of its training */
     size_t record;
     char *out;
-    fc_error err;
 } fixture;
 
 static void open_grams(fixture *f, gram_kind kind)
 {
-    int n = fc_vit_slots(&f->net.shape), dim[9], d_out;
+    int n = fc_vit_slots(&f->t.net.shape), dim[9], d_out;
     double alpha[9];
     for (int i = 0; i < n; i++)
-        fc_slot_dims(&f->net.shape, i, &d_out, &dim[i]);
-    dim[n] = f->net.shape.width;
+        fc_slot_dims(&f->t.net.shape, i, &d_out, &dim[i]);
+    dim[n] = f->t.net.shape.width;
     for (int i = 0; i <= n; i++)
         alpha[i] = kind == FULL ? 0.5 : 0;
-    assert_int_equal(fc_grams_init(&f->grams, n + 1, dim, alpha, &f->arena, &f->err), FC_OK);
+    assert_int_equal(fc_grams_init(&f->grams, n + 1, dim, alpha, &f->t.arena, &f->t.err), FC_OK);
 }
 
 static void open_fixture(fixture *f, fc_train_mode mode, gram_kind kind)
 {
     *f = (fixture){0};
-    fc_data_request q = {.name = "synth",
-                         .path = "",
-                         .root = "",
-                         .classes = CLASSES,
-                         .per_class_train = PER_CLASS,
-                         .per_class_test = 1,
-                         .size = 8,
-                         .difficulty = 0.5};
-    assert_int_equal(fc_dataset_load(&f->data, &q, &f->err), FC_OK);
+    tiny_net_open(&f->t, mode, PER_CLASS, 0);
     for (int i = 0; i < N; i++)
         f->sample[i] = (uint32_t)i;
-    for (int c = 0; c < CLASSES; c++)
-        f->logit[c] = c;
-    f->net = (fc_net){.shape = {8, 4, 12, 2, 2, 24},
-                      .mode = mode,
-                      .rank = mode == FC_TRAIN_LORA ? 3 : 0,
-                      .classes = CLASSES,
-                      .engine = engine,
-                      .transform = {.size = 8,
-                                    .augment = FC_AUG_RRC,
-                                    .scale_low = 0.3,
-                                    .mean = {0.5f, 0.5f, 0.5f},
-                                    .std = {0.5f, 0.5f, 0.5f}},
-                      .train = &f->data.train,
-                      .logit = f->logit};
-    fc_params layout;
-    const fc_vit_shape *s = &f->net.shape;
-    assert_int_equal(fc_vit_layout(&layout, s, &f->arena, &f->err), FC_OK);
-    assert_int_equal(fc_params_alloc(&f->w0, &layout, &f->arena, &f->err), FC_OK);
-    assert_int_equal(fc_train_layout(&layout, s, mode, 3, CLASSES, &f->arena, &f->err), FC_OK);
-    assert_int_equal(fc_params_alloc(&f->start, &layout, &f->arena, &f->err), FC_OK);
-    fc_vit_init(&f->w0, 1);
-    fc_rng g = fc_rng_at((fc_key){.seed = 1, .stream = FC_STREAM_TEST});
-    for (size_t i = 0; i < f->start.n; i++)
-        f->start.p[i] = (fc_real)(0.2 * fc_rng_normal(&g));
     if (kind != NO_GRAMS)
         open_grams(f, kind);
     unsigned groups = mode == FC_TRAIN_FULL ? 1u << FC_GROUP_BACKBONE : 1u << FC_GROUP_B;
     groups |= 1u << FC_GROUP_HEAD;
-    f->fit = (fc_fit){.w = f->w0.p,
+    f->fit = (fc_fit){.w = f->t.w0.p,
                       .groups = groups,
                       .optim = {.kind = FC_ADAMW,
                                 .lr = {0.01, 0.02, 0.03, 0.04},
@@ -290,29 +259,28 @@ static void open_fixture(fixture *f, fc_train_mode mode, gram_kind kind)
                       .hi = CLASSES,
                       .sample = f->sample,
                       .what = "client"};
-    f->record = f->start.n * sizeof(fc_real) + f->grams.size * sizeof(double);
+    f->record = f->t.start.n * sizeof(fc_real) + f->grams.size * sizeof(double);
     f->record += sizeof(fc_fit_result);
-    f->out = fc_arena_alloc(&f->arena, CLIENTS, f->record, &f->err);
+    f->out = fc_arena_alloc(&f->t.arena, CLIENTS, f->record, &f->t.err);
     assert_non_null(f->out);
 }
 
 static void close_fixture(fixture *f)
 {
-    fc_dataset_free(&f->data);
-    fc_arena_free(&f->arena);
+    tiny_net_close(&f->t);
 }
 
 static void open_crew(fixture *f, int threads, int clients)
 {
-    fc_crew_plan plan = {.net = &f->net,
-                         .like = &f->start,
+    fc_crew_plan plan = {.net = &f->t.net,
+                         .like = &f->t.start,
                          .threads = threads,
                          .clients = clients,
                          .batch = BATCH_MAX,
                          .samples = N,
                          .grams = f->grams.n ? &f->grams : NULL,
                          .max_side = 8};
-    assert_int_equal(fc_crew_init(&f->crew, &plan, &f->err), FC_OK);
+    assert_int_equal(fc_crew_init(&f->crew, &plan, &f->t.err), FC_OK);
 }
 
 static void client(void *ctx, int thread, int i)
@@ -326,15 +294,16 @@ static void client(void *ctx, int thread, int i)
         fit.sample += size_of[k];
     fit.n = (size_t)size_of[i];
     fit.key.client = (uint32_t)i;
-    memcpy(t->local.p, f->start.p, f->start.n * sizeof *f->start.p);
+    memcpy(t->local.p, f->t.start.p, f->t.start.n * sizeof *f->t.start.p);
     expect(fc_fit_run(&result, t, &fit, NULL) == FC_OK);
     memcpy(out, &result, sizeof result);
-    memcpy(out += sizeof result, t->local.p, f->start.n * sizeof *t->local.p);
+    memcpy(out += sizeof result, t->local.p, f->t.start.n * sizeof *t->local.p);
     if (!f->grams.n)
         return;
-    fc_model m = fc_model_of(&f->net.shape, f->net.mode, f->net.rank, CLASSES, f->w0.p, &t->local);
+    fc_model m =
+        fc_model_of(&f->t.net.shape, f->t.net.mode, f->t.net.rank, CLASSES, f->t.w0.p, &t->local);
     expect(fc_fit_grams(&t->grams, t, &m, fit.sample, fit.n, 2, fit.key, NULL, "", NULL) == FC_OK);
-    memcpy(out + f->start.n * sizeof *t->local.p, t->grams.g, t->grams.size * sizeof *t->grams.g);
+    memcpy(out + f->t.start.n * sizeof *t->local.p, t->grams.g, t->grams.size * sizeof *t->grams.g);
 }
 
 /* The one long client, which all threads share. */
@@ -348,7 +317,7 @@ static void longest(void *ctx, int thread, int i)
 static void check_same_bytes(fixture *f, int clients)
 {
     size_t bytes = CLIENTS * f->record;
-    char *one = fc_arena_alloc(&f->arena, 1, bytes, &f->err);
+    char *one = fc_arena_alloc(&f->t.arena, 1, bytes, &f->t.err);
     for (int c = 0; c < COUNTS; c++)
         for (int delays = 0; delays < 2; delays++) {
             memset(f->out, 0, bytes);
@@ -427,14 +396,14 @@ static void test_buffers_per_thread(void **state)
     open_crew(&f, 8, 2);
     assert_int_equal(f.crew.trainers, 2);
     fc_crew_free(&f.crew);
-    fc_crew_plan plan = {.net = &f.net,
-                         .like = &f.start,
+    fc_crew_plan plan = {.net = &f.t.net,
+                         .like = &f.t.start,
                          .threads = 2,
                          .clients = 1,
                          .batch = FC_SLICE,
                          .samples = N,
                          .max_side = 8};
-    assert_int_equal(fc_crew_init(&f.crew, &plan, &f.err), FC_OK);
+    assert_int_equal(fc_crew_init(&f.crew, &plan, &f.t.err), FC_OK);
     assert_null(f.crew.worker[1].grad);
     assert_int_equal(f.crew.worker[1].grams.n, 0);
     fc_crew_free(&f.crew);
