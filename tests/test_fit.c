@@ -52,21 +52,13 @@ static void close_fixture(fixture *f)
 
 static fc_fit fit_of(const fixture *f, unsigned groups, int n, int batch, int epochs)
 {
-    return (fc_fit){.w = f->t.w0.p,
-                    .groups = groups,
-                    .optim = {.kind = FC_ADAMW,
-                              .lr = {0.01, 0.02, 0.03, 0.04},
-                              .groups = groups,
-                              .beta1 = 0.9,
-                              .beta2 = 0.999,
-                              .eps = 1e-8},
-                    .epochs = epochs,
-                    .batch = batch,
-                    .hi = CLASSES,
-                    .sample = f->sample,
-                    .n = (size_t)n,
-                    .key = {.seed = 9, .task = 1, .round = 2, .client = 3},
-                    .what = "task 2, round 3, client 3"};
+    fc_fit fit = tiny_net_fit(&f->t, groups, f->sample);
+    fit.epochs = epochs;
+    fit.batch = batch;
+    fit.n = (size_t)n;
+    fit.key = (fc_key){.seed = 9, .task = 1, .round = 2, .client = 3};
+    fit.what = "task 2, round 3, client 3";
+    return fit;
 }
 
 /* Plain steps p <- p - grad. */

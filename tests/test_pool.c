@@ -247,18 +247,7 @@ static void open_fixture(fixture *f, fc_train_mode mode, gram_kind kind)
         open_grams(f, kind);
     unsigned groups = mode == FC_TRAIN_FULL ? 1u << FC_GROUP_BACKBONE : 1u << FC_GROUP_B;
     groups |= 1u << FC_GROUP_HEAD;
-    f->fit = (fc_fit){.w = f->t.w0.p,
-                      .groups = groups,
-                      .optim = {.kind = FC_ADAMW,
-                                .lr = {0.01, 0.02, 0.03, 0.04},
-                                .groups = groups,
-                                .beta1 = 0.9,
-                                .beta2 = 0.999,
-                                .eps = 1e-8},
-                      .epochs = 1,
-                      .hi = CLASSES,
-                      .sample = f->sample,
-                      .what = "client"};
+    f->fit = tiny_net_fit(&f->t, groups, f->sample);
     f->record = f->t.start.n * sizeof(fc_real) + f->grams.size * sizeof(double);
     f->record += sizeof(fc_fit_result);
     f->out = fc_arena_alloc(&f->t.arena, CLIENTS, f->record, &f->t.err);

@@ -58,6 +58,23 @@ static inline void tiny_net_open(tiny_net *t, fc_train_mode mode, int per_class,
         t->start.p[i] = (fc_real)(0.2 * fc_rng_normal(&g));
 }
 
+/* AdamW on the samples, one epoch; batch, n, key to be added. */
+static inline fc_fit tiny_net_fit(const tiny_net *t, unsigned groups, const uint32_t *sample)
+{
+    return (fc_fit){.w = t->w0.p,
+                    .groups = groups,
+                    .optim = {.kind = FC_ADAMW,
+                              .lr = {0.01, 0.02, 0.03, 0.04},
+                              .groups = groups,
+                              .beta1 = 0.9,
+                              .beta2 = 0.999,
+                              .eps = 1e-8},
+                    .epochs = 1,
+                    .hi = TINY_CLASSES,
+                    .sample = sample,
+                    .what = "client"};
+}
+
 static inline void tiny_net_close(tiny_net *t)
 {
     fc_dataset_free(&t->data);
