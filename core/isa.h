@@ -81,6 +81,9 @@ typedef struct fc_isa {
     void (*softmax_backward)(fc_real *dP, const fc_real *P, int n, int d);
 } fc_isa;
 
+/* What a person may ask for: "auto" and the names of all tables, built here or not. */
+#define FC_ISA_CHOICES "auto|scalar|blas|avx2|avx512|avx512bf16|amx"
+
 /* Each is defined in its own file; those of x86-64 in the float build only. */
 extern const fc_isa fc_isa_scalar, fc_isa_blas, fc_isa_avx2, fc_isa_avx512, fc_isa_avx512bf16,
     fc_isa_amx;

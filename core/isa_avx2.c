@@ -28,8 +28,10 @@ INLINE void tile(int rows, const fc_panel *p, size_t row, size_t col)
     int n = p->n - (int)col;
     __m256i mask0 = first_lanes(n), mask1 = first_lanes(n - WIDTH);
     __m256 sum[ROWS][2];
-    _Pragma("GCC unroll 8") for (int i = 0; i < rows; i++) sum[i][0] = sum[i][1] =
-        _mm256_setzero_ps();
+    _Pragma("GCC unroll 8") for (int i = 0; i < rows; i++)
+    {
+        sum[i][0] = sum[i][1] = _mm256_setzero_ps();
+    }
     for (int s = 0; s < 2; s++) {
         size_t lda = p->term[s].lda, ldb = p->term[s].ldb;
         const float *a = (const float *)p->term[s].A + row * lda;

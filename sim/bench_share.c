@@ -3,27 +3,21 @@
  * Kernels are called through pointers without a context, so the counters are the one mutable state
  * of the program that is not on a stack or in an arena. Only fcil bench touches it. */
 #include "sim/bench.h"
+#include "sim/progress.h"
 
 #include <stdatomic.h>
 #include <stdint.h>
-#include <time.h>
 
 static const fc_isa *timed;
 static _Atomic int64_t spent[FC_SHARES]; /* nanoseconds */
 
-static int64_t now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 #define TIMED(group, kernel, parameters, ...)                                                      \
     static void kernel parameters                                                                  \
     {                                                                                              \
-        int64_t begin = now();                                                                     \
+        double begin = fc_wall();                                                                  \
         timed->kernel(__VA_ARGS__);                                                                \
-        atomic_fetch_add_explicit(&spent[group], now() - begin, memory_order_relaxed);             \
+        atomic_fetch_add_explicit(&spent[group], (int64_t)(1e9 * (fc_wall() - begin)),             \
+                                  memory_order_relaxed);                                           \
     }
 
 TIMED(FC_SHARE_GEMM, panel, (const fc_panel *p), p)

@@ -65,7 +65,7 @@ fc_status fc_client_run(fc_message *out, fc_message_head *head, fc_run *r, fc_tr
     fc_fit_result fit = {.loss_first = NAN, .loss_last = NAN, .loss_mean = NAN};
     if (job->groups && n > 0) {
         fc_fit f = {.w = r->w_train,
-                    .packed = r->packed_train.block ? &r->packed_train : NULL,
+                    .packed = fc_run_packed(r),
                     .groups = job->groups,
                     .optim = fc_optim_of(c, job->groups),
                     .schedule = (fc_schedule)c->train.schedule,

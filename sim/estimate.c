@@ -7,6 +7,12 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Of one image through the network as the clients hold it: a Gram pass. */
+static double forward_flop(const fc_run *r)
+{
+    return fc_vit_flop(&r->net.shape, r->net.rank, r->net.classes, r->net.mode, 0, false);
+}
+
 double fc_client_flop(const fc_run *r, const fc_client_job *job, int client)
 {
     const size_t *start = r->partition.start[job->task];
@@ -14,8 +20,7 @@ double fc_client_flop(const fc_run *r, const fc_client_job *job, int client)
     if (job->groups)
         flop += n * r->cfg->train.epochs * fc_fit_flop(&r->net, job->groups);
     if (job->grams)
-        flop += n * r->grams.passes *
-                fc_vit_flop(&r->net.shape, r->net.rank, r->net.classes, r->net.mode, 0, false);
+        flop += n * r->grams.passes * forward_flop(r);
     return flop;
 }
 
@@ -113,7 +118,7 @@ static void measured_step(void *ctx, int thread, int i)
     fc_trainer *t = &r->crew.trainer[thread];
     fc_fit_result result;
     fc_fit f = {.w = r->w_train,
-                .packed = r->packed_train.block ? &r->packed_train : NULL,
+                .packed = fc_run_packed(r),
                 .groups = m->groups,
                 .optim = fc_optim_of(r->cfg, m->groups),
                 .epochs = 1,
@@ -149,7 +154,7 @@ static fc_status measure(double *per_flop, fc_run *r, fc_error *err)
     measurement m = {.r = r, .groups = fc_server_groups(r, 0), .n = n, .err = err};
     double begin = fc_wall(), flop = 0, per_image = fc_fit_flop(&r->net, m.groups);
     if (r->gram_shape.n > 0)
-        per_image += fc_vit_flop(&r->net.shape, r->net.rank, r->net.classes, r->net.mode, 0, false);
+        per_image += forward_flop(r);
     for (int step = 0;
          step < STEPS_MAX && m.status == FC_OK && (step < 2 || fc_wall() - begin < budget);
          step++) {
@@ -192,6 +197,7 @@ fc_status fc_estimate_print(fc_run *r, bool as_json, fc_error *err)
     cost c;
     double per_flop = 0;
     FC_TRY(cost_of(&c, r, err));
+    fc_server_prepare_task(r);
     FC_TRY(measure(&per_flop, r, err));
     double seconds = (c.train + c.eval) * per_flop;
     /* All buffers of a run exist and were used by now, except: the weights packed for evaluation,

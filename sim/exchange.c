@@ -31,7 +31,7 @@ fc_status fc_exchange_init(fc_exchange *x, fc_run *r, int t, int round, unsigned
                                .groups = groups,
                                .grams = grams,
                                .gram_w = r->w_train,
-                               .gram_packed = r->packed_train.block ? &r->packed_train : NULL,
+                               .gram_packed = fc_run_packed(r),
                                .gram_scale = 1},
                        .id_match = fc_run_ckpt_id(r),
                        .save_after = fc_wall() + r->cfg->run.checkpoint_s,

@@ -60,7 +60,7 @@ struct fc_run {
     int64_t log_offset[FC_LOG_N];
 
     /* Derived, rebuilt when needed: W0 plus finished tasks. */
-    fc_packed packed_train;   /* of w_train */
+    fc_packed packed_train;   /* of w_train; empty in full fine-tuning */
     fc_packed packed_scratch; /* of the Gram or evaluated model, forward only */
     fc_real *w_train;         /* what clients train on; == w0.p unless the method adds to it */
     fc_real *w_buffer;        /* owned copy behind w_train, or NULL */
@@ -116,6 +116,9 @@ fc_status fc_partition_open(fc_partition *p, const fc_dataset *d, const fc_tasks
 
 /* backbone.c: weights and shape of a config: a file, pretrained on the spot (cached), or random. */
 fc_status fc_backbone_open(fc_run *r, fc_error *err);
+
+/* w_train packed, or NULL in full fine-tuning, where each client packs its own weights. */
+const fc_packed *fc_run_packed(const fc_run *r);
 
 /* client.c: the participants of round `round` of task t, ascending, into id (fed.clients); returns
  * how many. */

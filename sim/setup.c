@@ -248,9 +248,12 @@ static fc_status packed_init(fc_run *r, fc_error *err)
     FC_TRY(fc_packed_new(&r->packed_scratch, &n->shape, false, &n->engine, err));
     if (n->mode == FC_TRAIN_FULL)
         return FC_OK;
-    FC_TRY(fc_packed_new(&r->packed_train, &n->shape, n->mode == FC_TRAIN_LORA, &n->engine, err));
-    fc_packed_fill(&r->packed_train, &n->shape, r->w_train);
-    return FC_OK;
+    return fc_packed_new(&r->packed_train, &n->shape, n->mode == FC_TRAIN_LORA, &n->engine, err);
+}
+
+const fc_packed *fc_run_packed(const fc_run *r)
+{
+    return r->packed_train.block ? &r->packed_train : NULL;
 }
 
 static fc_status check_options(const fc_run *r, fc_error *err)
@@ -286,12 +289,11 @@ static fc_status run_hash(fc_run *r, fc_error *err)
     return FC_OK;
 }
 
-static const char *const isa_names[] = {"auto",   "scalar",     "blas", "avx2",
-                                        "avx512", "avx512bf16", "amx"};
-
 fc_status fc_engine_open(fc_engine *e, const fc_config *c, fc_progress *progress, fc_error *err)
 {
-    const char *name = isa_names[c->run.isa];
+    char buf[32];
+    const char *name =
+        fc_opt_choice(&(fc_opt){.choices = FC_ISA_CHOICES}, c->run.isa, buf, sizeof buf);
     *e = (fc_engine){.bf16 = c->run.precision == 1};
     fc_error why = {0};
     if (fc_isa_find(&e->isa, name, e->bf16, &why) != FC_OK)
