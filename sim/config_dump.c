@@ -10,9 +10,9 @@
 
 typedef enum dump_kind { DUMP_ALL, DUMP_EXPLAINED, DUMP_RESULTS } dump_kind;
 
-/* What cannot change a result; a key "*" is the whole section. */
-static bool changes_results(const fc_config_field *f)
+bool fc_config_changes_results(const fc_config_field *f)
 {
+    /* what cannot; a key "*" is the whole section */
     static const char *const without[][2] = {
         {"run", "name"},         {"run", "out"}, {"run", "threads"},
         {"run", "checkpoint_s"}, {"log", "*"},   {"pretrain", "out"},
@@ -77,7 +77,7 @@ static const char *dump(fc_config *c, dump_kind kind, fc_error *err)
     }
     for (int i = 0; i < n; i++) {
         const fc_config_field *o = &field[i];
-        if (kind == DUMP_RESULTS && !changes_results(o))
+        if (kind == DUMP_RESULTS && !fc_config_changes_results(o))
             continue;
         if (strcmp(section, o->section) != 0) {
             fprintf(f, "%s%s:\n", *section ? "\n" : "", o->section);

@@ -7,6 +7,8 @@
 #include "core/opt.h"
 #include "sim/config.h"
 
+#include <stdbool.h>
+
 /* One setting as it was written. */
 typedef struct fc_setting {
     struct fc_setting *next;
@@ -48,5 +50,8 @@ extern const fc_opt fc_config_method_row;
  * the own rows of c->method and c->rule at the end of theirs. NULL with err set when memory is out.
  */
 const fc_config_field *fc_config_fields(fc_config *c, int *n, fc_error *err);
+
+/* Can this option change what a run computes? */
+bool fc_config_changes_results(const fc_config_field *f);
 
 #endif

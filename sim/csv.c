@@ -1,0 +1,94 @@
+#include "sim/csv.h"
+
+#include "core/file.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int count(const char *text, size_t n, char what)
+{
+    int found = 0;
+    for (size_t i = 0; i < n; i++)
+        found += text[i] == what;
+    return found;
+}
+
+/* Cuts one line into `columns` cells; returns the start of the next one. */
+static char *cut_line(const char **cell, char *line, int columns)
+{
+    char *end = strchr(line, '\n'), *next = end + 1;
+    if (end > line && end[-1] == '\r')
+        end--;
+    *end = '\0';
+    for (int i = 0; i < columns; i++) {
+        cell[i] = line;
+        line += strcspn(line, ",");
+        if (*line)
+            *line++ = '\0';
+    }
+    return next;
+}
+
+/* text: whole lines, `size` bytes and a zero, cut up in place. */
+static fc_status parse(fc_csv *csv, char *text, size_t size, fc_arena *arena, fc_error *err)
+{
+    size_t lines = (size_t)count(text, size, '\n');
+    if (lines == 0)
+        return fc_fail(err, FC_EDATA, "%s: empty, expected a header", csv->path);
+    csv->columns = 1 + count(text, strcspn(text, "\n"), ',');
+    csv->rows = lines - 1;
+    size_t columns = (size_t)csv->columns;
+    csv->name = fc_arena_alloc(arena, columns, sizeof *csv->name, err);
+    csv->cell = fc_arena_alloc(arena, csv->rows * columns, sizeof *csv->cell, err);
+    if (!csv->name || !csv->cell)
+        return FC_EFAIL;
+    for (size_t i = 0; i < lines; i++) {
+        int found = 1 + count(text, strcspn(text, "\n"), ',');
+        if (found != csv->columns)
+            return fc_fail(err, FC_EDATA, "%s:%zu: %d cells, expected %d", csv->path, i + 1, found,
+                           csv->columns);
+        text = cut_line(i ? csv->cell + (i - 1) * columns : csv->name, text, csv->columns);
+    }
+    return FC_OK;
+}
+
+fc_status fc_csv_read(fc_csv *csv, const char *path, fc_arena *arena, fc_error *err)
+{
+    void *map;
+    size_t size, n;
+    *csv = (fc_csv){.path = fc_arena_strdup(arena, path, err)};
+    if (!csv->path)
+        return FC_EFAIL;
+    FC_TRY(fc_file_map(&map, &size, path, FC_EDATA, err));
+    n = size;
+    while (n > 0 && ((char *)map)[n - 1] != '\n')
+        n--;
+    char *text = fc_arena_alloc(arena, n + 1, 1, err);
+    if (text)
+        memcpy(text, map, n);
+    fc_file_unmap(map, size);
+    if (!text)
+        return FC_EFAIL;
+    if (strlen(text) != n)
+        return fc_fail(err, FC_EDATA, "%s: found a zero byte, expected text", path);
+    return parse(csv, text, n, arena, err);
+}
+
+int fc_csv_column(const fc_csv *csv, const char *name)
+{
+    for (int i = 0; i < csv->columns; i++)
+        if (strcmp(csv->name[i], name) == 0)
+            return i;
+    return -1;
+}
+
+double fc_csv_number(const fc_csv *csv, size_t row, int column)
+{
+    if (column < 0 || row >= csv->rows)
+        return NAN;
+    const char *text = csv->cell[row * (size_t)csv->columns + (size_t)column];
+    char *end;
+    double x = strtod(text, &end);
+    return end > text && *end == '\0' ? x : NAN;
+}

@@ -1,0 +1,26 @@
+/* CSV files as runs write them, read back: a header and rows of unquoted cells. */
+#ifndef FC_CSV_H
+#define FC_CSV_H
+
+#include "core/arena.h"
+#include "core/status.h"
+
+typedef struct fc_csv {
+    const char *path;
+    int columns;
+    size_t rows;
+    const char **name; /* (columns) */
+    const char **cell; /* (rows, columns) text, "" if empty */
+} fc_csv;
+
+/* Reads a file that may still be written to: a last line without its newline is left out.
+ * Errors: FC_EDATA if it cannot be read, has no header, or a line has too few or too many cells. */
+fc_status fc_csv_read(fc_csv *csv, const char *path, fc_arena *arena, fc_error *err);
+
+/* Index of a column, -1 if there is none of that name. */
+int fc_csv_column(const fc_csv *csv, const char *name);
+
+/* The number in a cell; NaN where the cell is empty or no number, or there is no such column. */
+double fc_csv_number(const fc_csv *csv, size_t row, int column);
+
+#endif

@@ -1,0 +1,313 @@
+#include "sim/result.h"
+
+#include "sim/config_parts.h"
+#include "sim/methods/method.h"
+#include "sim/outfile.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* --- one run ------------------------------------------------------------------------------------
+ */
+
+static bool path_in(char path[FC_PATH_MAX], const char *dir, const char *name)
+{
+    struct stat st;
+    return fc_out_path(path, NULL, "%s/%s", dir, name) == FC_OK && stat(path, &st) == 0;
+}
+
+/* NULL if the file is not there. */
+static fc_status read_json(json_t **out, const char *dir, const char *name, fc_error *err)
+{
+    char path[FC_PATH_MAX];
+    json_error_t why;
+    if (!path_in(path, dir, name))
+        return FC_OK;
+    *out = json_load_file(path, 0, &why);
+    if (!json_is_object(*out))
+        return fc_fail(err, FC_EDATA, "%s:%d: %s, expected a JSON object", path, why.line,
+                       *out ? "something else" : why.text);
+    return FC_OK;
+}
+
+/* No columns if the file is not there. */
+static fc_status read_csv(fc_csv *out, fc_result *r, const char *name, fc_error *err)
+{
+    char path[FC_PATH_MAX];
+    return path_in(path, r->dir, name) ? fc_csv_read(out, path, &r->arena, err) : FC_OK;
+}
+
+/* DONE, FAILED and its reason, STOPPED. */
+static fc_status read_state(fc_result *r, fc_error *err)
+{
+    char path[FC_PATH_MAX], line[1024] = "";
+    r->why = "";
+    r->state = path_in(path, r->dir, "DONE")      ? FC_RESULT_DONE
+               : path_in(path, r->dir, "STOPPED") ? FC_RESULT_STOPPED
+               : path_in(path, r->dir, "FAILED")  ? FC_RESULT_FAILED
+               : r->summary                       ? FC_RESULT_DONE
+                                                  : FC_RESULT_OPEN;
+    if (r->state != FC_RESULT_FAILED)
+        return FC_OK;
+    FILE *f = fopen(path, "re");
+    if (f) {
+        if (fgets(line, sizeof line, f))
+            line[strcspn(line, "\n")] = '\0';
+        fclose(f);
+    }
+    r->why = fc_arena_strdup(&r->arena, line, err);
+    return r->why ? FC_OK : FC_EFAIL;
+}
+
+/* A whole number from 1 (or 0) to `most`, else -1. */
+static long count_in(const fc_csv *csv, size_t row, const char *column, long least, long most)
+{
+    double x = fc_csv_number(csv, row, fc_csv_column(csv, column));
+    return x >= (double)least && x <= (double)most && x == floor(x) ? (long)x : -1;
+}
+
+/* The task matrix of tasks.csv, whose rows stand in its order; an unfinished last row of the matrix
+ * is left out. */
+static fc_status read_matrix(fc_result *r, fc_error *err)
+{
+    enum { TASKS_MAX = 100000 };
+    const fc_csv *csv = &r->tasks;
+    fc_acc_matrix *m = &r->acc;
+    const fc_config *c = &r->config;
+    m->tasks = c->tasks.sizes.n ? c->tasks.sizes.n : c->tasks.count;
+    if (c->method->single_task)
+        m->tasks = 1;
+    size_t T = (size_t)m->tasks, want = 0;
+    m->correct = fc_arena_alloc(&r->arena, T * T, sizeof(long), err);
+    m->total = fc_arena_alloc(&r->arena, T * T, sizeof(long), err);
+    r->masked = fc_arena_alloc(&r->arena, T * T, sizeof(long), err);
+    if (!m->correct || !m->total || !r->masked)
+        return FC_EFAIL;
+    int masked = fc_csv_column(csv, "acc_masked");
+    for (size_t row = 0; row < csv->rows; row++) {
+        long after = count_in(csv, row, "after_task", 1, m->tasks);
+        long task = count_in(csv, row, "eval_task", 1, after);
+        long total = count_in(csv, row, "total", 0, 1L << 40);
+        long correct = count_in(csv, row, "correct", 0, total);
+        if (task < 0 || correct < 0 || (size_t)(after * (after - 1) / 2 + task - 1) != want++)
+            return fc_fail(err, FC_EDATA,
+                           "%s:%zu: expected the counts of task %ld after task %ld, at most %d",
+                           csv->path, row + 2, task, after, m->tasks);
+        size_t i = (size_t)(after - 1) * T + (size_t)(task - 1);
+        m->correct[i] = correct;
+        m->total[i] = total;
+        double acc = fc_csv_number(csv, row, masked);
+        r->masked[i] = isnan(acc) ? 0 : lround(acc / 100 * (double)total);
+        if (task == after)
+            m->done = (int)after;
+    }
+    return FC_OK;
+}
+
+static fc_status read_all(fc_result *r, const char *dir, fc_error *err)
+{
+    char path[FC_PATH_MAX];
+    r->dir = fc_arena_strdup(&r->arena, dir, err);
+    if (!r->dir)
+        return FC_EFAIL;
+    if (!path_in(path, dir, "config.yaml"))
+        return fc_fail(err, FC_EDATA, "%s: no config.yaml there: not the folder of a run", dir);
+    FC_TRY(fc_config_load(&r->config, path, NULL, 0, err));
+    FC_TRY(read_json(&r->manifest, dir, "manifest.json", err));
+    FC_TRY(read_json(&r->summary, dir, "summary.json", err));
+    FC_TRY(read_csv(&r->rounds, r, "rounds.csv", err));
+    FC_TRY(read_csv(&r->tasks, r, "tasks.csv", err));
+    FC_TRY(read_matrix(r, err));
+    return read_state(r, err);
+}
+
+fc_status fc_result_read(fc_result *r, const char *dir, fc_error *err)
+{
+    *r = (fc_result){0};
+    fc_status s = read_all(r, dir, err);
+    if (s != FC_OK)
+        fc_result_free(r);
+    return s;
+}
+
+void fc_result_free(fc_result *r)
+{
+    json_decref(r->manifest);
+    json_decref(r->summary);
+    fc_config_free(&r->config);
+    fc_arena_free(&r->arena);
+    *r = (fc_result){0};
+}
+
+double fc_result_masked(const fc_result *r)
+{
+    long right = 0, total = 0;
+    for (int s = 0, t = r->acc.done - 1; s <= t; s++) {
+        right += r->masked[t * r->acc.tasks + s];
+        total += r->acc.total[t * r->acc.tasks + s];
+    }
+    return total ? 100.0 * (double)right / (double)total : NAN;
+}
+
+/* --- runs that belong together ------------------------------------------------------------------
+ */
+
+/* What tells experiments apart: options that change results, but no seeds; and content. */
+typedef struct trait {
+    const char *section, *key, *value;
+} trait;
+typedef struct traits {
+    trait *v;
+    int n;
+} traits;
+
+static const char *content(const fc_result *r, const char *key)
+{
+    const json_t *input = json_object_get(r->manifest, "input");
+    const char *hash = json_string_value(json_object_get(input, key));
+    return hash ? hash : "";
+}
+
+static bool is_seed(const fc_config_field *f)
+{
+    return f->opt->type == FC_OPT_SEED;
+}
+
+/* The options of a run that are seeds, or those that are not. */
+static fc_status traits_of(traits *out, fc_result *r, bool seeds, fc_arena *arena, fc_error *err)
+{
+    int n;
+    const fc_config_field *f = fc_config_fields(&r->config, &n, err);
+    if (!f)
+        return FC_EFAIL;
+    out->n = 0;
+    out->v = fc_arena_alloc(arena, (size_t)n + 2, sizeof *out->v, err);
+    if (!out->v)
+        return FC_EFAIL;
+    for (int i = 0; i < n; i++) {
+        if (!fc_config_changes_results(&f[i]) || is_seed(&f[i]) != seeds)
+            continue;
+        const char *value = fc_opt_print(f[i].base, f[i].opt, arena, err);
+        if (!value)
+            return FC_EFAIL;
+        out->v[out->n++] = (trait){f[i].section, f[i].opt->key, value};
+    }
+    if (!seeds) {
+        out->v[out->n++] = (trait){"content", "data", content(r, "data_sha256")};
+        out->v[out->n++] = (trait){"content", "weights", content(r, "weights_sha256")};
+    }
+    return FC_OK;
+}
+
+/* NULL if t has no such option. */
+static const char *value_in(const traits *t, const trait *like)
+{
+    for (int i = 0; i < t->n; i++)
+        if (strcmp(t->v[i].section, like->section) == 0 && strcmp(t->v[i].key, like->key) == 0)
+            return t->v[i].value;
+    return NULL;
+}
+
+/* Content is unknown in folders without a manifest: it then agrees with any. */
+static bool same_value(const trait *a, const char *b)
+{
+    bool unknown = strcmp(a->section, "content") == 0 && (!*a->value || !*b);
+    return unknown || strcmp(a->value, b) == 0;
+}
+
+static bool same_traits(const traits *a, const traits *b)
+{
+    if (a->n != b->n)
+        return false;
+    for (int i = 0; i < a->n; i++) {
+        const char *other = value_in(b, &a->v[i]);
+        if (!other || !same_value(&a->v[i], other))
+            return false;
+    }
+    return true;
+}
+
+/* Does any group differ from the first in this one? Options that one of them does not have follow
+ * from its method or rule. */
+static bool differs(const traits *of, int n, const trait *t)
+{
+    for (int g = 0; g < n; g++) {
+        const char *other = value_in(&of[g], t);
+        if (other && !same_value(t, other))
+            return true;
+    }
+    return false;
+}
+
+static bool is_method(const trait *t)
+{
+    return strcmp(t->section, "method") == 0 && strcmp(t->key, "name") == 0;
+}
+
+/* "lorm, beta=0.5": the method where it tells anything, then all else that tells groups apart. */
+static const char *label_of(const traits *of, int n, int g, fc_arena *arena, fc_error *err)
+{
+    char text[512] = "";
+    size_t used = 0;
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; i < of[g].n && used < sizeof text; i++) {
+            const trait *t = &of[g].v[i];
+            bool first = pass == 0, hash = strcmp(t->section, "content") == 0;
+            if (is_method(t) != first || !(differs(of, n, t) || (first && n == 1)))
+                continue;
+            used +=
+                (size_t)snprintf(text + used, sizeof text - used, "%s%s%s%.*s", used ? ", " : "",
+                                 first ? "" : t->key, first ? "" : "=", hash ? 8 : 200, t->value);
+        }
+    return fc_arena_strdup(arena, text, err);
+}
+
+/* The group of run i, whose members so far are known; a new one, or -1 if it is there already. */
+static int group_of(const traits *exp, const traits *seeds, const int *group, int i, int n_groups)
+{
+    int found = n_groups;
+    for (int j = 0; j < i; j++) {
+        if (group[j] < 0 || !same_traits(&exp[i], &exp[j]))
+            continue;
+        if (same_traits(&seeds[i], &seeds[j]))
+            return -1;
+        found = group[j];
+    }
+    return found;
+}
+
+fc_status fc_result_groups(fc_result_group **out, int *n, fc_result *run, int n_runs,
+                           fc_arena *arena, fc_error *err)
+{
+    size_t N = (size_t)n_runs;
+    traits *exp = fc_arena_alloc(arena, N, sizeof *exp, err);
+    traits *seeds = fc_arena_alloc(arena, N, sizeof *seeds, err);
+    traits *first = fc_arena_alloc(arena, N, sizeof *first, err); /* of each group */
+    int *group = fc_arena_alloc(arena, N, sizeof *group, err);
+    fc_result_group *g = fc_arena_alloc(arena, N, sizeof *g, err);
+    if (!exp || !seeds || !first || !group || !g)
+        return FC_EFAIL;
+    *n = 0;
+    for (int i = 0; i < n_runs; i++) {
+        FC_TRY(traits_of(&exp[i], &run[i], false, arena, err));
+        FC_TRY(traits_of(&seeds[i], &run[i], true, arena, err));
+        int k = group[i] = group_of(exp, seeds, group, i, *n);
+        if (k < 0)
+            continue;
+        if (k == *n) {
+            first[(*n)++] = exp[i];
+            g[k].run = fc_arena_alloc(arena, N - (size_t)i, sizeof(fc_result *), err);
+            if (!g[k].run)
+                return FC_EFAIL;
+        }
+        g[k].run[g[k].n++] = &run[i];
+    }
+    for (int k = 0; k < *n; k++)
+        if (!(g[k].label = label_of(first, *n, k, arena, err)))
+            return FC_EFAIL;
+    *out = g;
+    return FC_OK;
+}

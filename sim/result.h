@@ -1,0 +1,53 @@
+/* A run directory read back from its files, finished or not; and runs that belong together. */
+#ifndef FC_RESULT_H
+#define FC_RESULT_H
+
+#include "core/arena.h"
+#include "core/metrics.h"
+#include "sim/config.h"
+#include "sim/csv.h"
+
+#include <jansson.h>
+
+typedef enum fc_result_state {
+    FC_RESULT_OPEN, /* running, or killed */
+    FC_RESULT_DONE,
+    FC_RESULT_FAILED,
+    FC_RESULT_STOPPED /* with a checkpoint */
+} fc_result_state;
+
+typedef struct fc_result {
+    const char *dir;
+    fc_result_state state;
+    const char *why; /* it failed; "" otherwise */
+    fc_config config;
+    json_t *manifest;     /* NULL where the folder has none, as below results/ */
+    json_t *summary;      /* NULL before the end */
+    fc_csv rounds, tasks; /* no columns where the file is not there yet */
+    fc_acc_matrix acc;    /* finished tasks; tasks = done where the number of tasks is unknown */
+    long *masked;         /* like acc.correct, with the task known */
+    fc_arena arena;
+} fc_result;
+
+/* Reads dir; on error *r is {0}. Errors: FC_EDATA if there is no run (no config.yaml), or a file of
+ * it is not what a run writes. */
+fc_status fc_result_read(fc_result *r, const char *dir, fc_error *err);
+void fc_result_free(fc_result *r); /* accepts {0} */
+
+/* Accuracy with the task known, over all images seen, after the last finished task; NaN before the
+ * first. In per cent. */
+double fc_result_masked(const fc_result *r);
+
+/* Runs that differ in nothing but their seeds. */
+typedef struct fc_result_group {
+    const char *label; /* the values of what differs between the groups: "lorm, beta=0.5" */
+    int n;
+    fc_result **run; /* (n) in the order given; one of each run that was given twice */
+} fc_result_group;
+
+/* Groups in the order of their first runs. Data and weights are compared by content where a
+ * manifest has it. Errors: FC_EFAIL when memory is out. */
+fc_status fc_result_groups(fc_result_group **group, int *n, fc_result *run, int n_runs,
+                           fc_arena *arena, fc_error *err);
+
+#endif

@@ -1,0 +1,160 @@
+/* CSV files and run directories, read back; runs that differ in their seeds only, put together. */
+#include "sim/result.h"
+
+#include "sim/csv.h"
+#include "tests/close.h"
+#include "tests/tmp.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static fc_tmp tmp;
+static char path[2048];
+
+static int set_up(void **state)
+{
+    (void)state;
+    tmp = fc_tmp_new();
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    fc_tmp_remove(&tmp);
+    return 0;
+}
+
+static const char *put(const char *name, const char *text)
+{
+    snprintf(path, sizeof path, "%s/%s", tmp.dir, name);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+    return path;
+}
+
+static void test_csv(void **state)
+{
+    (void)state;
+    fc_csv csv;
+    fc_arena arena = {0};
+    fc_error err = {0};
+    assert_int_equal(fc_csv_read(&csv, put("a.csv", "x,y\r\n1,\r\n2.5,word\n3"), &arena, &err),
+                     FC_OK);
+    assert_int_equal(csv.columns, 2);
+    assert_int_equal(csv.rows, 2); /* the last line is still being written */
+    assert_int_equal(fc_csv_column(&csv, "y"), 1);
+    assert_int_equal(fc_csv_column(&csv, "z"), -1);
+    assert_string_equal(csv.cell[3], "word");
+    assert_close(fc_csv_number(&csv, 1, 0), 2.5, 0, 0);
+    assert_true(isnan(fc_csv_number(&csv, 0, 1)) && isnan(fc_csv_number(&csv, 1, 1)));
+    assert_true(isnan(fc_csv_number(&csv, 0, -1)) && isnan(fc_csv_number(&csv, 2, 0)));
+
+    assert_int_equal(fc_csv_read(&csv, put("a.csv", "x,y\n1,2\n1,2,3\n"), &arena, &err), FC_EDATA);
+    assert_non_null(strstr(err.msg, "a.csv:3: 3 cells, expected 2"));
+    err = (fc_error){0};
+    assert_int_equal(fc_csv_read(&csv, put("a.csv", ""), &arena, &err), FC_EDATA);
+    assert_non_null(strstr(err.msg, "expected a header"));
+    fc_arena_free(&arena);
+}
+
+/* Folder `name` with a config and, if rows, a tasks.csv. */
+static const char *run_dir(const char *name, const char *config, const char *rows)
+{
+    static char dir[600];
+    char file[700];
+    snprintf(dir, sizeof dir, "%s/%s", tmp.dir, name);
+    mkdir(dir, 0777);
+    snprintf(file, sizeof file, "%s/config.yaml", name);
+    put(file, config);
+    snprintf(file, sizeof file, "%s/tasks.csv", name);
+    if (rows)
+        put(file, rows);
+    return dir;
+}
+
+#define TASKS "after_task,eval_task,correct,total,acc,acc_masked\n"
+
+static void test_one_run(void **state)
+{
+    (void)state;
+    fc_result r;
+    fc_error err = {0};
+    const char *dir = run_dir("one", "tasks: {count: 3}\n",
+                              TASKS "1,1,30,40,75.0000,80.0000\n2,1,20,40,50.0000,75.0000\n"
+                                    "2,2,30,60,50.0000,90.0000\n3,1,1,40,2.5,2.5\n");
+    assert_int_equal(fc_result_read(&r, dir, &err), FC_OK);
+    assert_int_equal(r.state, FC_RESULT_OPEN);
+    assert_int_equal(r.acc.tasks, 3);
+    assert_int_equal(r.acc.done, 2); /* the third row of the matrix is not complete */
+    assert_close(fc_acc_micro(&r.acc, 1), 50, 0, 1e-12);
+    assert_close(fc_result_masked(&r), 84, 0, 1e-12); /* (30 + 54) / 100 */
+    fc_result_free(&r);
+
+    put("one/FAILED", "client 3: the loss is NaN\n");
+    assert_int_equal(fc_result_read(&r, dir, &err), FC_OK);
+    assert_int_equal(r.state, FC_RESULT_FAILED);
+    assert_string_equal(r.why, "client 3: the loss is NaN");
+    fc_result_free(&r);
+
+    static const struct {
+        const char *rows, *message;
+    } bad[] = {{TASKS "1,1,50,40,0,0\n", "tasks.csv:2"},
+               {TASKS "1,1,5,40,0,0\n3,1,5,40,0,0\n", "tasks.csv:3"},
+               {TASKS "4,1,5,40,0,0\n", "tasks.csv:2"},
+               {"after_task\n1\n", "tasks.csv:2"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        dir = run_dir("one", "tasks: {count: 3}\n", bad[i].rows);
+        assert_int_equal(fc_result_read(&r, dir, &err), FC_EDATA);
+        assert_non_null(strstr(err.msg, bad[i].message));
+        err = (fc_error){0};
+    }
+    assert_int_equal(fc_result_read(&r, tmp.dir, &err), FC_EDATA);
+    assert_non_null(strstr(err.msg, "no config.yaml"));
+}
+
+static void test_groups(void **state)
+{
+    (void)state;
+    static const char *const config[] = {
+        "method: {name: lorm}\nfed: {beta: 0.5}\nrun: {seed: 0}\n",
+        "method: {name: lorm}\nfed: {beta: 0.1}\nrun: {seed: 0}\n",
+        "method: {name: lorm}\nfed: {beta: 0.5}\nrun: {seed: 1, threads: 7, name: other}\n",
+        "method: {name: lorm}\nfed: {beta: 0.5}\nrun: {seed: 0, out: elsewhere}\n", /* again */
+        "method: {name: fedavg_lora}\nfed: {beta: 0.5}\nrun: {seed: 0}\n"};
+    enum { N = sizeof config / sizeof *config };
+    fc_result run[N];
+    fc_arena arena = {0};
+    fc_result_group *g;
+    int n;
+    for (int i = 0; i < N; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "run%d", i);
+        assert_int_equal(fc_result_read(&run[i], run_dir(name, config[i], NULL), NULL), FC_OK);
+    }
+    assert_int_equal(fc_result_groups(&g, &n, run, N, &arena, NULL), FC_OK);
+    assert_int_equal(n, 3);
+    assert_string_equal(g[0].label, "lorm, beta=0.5");
+    assert_string_equal(g[1].label, "lorm, beta=0.1");
+    assert_string_equal(g[2].label, "fedavg_lora, beta=0.5");
+    assert_int_equal(g[0].n, 2);
+    assert_ptr_equal(g[0].run[1], &run[2]);
+    assert_int_equal(fc_result_groups(&g, &n, run, 1, &arena, NULL), FC_OK);
+    assert_string_equal(g[0].label, "lorm");
+    for (int i = 0; i < N; i++)
+        fc_result_free(&run[i]);
+    fc_arena_free(&arena);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_csv, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_one_run, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_groups, set_up, tear_down)};
+    return cmocka_run_group_tests(tests, NULL, NULL) != 0;
+}
