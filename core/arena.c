@@ -1,6 +1,8 @@
 #include "core/arena.h"
 
+#include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,6 +53,21 @@ char *fc_arena_strdup(fc_arena *a, const char *s, fc_error *err)
     size_t n = strlen(s) + 1;
     char *p = fc_arena_alloc(a, n, 1, err);
     return p ? memcpy(p, s, n) : NULL;
+}
+
+char *fc_arena_format(fc_arena *a, fc_error *err, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    char *p = fc_arena_alloc(a, n < 0 ? 1 : (size_t)n + 1, 1, err);
+    if (!p || n < 0)
+        return p;
+    va_start(ap, fmt);
+    vsnprintf(p, (size_t)n + 1, fmt, ap);
+    va_end(ap);
+    return p;
 }
 
 fc_mark fc_arena_mark(const fc_arena *a)

@@ -26,6 +26,10 @@ void *fc_arena_alloc(fc_arena *a, size_t n, size_t size, fc_error *err);
 /* Copy of a string. NULL with err set when memory is out. */
 char *fc_arena_strdup(fc_arena *a, const char *s, fc_error *err);
 
+/* Formatted text. NULL with err set when memory is out. */
+char *fc_arena_format(fc_arena *a, fc_error *err, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
 /* Everything allocated after the mark is given back by release; chunks are kept for reuse. */
 fc_mark fc_arena_mark(const fc_arena *a);
 void fc_arena_release(fc_arena *a, fc_mark m);

@@ -42,12 +42,15 @@ static void test_release_to_the_middle(void **state)
     (void)state;
     fc_arena a = {0};
     char *kept = fc_arena_strdup(&a, "kept", NULL);
+    char *text = fc_arena_format(&a, NULL, "%s %d %*s|", "kept", 7, 300, "");
     fc_mark mark = fc_arena_mark(&a);
     void *first = fc_arena_alloc(&a, 100, 1, NULL);
     fc_arena_alloc(&a, 200000, 1, NULL);
     fc_arena_release(&a, mark);
     assert_ptr_equal(fc_arena_alloc(&a, 100, 1, NULL), first);
     assert_string_equal(kept, "kept");
+    assert_int_equal(strlen(text), 308);
+    assert_memory_equal(text, "kept 7 ", 7);
     fc_arena_free(&a);
 }
 

@@ -1,0 +1,358 @@
+#include "sim/compare.h"
+
+#include "core/opt.h"
+
+#include <math.h>
+#include <string.h>
+
+/* --- metrics of a run --------------------------------------------------------------------------
+ */
+
+#define OF_MATRIX(field)                                                                           \
+    static double field##_of(const fc_result *r)                                                   \
+    {                                                                                              \
+        return r->acc.done > 0 ? fc_metrics_of(&r->acc).field : NAN;                               \
+    }
+OF_MATRIX(faa)
+OF_MATRIX(faa_task_mean)
+OF_MATRIX(aia)
+OF_MATRIX(aia_task_mean)
+OF_MATRIX(forgetting_fedmammoth)
+OF_MATRIX(forgetting_max)
+OF_MATRIX(bwt)
+OF_MATRIX(learning_accuracy)
+
+static double last_of(const fc_result *r, const char *column)
+{
+    size_t rows = r->rounds.rows;
+    return rows ? fc_csv_number(&r->rounds, rows - 1, fc_csv_column(&r->rounds, column)) : NAN;
+}
+
+#define OF_ROUNDS(name, column)                                                                    \
+    static double name##_of(const fc_result *r)                                                    \
+    {                                                                                              \
+        return last_of(r, column);                                                                 \
+    }
+OF_ROUNDS(bytes_up, "bytes_up_cum")
+OF_ROUNDS(bytes_down, "bytes_down_cum")
+OF_ROUNDS(wall_s, "wall_s")
+OF_ROUNDS(cpu_s, "cpu_s")
+
+/* The largest: a resumed process counts from its own start. */
+static double rss_mib_of(const fc_result *r)
+{
+    double most = NAN;
+    int column = fc_csv_column(&r->rounds, "rss_mib");
+    for (size_t i = 0; i < r->rounds.rows; i++)
+        most = fmax(most, fc_csv_number(&r->rounds, i, column));
+    return most;
+}
+
+const fc_metric fc_metric_table[] = {
+    {"faa", "FAA (%)", 1, 1, 1, faa_of},
+    {"faa_task_mean", "FAA, task mean (%)", 1, 1, 1, faa_task_mean_of},
+    {"aia", "AIA (%)", 1, 1, 1, aia_of},
+    {"aia_task_mean", "AIA, task mean (%)", 1, 1, 1, aia_task_mean_of},
+    {"forgetting_max", "forgetting (points)", 1, 1, -1, forgetting_max_of},
+    {"forgetting_fedmammoth", "forgetting, fed-mammoth (points)", 1, 1, -1,
+     forgetting_fedmammoth_of},
+    {"bwt", "BWT (points)", 1, 1, 1, bwt_of},
+    {"learning_accuracy", "learning accuracy (%)", 1, 1, 1, learning_accuracy_of},
+    {"acc_masked", "task known (%)", 1, 1, 1, fc_result_masked},
+    {"bytes_up", "up (MB)", 1e6, 1, -1, bytes_up_of},
+    {"bytes_down", "down (MB)", 1e6, 1, -1, bytes_down_of},
+    {"wall_s", "time (s)", 1, 1, -1, wall_s_of},
+    {"cpu_s", "CPU time (s)", 1, 1, -1, cpu_s_of},
+    {"rss_mib", "memory (MiB)", 1, 0, -1, rss_mib_of},
+};
+enum { N_METRICS = sizeof fc_metric_table / sizeof *fc_metric_table };
+const int fc_metric_count = N_METRICS;
+
+static fc_status find_metric(const fc_metric **out, const char *name, fc_error *err)
+{
+    const char *names[N_METRICS];
+    for (int i = 0; i < N_METRICS; i++) {
+        names[i] = fc_metric_table[i].name;
+        if (strcmp(names[i], name) == 0) {
+            *out = &fc_metric_table[i];
+            return FC_OK;
+        }
+    }
+    const char *near = fc_nearest(name, names, N_METRICS);
+    return fc_fail(err, FC_EUSAGE, "unknown metric '%.60s'%s%s%s", name,
+                   near ? ", did you mean " : "", near ? near : "", near ? "?" : "");
+}
+
+fc_status fc_metric_list(const fc_metric ***out, int *n, const char *names, fc_arena *arena,
+                         fc_error *err)
+{
+    char *text = fc_arena_strdup(arena, names, err), *save = NULL;
+    const fc_metric **list = fc_arena_alloc(arena, strlen(names) + 1, sizeof *list, err);
+    if (!text || !list)
+        return FC_EFAIL;
+    *n = 0;
+    for (char *name = strtok_r(text, ", ", &save); name; name = strtok_r(NULL, ", ", &save))
+        FC_TRY(find_metric(&list[(*n)++], name, err));
+    if (*n == 0)
+        return fc_fail(err, FC_EUSAGE, "expected the names of metrics, found none");
+    *out = list;
+    return FC_OK;
+}
+
+double fc_metric_final(const fc_metric *m, const fc_result *r)
+{
+    return r->acc.done == r->acc.tasks ? m->of(r) : NAN;
+}
+
+/* --- statistics --------------------------------------------------------------------------------
+ */
+
+/* Runs whose data, partition and training draw from the same seeds, however these were given. */
+static bool same_seeds(const fc_config *a, const fc_config *b)
+{
+    return a->run.seed == b->run.seed && a->seed.data == b->seed.data &&
+           fc_seed(a, a->seed.order) == fc_seed(b, b->seed.order) &&
+           fc_seed(a, a->seed.partition) == fc_seed(b, b->seed.partition) &&
+           fc_seed(a, a->seed.init) == fc_seed(b, b->seed.init) &&
+           fc_seed(a, a->seed.train) == fc_seed(b, b->seed.train);
+}
+
+/* NaN where the baseline has no run with these seeds. */
+static double baseline_value(const fc_result_group *baseline, const fc_metric *m,
+                             const fc_result *like)
+{
+    for (int i = 0; i < baseline->n; i++)
+        if (same_seeds(&baseline->run[i]->config, &like->config))
+            return fc_metric_final(m, baseline->run[i]);
+    return NAN;
+}
+
+static fc_difference difference_of(const double *x, int n)
+{
+    fc_difference d = {.mean = fc_mean_of(x, n), .p = NAN};
+    const fc_mean *m = &d.mean;
+    if (m->n > 1)
+        d.p = m->sd > 0 ? fc_student_tails(m->mean / (m->sd / sqrt(m->n)), m->n - 1) : m->mean == 0;
+    return d;
+}
+
+fc_status fc_compare(fc_comparison *out, const fc_result_group *group, int n_groups,
+                     const fc_metric *const *metric, int n_metrics, int baseline, fc_arena *arena,
+                     fc_error *err)
+{
+    size_t cells = (size_t)n_groups * (size_t)n_metrics, most = 1;
+    for (int g = 0; g < n_groups; g++)
+        most = (size_t)group[g].n > most ? (size_t)group[g].n : most;
+    *out = (fc_comparison){.n_groups = n_groups,
+                           .n_metrics = n_metrics,
+                           .group = group,
+                           .metric = metric,
+                           .baseline = baseline};
+    out->value = fc_arena_alloc(arena, cells, sizeof *out->value, err);
+    out->difference = fc_arena_alloc(arena, cells, sizeof *out->difference, err);
+    double *x = fc_arena_alloc(arena, most, sizeof *x, err);
+    if (!out->value || !out->difference || !x)
+        return FC_EFAIL;
+    for (int g = 0; g < n_groups; g++)
+        for (int k = 0; k < n_metrics; k++) {
+            const fc_result_group *of = &group[g];
+            size_t cell = (size_t)g * (size_t)n_metrics + (size_t)k;
+            for (int i = 0; i < of->n; i++)
+                x[i] = fc_metric_final(metric[k], of->run[i]);
+            out->value[cell] = fc_mean_of(x, of->n);
+            for (int i = 0; i < of->n; i++)
+                x[i] -= baseline_value(&group[baseline], metric[k], of->run[i]);
+            out->difference[cell] = difference_of(x, of->n);
+        }
+    return FC_OK;
+}
+
+fc_status fc_compare_find(int *out, const fc_result_group *group, int n_groups, const char *label,
+                          fc_error *err)
+{
+    char all[600] = "";
+    size_t used = 0;
+    for (int g = 0; g < n_groups; g++) {
+        if (strcmp(group[g].label, label) == 0) {
+            *out = g;
+            return FC_OK;
+        }
+        if (used < sizeof all)
+            used += (size_t)snprintf(all + used, sizeof all - used, "%s'%s'", g ? ", " : "",
+                                     group[g].label);
+    }
+    return fc_fail(err, FC_EUSAGE, "no group of runs is called '%.200s', expected one of %s", label,
+                   all);
+}
+
+/* --- tables ------------------------------------------------------------------------------------
+ */
+
+static const fc_mean *value_at(const fc_comparison *c, int g, int k)
+{
+    return &c->value[(size_t)g * (size_t)c->n_metrics + (size_t)k];
+}
+
+static const fc_difference *difference_at(const fc_comparison *c, int g, int k)
+{
+    return &c->difference[(size_t)g * (size_t)c->n_metrics + (size_t)k];
+}
+
+static const char *interval(const fc_mean *s, const fc_metric *m, fc_arena *arena, fc_error *err)
+{
+    return fc_arena_format(arena, err, "[%.*f, %.*f]", m->decimals, (s->mean - s->ci95) / m->unit,
+                           m->decimals, (s->mean + s->ci95) / m->unit);
+}
+
+/* No group has a better mean of metric k than g, and one has a worse. */
+static bool is_best(const fc_comparison *c, int g, int k)
+{
+    bool worse = false;
+    for (int other = 0; other < c->n_groups; other++) {
+        double lead = value_at(c, g, k)->mean - value_at(c, other, k)->mean;
+        if (c->metric[k]->better * lead < 0)
+            return false;
+        worse = worse || c->metric[k]->better * lead > 0;
+    }
+    return worse;
+}
+
+fc_status fc_compare_table(fc_table *out, const fc_comparison *c, fc_arena *arena, fc_error *err)
+{
+    enum { LABEL, RUNS, FIRST };
+    FC_TRY(fc_table_init(out, c->n_groups, FIRST + c->n_metrics, 1, arena, err));
+    out->head[LABEL] = "runs";
+    out->head[RUNS] = "n";
+    for (int k = 0; k < c->n_metrics; k++)
+        out->head[FIRST + k] = c->metric[k]->title;
+    for (int g = 0; g < c->n_groups; g++) {
+        fc_cell *cell = out->cell + (size_t)g * (size_t)out->columns;
+        int finished = 0;
+        for (int i = 0; i < c->group[g].n; i++)
+            finished += c->group[g].run[i]->acc.done == c->group[g].run[i]->acc.tasks;
+        cell[LABEL].text = c->group[g].label;
+        cell[RUNS].text = finished == c->group[g].n
+                              ? fc_arena_format(arena, err, "%d", finished)
+                              : fc_arena_format(arena, err, "%d of %d", finished, c->group[g].n);
+        if (!cell[RUNS].text)
+            return FC_EFAIL;
+        for (int k = 0; k < c->n_metrics; k++) {
+            const fc_mean *s = value_at(c, g, k);
+            const fc_metric *m = c->metric[k];
+            fc_cell *to = &cell[FIRST + k];
+            if (s->n == 0)
+                continue;
+            to->best = is_best(c, g, k);
+            to->text = s->n == 1
+                           ? fc_arena_format(arena, err, "%.*f", m->decimals, s->mean / m->unit)
+                           : fc_arena_format(arena, err, "%.*f \302\261 %.*f", m->decimals,
+                                             s->mean / m->unit, m->decimals, s->sd / m->unit);
+            to->note = s->n > 1 ? interval(s, m, arena, err) : NULL;
+            if (!to->text || (s->n > 1 && !to->note))
+                return FC_EFAIL;
+        }
+    }
+    return FC_OK;
+}
+
+static fc_status difference_cell(fc_cell *to, const fc_difference *d, const fc_metric *m,
+                                 fc_arena *arena, fc_error *err)
+{
+    const fc_mean *s = &d->mean;
+    if (s->n == 0)
+        return FC_OK;
+    to->text = fc_arena_format(arena, err, "%+.*f", m->decimals, s->mean / m->unit);
+    if (!to->text)
+        return FC_EFAIL;
+    if (s->n == 1)
+        return FC_OK;
+    const char *range = interval(s, m, arena, err);
+    to->note = !range          ? NULL
+               : d->p < 0.0005 ? fc_arena_format(arena, err, "%s p < 0.001", range)
+                               : fc_arena_format(arena, err, "%s p = %.3f", range, d->p);
+    return to->note ? FC_OK : FC_EFAIL;
+}
+
+fc_status fc_compare_differences(fc_table *out, const fc_comparison *c, fc_arena *arena,
+                                 fc_error *err)
+{
+    enum { LABEL, PAIRS, FIRST };
+    FC_TRY(fc_table_init(out, c->n_groups - 1, FIRST + c->n_metrics, 1, arena, err));
+    out->head[LABEL] = fc_arena_format(arena, err, "minus %s", c->group[c->baseline].label);
+    out->head[PAIRS] = "pairs";
+    if (!out->head[LABEL])
+        return FC_EFAIL;
+    for (int k = 0; k < c->n_metrics; k++)
+        out->head[FIRST + k] = c->metric[k]->title;
+    for (int g = 0, row = 0; g < c->n_groups; g++) {
+        if (g == c->baseline)
+            continue;
+        fc_cell *cell = out->cell + (size_t)row++ * (size_t)out->columns;
+        int pairs = 0;
+        for (int k = 0; k < c->n_metrics; k++) {
+            const fc_difference *d = difference_at(c, g, k);
+            pairs = d->mean.n > pairs ? d->mean.n : pairs;
+            FC_TRY(difference_cell(&cell[FIRST + k], d, c->metric[k], arena, err));
+        }
+        cell[LABEL].text = c->group[g].label;
+        cell[PAIRS].text = fc_arena_format(arena, err, "%d", pairs);
+        if (!cell[PAIRS].text)
+            return FC_EFAIL;
+    }
+    return FC_OK;
+}
+
+/* NaN: an empty cell. */
+static fc_status number_cell(fc_cell *to, double x, fc_arena *arena, fc_error *err)
+{
+    if (isnan(x))
+        return FC_OK;
+    to->text = fc_arena_format(arena, err, "%.10g", x);
+    return to->text ? FC_OK : FC_EFAIL;
+}
+
+fc_status fc_compare_numbers(fc_table *out, const fc_comparison *c, fc_arena *arena, fc_error *err)
+{
+    static const char *const head[] = {"group",
+                                       "metric",
+                                       "n",
+                                       "mean",
+                                       "sd",
+                                       "ci95_low",
+                                       "ci95_high",
+                                       "baseline",
+                                       "pairs",
+                                       "difference",
+                                       "difference_ci95_low",
+                                       "difference_ci95_high",
+                                       "p"};
+    enum { COLUMNS = sizeof head / sizeof *head, GROUP = 0, METRIC = 1, BASELINE = 7 };
+    FC_TRY(fc_table_init(out, c->n_groups * c->n_metrics, COLUMNS, 2, arena, err));
+    memcpy(out->head, head, sizeof head);
+    for (int g = 0; g < c->n_groups; g++)
+        for (int k = 0; k < c->n_metrics; k++) {
+            fc_cell *cell =
+                out->cell + ((size_t)g * (size_t)c->n_metrics + (size_t)k) * (size_t)COLUMNS;
+            const fc_mean *s = value_at(c, g, k), *d = &difference_at(c, g, k)->mean;
+            const double number[COLUMNS] = {NAN,
+                                            NAN,
+                                            s->n,
+                                            s->mean,
+                                            s->sd,
+                                            s->mean - s->ci95,
+                                            s->mean + s->ci95,
+                                            NAN,
+                                            d->n,
+                                            d->mean,
+                                            d->mean - d->ci95,
+                                            d->mean + d->ci95,
+                                            difference_at(c, g, k)->p};
+            cell[GROUP].text = c->group[g].label;
+            cell[METRIC].text = c->metric[k]->name;
+            cell[BASELINE].text = c->group[c->baseline].label;
+            for (int i = 0; i < COLUMNS; i++)
+                if (i != GROUP && i != METRIC && i != BASELINE)
+                    FC_TRY(number_cell(&cell[i], number[i], arena, err));
+        }
+    return FC_OK;
+}
