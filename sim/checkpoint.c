@@ -15,7 +15,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#define FORMAT "fcil-1" /* grows when the meaning of a field changes */
+#define FORMAT "fcil-2" /* grows when the meaning of a field changes */
 
 static const size_t size_of[] = {
     [FC_F32] = 4, [FC_F16] = 2, [FC_BF16] = 2, [FC_F64] = 8, [FC_I64] = 8, [FC_U8] = 1};

@@ -125,7 +125,10 @@ fc_status fc_run_start(fc_run *r, const char *dir, bool resumed, fc_error *err)
     derive_state(r);
     r->progress.start = r->start_wall = fc_wall();
     r->start_cpu = fc_cpu();
-    return fc_runlog_open(&r->log, dir, resumed ? r->log_offset : NULL, r->cfg->log.clients, err);
+    fc_log_options o = {.clients = r->cfg->log.clients,
+                        .tensorboard = r->cfg->log.tensorboard,
+                        .rounds = r->cfg->fed.rounds};
+    return fc_runlog_open(&r->log, dir, resumed ? r->log_offset : NULL, &o, err);
 }
 
 /* --- the end ------------------------------------------------------------------------------------

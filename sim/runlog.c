@@ -3,6 +3,7 @@
 #include "core/file.h"
 #include "sim/checkpoint.h"
 #include "sim/outfile.h"
+#include "sim/tensorboard.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,6 +12,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static const char *const file_name[FC_LOG_N] = {
@@ -18,6 +20,7 @@ static const char *const file_name[FC_LOG_N] = {
     [FC_LOG_TASKS] = "tasks.csv",
     [FC_LOG_CLIENTS] = "clients.csv",
     [FC_LOG_EVENTS] = "events.jsonl",
+    [FC_LOG_TENSORBOARD] = "events.out.tfevents.0.fcil", /* found by its second and third word */
 };
 static const char *const header[FC_LOG_N] = {
     [FC_LOG_ROUNDS] =
@@ -28,6 +31,7 @@ static const char *const header[FC_LOG_N] = {
     [FC_LOG_CLIENTS] = ("task,round,client,status,n_samples,n_classes,steps,loss_first,loss_last,"
                         "bytes_down,bytes_up,train_s\n"),
     [FC_LOG_EVENTS] = "",
+    [FC_LOG_TENSORBOARD] = "", /* a record that holds the time */
 };
 static const char *const mark[] = {"DONE", "FAILED", "STOPPED"};
 enum { NMARK = sizeof mark / sizeof mark[0] };
@@ -37,6 +41,21 @@ static void remove_in(const char *dir, const char *name)
     char path[FC_PATH_MAX];
     if (fc_out_path(path, NULL, "%s/%s", dir, name) == FC_OK)
         unlink(path);
+}
+
+static bool wanted(const fc_runlog *log, int which)
+{
+    return which == FC_LOG_CLIENTS       ? log->options.clients
+           : which == FC_LOG_TENSORBOARD ? log->options.tensorboard
+                                         : true;
+}
+
+/* Seconds since 1970. */
+static double unix_time(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 /* --- opening ---------------------------------------------------------------------------------- */
@@ -85,6 +104,8 @@ static fc_status cut(fc_runlog *log, int which, int64_t size, fc_error *err)
                        file_name[which], (long long)size, strerror(errno));
     if (size > 0)
         return FC_OK;
+    if (which == FC_LOG_TENSORBOARD)
+        fc_tb_version(f, unix_time());
     fputs(header[which], f);
     return end_row(log, which, err);
 }
@@ -98,7 +119,7 @@ static fc_status lock(fc_runlog *log, fc_error *err)
 }
 
 /* What an older run left behind. Its state goes first: it counts on the rows. */
-static fc_status clear(fc_runlog *log, bool fresh, bool clients, fc_error *err)
+static fc_status clear(fc_runlog *log, bool fresh, fc_error *err)
 {
     char ckpt[FC_PATH_MAX];
     FC_TRY(fc_out_path(ckpt, err, "%s/ckpt", log->dir));
@@ -110,24 +131,24 @@ static fc_status clear(fc_runlog *log, bool fresh, bool clients, fc_error *err)
         return FC_OK;
     remove_in(log->dir, "acc_matrix.csv");
     remove_in(log->dir, "summary.json");
-    if (!clients)
-        remove_in(log->dir, file_name[FC_LOG_CLIENTS]);
+    for (int i = 0; i < FC_LOG_N; i++)
+        if (!wanted(log, i))
+            remove_in(log->dir, file_name[i]);
     return fc_checkpoint_clear(log->dir, err);
 }
 
-static fc_status open_all(fc_runlog *log, const int64_t *offset, bool clients, fc_error *err)
+static fc_status open_all(fc_runlog *log, const int64_t *offset, fc_error *err)
 {
     int64_t size[FC_LOG_N] = {0};
     if (offset)
         memcpy(size, offset, sizeof size);
     FC_TRY(open_file(log, FC_LOG_EVENTS, !offset, err));
     FC_TRY(lock(log, err));
-    FC_TRY(clear(log, !offset, clients, err));
+    FC_TRY(clear(log, !offset, err));
     for (int i = 0; i < FC_LOG_N; i++) {
-        if (i == FC_LOG_CLIENTS && !clients)
+        if (!wanted(log, i))
             continue;
-        if (i !=
-            FC_LOG_EVENTS) /* clients.csv has size 0 if it was switched on after the checkpoint */
+        if (i != FC_LOG_EVENTS) /* size 0 if it was switched on after the checkpoint */
             FC_TRY(open_file(log, i, size[i] == 0, err));
         FC_TRY(cut(log, i, size[i], err));
     }
@@ -135,13 +156,13 @@ static fc_status open_all(fc_runlog *log, const int64_t *offset, bool clients, f
 }
 
 fc_status fc_runlog_open(fc_runlog *log, const char *dir, const int64_t offset[FC_LOG_N],
-                         bool clients, fc_error *err)
+                         const fc_log_options *options, fc_error *err)
 {
-    *log = (fc_runlog){0};
+    *log = (fc_runlog){.options = *options};
     if (snprintf(log->dir, sizeof log->dir, "%s", dir) >= (int)sizeof log->dir)
         return fc_fail(err, FC_EFAIL, "%.60s...: path of %zu bytes, expected less than %zu", dir,
                        strlen(dir), sizeof log->dir);
-    fc_status s = open_all(log, offset, clients, err);
+    fc_status s = open_all(log, offset, err);
     if (s != FC_OK)
         fc_runlog_close(log);
     return s;
@@ -182,6 +203,38 @@ static void real_cell(FILE *f, double x, int decimals)
         fprintf(f, ",%.*f", decimals, x);
 }
 
+/* A scalar at a round, under task_end/ at the end of a task; none where there is no number (NaN).
+ */
+static void scalar(const fc_runlog *log, int task, int round, const char *name, double x)
+{
+    int R = log->options.rounds;
+    bool end = round > R;
+    char tag[FC_TB_TAG_MAX + 1];
+    snprintf(tag, sizeof tag, "%s%s", end ? "task_end/" : "", name);
+    if (!isnan(x))
+        fc_tb_scalar(log->file[FC_LOG_TENSORBOARD], unix_time(),
+                     (int64_t)(task - 1) * R + (end ? R : round), tag, x);
+}
+
+static fc_status round_scalars(fc_runlog *log, const fc_round_row *r, fc_error *err)
+{
+    bool tested = r->total > 0;
+    const struct {
+        const char *name;
+        double x;
+    } scalars[] = {
+        {"acc", tested ? r->acc : NAN},
+        {"acc_task_mean", tested ? r->acc_task_mean : NAN},
+        {"loss", tested ? r->loss : NAN},
+        {"train_loss", r->train_loss},
+        {"bytes_down_cum", (double)r->bytes_down_cum},
+        {"bytes_up_cum", (double)r->bytes_up_cum},
+    };
+    for (size_t i = 0; i < sizeof scalars / sizeof *scalars; i++)
+        scalar(log, r->task, r->round, scalars[i].name, scalars[i].x);
+    return end_row(log, FC_LOG_TENSORBOARD, err);
+}
+
 fc_status fc_runlog_round(fc_runlog *log, const fc_round_row *r, fc_error *err)
 {
     FILE *f = log->file[FC_LOG_ROUNDS];
@@ -200,7 +253,8 @@ fc_status fc_runlog_round(fc_runlog *log, const fc_round_row *r, fc_error *err)
             (unsigned long long)r->bytes_down_cum, (unsigned long long)r->bytes_up_cum);
     fprintf(f, ",%.3f,%.3f,%.3f,%.3f,%.3f,%.1f\n", r->train_s, r->merge_s, r->eval_s, r->wall_s,
             r->cpu_s, r->rss_mib);
-    return end_row(log, FC_LOG_ROUNDS, err);
+    FC_TRY(end_row(log, FC_LOG_ROUNDS, err));
+    return log->file[FC_LOG_TENSORBOARD] ? round_scalars(log, r, err) : FC_OK;
 }
 
 fc_status fc_runlog_client(fc_runlog *log, const fc_client_row *r, fc_error *err)
@@ -220,11 +274,18 @@ fc_status fc_runlog_client(fc_runlog *log, const fc_client_row *r, fc_error *err
 fc_status fc_runlog_task(fc_runlog *log, const fc_task_row *r, fc_error *err)
 {
     FILE *f = log->file[FC_LOG_TASKS];
+    double acc = r->total > 0 ? 100.0 * (double)r->correct / (double)r->total : NAN;
     fprintf(f, "%d,%d,%ld,%ld", r->after_task, r->eval_task, r->correct, r->total);
-    real_cell(f, r->total > 0 ? 100.0 * (double)r->correct / (double)r->total : NAN, 4);
+    real_cell(f, acc, 4);
     real_cell(f, r->total > 0 ? 100.0 * (double)r->correct_masked / (double)r->total : NAN, 4);
     fputc('\n', f);
-    return end_row(log, FC_LOG_TASKS, err);
+    FC_TRY(end_row(log, FC_LOG_TASKS, err));
+    if (!log->file[FC_LOG_TENSORBOARD])
+        return FC_OK;
+    char name[32];
+    snprintf(name, sizeof name, "task_%d", r->eval_task);
+    scalar(log, r->after_task, log->options.rounds + 1, name, acc);
+    return end_row(log, FC_LOG_TENSORBOARD, err);
 }
 
 fc_status fc_runlog_event(fc_runlog *log, const char *event, int task, int round, const char *text,
@@ -287,7 +348,7 @@ static json_t *curve(const fc_acc_matrix *m, double (*acc)(const fc_acc_matrix *
     return a;
 }
 
-fc_status fc_runlog_summary(const fc_runlog *log, const fc_summary *s, fc_error *err)
+fc_status fc_runlog_summary(fc_runlog *log, const fc_summary *s, fc_error *err)
 {
     char path[FC_PATH_MAX];
     FC_TRY(fc_out_path(path, err, "%s/summary.json", log->dir));
@@ -317,7 +378,12 @@ fc_status fc_runlog_summary(const fc_runlog *log, const fc_summary *s, fc_error 
     }
     json_decref(metrics);
     json_decref(cost);
-    return fc_out_json(path, o, err);
+    FC_TRY(fc_out_json(path, o, err));
+    if (!log->file[FC_LOG_TENSORBOARD])
+        return FC_OK;
+    scalar(log, s->acc->done, log->options.rounds, "faa", m.faa);
+    scalar(log, s->acc->done, log->options.rounds, "aia", m.aia);
+    return end_row(log, FC_LOG_TENSORBOARD, err);
 }
 
 fc_status fc_runlog_mark(const char *dir, const char *state, const char *text, fc_error *err)

@@ -1,5 +1,5 @@
 /* The files of a run directory: CSV (RFC 4180, fixed header, '.' decimals, one flush per row),
- * events.jsonl, acc_matrix.csv and summary.json. */
+ * events.jsonl, TensorBoard's event file, acc_matrix.csv and summary.json. */
 #ifndef FC_RUNLOG_H
 #define FC_RUNLOG_H
 
@@ -10,11 +10,18 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { FC_LOG_ROUNDS, FC_LOG_TASKS, FC_LOG_CLIENTS, FC_LOG_EVENTS, FC_LOG_N };
+enum { FC_LOG_ROUNDS, FC_LOG_TASKS, FC_LOG_CLIENTS, FC_LOG_EVENTS, FC_LOG_TENSORBOARD, FC_LOG_N };
+
+typedef struct fc_log_options {
+    bool clients;     /* clients.csv */
+    bool tensorboard; /* events.out.tfevents.0.fcil */
+    int rounds;       /* of a task: TensorBoard's steps are rounds of the run */
+} fc_log_options;
 
 typedef struct fc_runlog {
     char dir[4096];
-    FILE *file[FC_LOG_N]; /* NULL where switched off (clients) */
+    fc_log_options options;
+    FILE *file[FC_LOG_N]; /* NULL where switched off */
 } fc_runlog;
 
 /* rounds.csv:
@@ -56,16 +63,21 @@ typedef struct fc_task_row {
 
 /* Open for appending; dir must exist. A new run (offset NULL) removes what an older one left there
  * (checkpoints, marks, matrix, summary) and starts the files with their headers; a resumed run cuts
- * each file to offset[i] bytes (FC_ECKPT if it is shorter or missing). clients false: no
- * clients.csv, its offset is 0. A second process on dir is refused (FC_EFAIL). */
+ * each file to offset[i] bytes (FC_ECKPT if it is shorter or missing). A file that is switched
+ * off has offset 0. A second process on dir is refused (FC_EFAIL). */
 fc_status fc_runlog_open(fc_runlog *log, const char *dir, const int64_t offset[FC_LOG_N],
-                         bool clients, fc_error *err);
+                         const fc_log_options *options, fc_error *err);
 void fc_runlog_close(fc_runlog *log); /* accepts {0} */
 /* Sizes in bytes after flush and fsync: what a checkpoint stores. */
 fc_status fc_runlog_sync(fc_runlog *log, int64_t offset[FC_LOG_N], fc_error *err);
 
 /* Task, round and client numbers are written as given. A failed write (disk full) is FC_EFAIL
- * naming the file and the reason. */
+ * naming the file and the reason.
+ *
+ * With TensorBoard, a round also writes the scalars acc, acc_task_mean, loss, train_loss,
+ * bytes_down_cum and bytes_up_cum (those there are), under task_end/ at the end of a task; a task
+ * row writes task_end/task_<eval_task>, and the summary faa and aia. step = rounds of the run so
+ * far. */
 fc_status fc_runlog_round(fc_runlog *log, const fc_round_row *row, fc_error *err);
 fc_status fc_runlog_client(fc_runlog *log, const fc_client_row *row, fc_error *err);
 fc_status fc_runlog_task(fc_runlog *log, const fc_task_row *row, fc_error *err);
@@ -87,7 +99,7 @@ typedef struct fc_summary {
     const char *method, *rule, *name, *config_hash;
     long steps;
 } fc_summary;
-fc_status fc_runlog_summary(const fc_runlog *log, const fc_summary *s, fc_error *err);
+fc_status fc_runlog_summary(fc_runlog *log, const fc_summary *s, fc_error *err);
 
 /* DONE, FAILED or STOPPED (the other two are removed); text is the content. */
 fc_status fc_runlog_mark(const char *dir, const char *state, const char *text, fc_error *err);

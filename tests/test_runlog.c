@@ -71,6 +71,8 @@ static void put(const char *name, const char *text)
     "task,round,client,status,n_samples,n_classes,steps,loss_first,loss_last,bytes_down,bytes_up," \
     "train_s\n"
 
+static const fc_log_options options = {.clients = true, .rounds = 3}, bare = {.rounds = 3};
+
 static const fc_round_row round_row = {.task = 1,
                                        .round = 2,
                                        .step = 340,
@@ -92,6 +94,7 @@ static const fc_round_row round_row = {.task = 1,
                                        .wall_s = 2,
                                        .cpu_s = 3.9996,
                                        .rss_mib = 12.34};
+#define EVENTS "events.out.tfevents.0.fcil"
 #define ROUND_ROW                                                                                  \
     "1,2,340,66.6667,50.0000,2,3,1.250000,0.062500,4,1,10,20,5000000000,40,1.500,0.250,0.125,"     \
     "2.000,4.000,12.3\n"
@@ -100,12 +103,12 @@ static void test_rows(void **state)
 {
     (void)state;
     fc_runlog log;
-    assert_int_equal(fc_runlog_open(&log, dir, NULL, true, NULL), FC_OK);
+    assert_int_equal(fc_runlog_open(&log, dir, NULL, &options, NULL), FC_OK);
     assert_int_equal(fc_runlog_round(&log, &round_row, NULL), FC_OK);
-    fc_round_row bare = round_row; /* not evaluated, nothing trained */
-    bare.total = 0;
-    bare.acc = bare.acc_task_mean = bare.loss = bare.train_loss = NAN;
-    assert_int_equal(fc_runlog_round(&log, &bare, NULL), FC_OK);
+    fc_round_row untested = round_row; /* and nothing trained */
+    untested.total = 0;
+    untested.acc = untested.acc_task_mean = untested.loss = untested.train_loss = NAN;
+    assert_int_equal(fc_runlog_round(&log, &untested, NULL), FC_OK);
     fc_client_row client = {1, 2, 3, "ok", 17, 2, 5, 2.5, NAN, 10, 20, 0.5};
     assert_int_equal(fc_runlog_client(&log, &client, NULL), FC_OK);
     fc_task_row task = {2, 1, 1, 8, 4};
@@ -134,7 +137,7 @@ static void test_resume_cuts_what_came_after(void **state)
     (void)state;
     fc_runlog log;
     int64_t at[FC_LOG_N], again[FC_LOG_N];
-    assert_int_equal(fc_runlog_open(&log, dir, NULL, true, NULL), FC_OK);
+    assert_int_equal(fc_runlog_open(&log, dir, NULL, &options, NULL), FC_OK);
     assert_int_equal(fc_runlog_round(&log, &round_row, NULL), FC_OK);
     assert_int_equal(fc_runlog_event(&log, "a", 1, 1, "", NULL), FC_OK);
     assert_int_equal(fc_runlog_sync(&log, at, NULL), FC_OK);
@@ -147,7 +150,7 @@ static void test_resume_cuts_what_came_after(void **state)
     put("STOPPED", "");
     put("summary.json.12.tmp", "half");
 
-    assert_int_equal(fc_runlog_open(&log, dir, at, true, NULL), FC_OK);
+    assert_int_equal(fc_runlog_open(&log, dir, at, &options, NULL), FC_OK);
     assert_file("rounds.csv", ROUNDS ROUND_ROW);
     assert_file("tasks.csv", TASKS);
     assert_file("clients.csv", CLIENTS);
@@ -167,20 +170,20 @@ static void test_resume_refuses_lost_rows(void **state)
     fc_runlog log;
     int64_t at[FC_LOG_N];
     fc_error err = {0};
-    assert_int_equal(fc_runlog_open(&log, dir, NULL, true, NULL), FC_OK);
+    assert_int_equal(fc_runlog_open(&log, dir, NULL, &options, NULL), FC_OK);
     assert_int_equal(fc_runlog_round(&log, &round_row, NULL), FC_OK);
     assert_int_equal(fc_runlog_sync(&log, at, NULL), FC_OK);
     fc_runlog_close(&log);
 
     put("rounds.csv", ROUNDS);
-    assert_int_equal(fc_runlog_open(&log, dir, at, true, &err), FC_ECKPT);
+    assert_int_equal(fc_runlog_open(&log, dir, at, &options, &err), FC_ECKPT);
     assert_non_null(strstr(err.msg, "rounds.csv"));
     assert_null(log.file[FC_LOG_EVENTS]);
     assert_file("rounds.csv", ROUNDS); /* not touched */
 
     unlink(in_dir("rounds.csv"));
     err = (fc_error){0};
-    assert_int_equal(fc_runlog_open(&log, dir, at, true, &err), FC_ECKPT);
+    assert_int_equal(fc_runlog_open(&log, dir, at, &options, &err), FC_ECKPT);
     assert_non_null(strstr(err.msg, "missing"));
     assert_false(exists("rounds.csv"));
 }
@@ -192,14 +195,77 @@ static void test_clients_switched(void **state)
     int64_t at[FC_LOG_N];
     fc_client_row client = {1, 1, 0, "ok", 1, 1, 1, 1, 1, 1, 1, 0};
     put("clients.csv", "of an older run");
-    assert_int_equal(fc_runlog_open(&log, dir, NULL, false, NULL), FC_OK);
+    assert_int_equal(fc_runlog_open(&log, dir, NULL, &bare, NULL), FC_OK);
     assert_false(exists("clients.csv"));
     assert_int_equal(fc_runlog_client(&log, &client, NULL), FC_OK); /* silently nothing */
     assert_int_equal(fc_runlog_sync(&log, at, NULL), FC_OK);
     assert_int_equal(at[FC_LOG_CLIENTS], 0);
     fc_runlog_close(&log);
-    assert_int_equal(fc_runlog_open(&log, dir, at, true, NULL), FC_OK); /* on from here */
+    assert_int_equal(fc_runlog_open(&log, dir, at, &options, NULL), FC_OK); /* on from here */
     assert_file("clients.csv", CLIENTS);
+    fc_runlog_close(&log);
+}
+
+static size_t size_of(const char *name)
+{
+    struct stat st;
+    assert_int_equal(stat(in_dir(name), &st), 0);
+    return (size_t)st.st_size;
+}
+
+/* The bytes of the event file that hold `tag`, from its length on. */
+static int count_tag(const char *tag)
+{
+    void *p;
+    size_t n, len = strlen(tag) + 2;
+    int count = 0;
+    char field[64];
+    snprintf(field, sizeof field, "\n%c%s", (int)strlen(tag), tag);
+    assert_int_equal(fc_file_map(&p, &n, in_dir(EVENTS), FC_EFAIL, NULL), FC_OK);
+    for (size_t i = 0; i + len <= n; i++)
+        count += memcmp((char *)p + i, field, len) == 0;
+    fc_file_unmap(p, n);
+    return count;
+}
+
+/* A round after the checkpoint and a half-written record are cut off. */
+static void test_tensorboard(void **state)
+{
+    (void)state;
+    const fc_log_options with = {.tensorboard = true, .rounds = 3};
+    fc_runlog log;
+    int64_t at[FC_LOG_N];
+    fc_task_row task = {1, 1, 1, 8, 4}, empty = {2, 2, 0, 0, 0};
+    fc_round_row end = round_row;
+    end.round = 4;
+    end.total = 0; /* not tested: no accuracy, no loss */
+    assert_int_equal(fc_runlog_open(&log, dir, NULL, &with, NULL), FC_OK);
+    assert_int_equal(size_of(EVENTS), 40); /* the version */
+    assert_int_equal(fc_runlog_round(&log, &round_row, NULL), FC_OK);
+    assert_int_equal(fc_runlog_sync(&log, at, NULL), FC_OK);
+    assert_int_equal(at[FC_LOG_TENSORBOARD], size_of(EVENTS));
+    assert_int_equal(fc_runlog_round(&log, &round_row, NULL), FC_OK);
+    fputs("half", log.file[FC_LOG_TENSORBOARD]);
+    fc_runlog_close(&log);
+    assert_int_equal(count_tag("acc"), 2);
+
+    assert_int_equal(fc_runlog_open(&log, dir, at, &with, NULL), FC_OK);
+    assert_int_equal(size_of(EVENTS), at[FC_LOG_TENSORBOARD]);
+    assert_int_equal(count_tag("acc"), 1);
+    assert_int_equal(fc_runlog_round(&log, &end, NULL), FC_OK);
+    assert_int_equal(fc_runlog_task(&log, &task, NULL), FC_OK);
+    assert_int_equal(fc_runlog_task(&log, &empty, NULL), FC_OK); /* no image: no scalar */
+    assert_int_equal(count_tag("acc"), 1);
+    assert_int_equal(count_tag("task_end/acc"), 0);
+    assert_int_equal(count_tag("task_end/loss"), 0);
+    assert_int_equal(count_tag("task_end/train_loss"), 1);
+    assert_int_equal(count_tag("task_end/bytes_up_cum"), 1);
+    assert_int_equal(count_tag("task_end/task_1"), 1);
+    assert_int_equal(count_tag("task_end/task_2"), 0);
+    fc_runlog_close(&log);
+
+    assert_int_equal(fc_runlog_open(&log, dir, NULL, &bare, NULL), FC_OK); /* switched off */
+    assert_false(exists(EVENTS));
     fc_runlog_close(&log);
 }
 
@@ -221,17 +287,17 @@ static void test_new_run_over_old(void **state)
         put(left[i], "old");
     put("rounds.csv", "old");
     put("mine.txt", "kept");
-    assert_int_equal(fc_runlog_open(&log, dir, NULL, true, NULL), FC_OK);
+    assert_int_equal(fc_runlog_open(&log, dir, NULL, &options, NULL), FC_OK);
     for (size_t i = 0; i < sizeof left / sizeof left[0]; i++)
         assert_false(exists(left[i]));
     assert_file("rounds.csv", ROUNDS);
     assert_file("mine.txt", "kept");
 
     fc_runlog second; /* the same directory, while the first is open */
-    assert_int_equal(fc_runlog_open(&second, dir, NULL, true, &err), FC_EFAIL);
+    assert_int_equal(fc_runlog_open(&second, dir, NULL, &options, &err), FC_EFAIL);
     assert_non_null(strstr(err.msg, "another process"));
     fc_runlog_close(&log);
-    assert_int_equal(fc_runlog_open(&second, dir, NULL, true, NULL), FC_OK);
+    assert_int_equal(fc_runlog_open(&second, dir, NULL, &options, NULL), FC_OK);
     fc_runlog_close(&second);
 }
 
@@ -240,16 +306,16 @@ static void test_cannot_open(void **state)
     (void)state;
     fc_runlog log;
     fc_error err = {0};
-    assert_int_equal(fc_runlog_open(&log, in_dir("absent"), NULL, true, &err), FC_EFAIL);
+    assert_int_equal(fc_runlog_open(&log, in_dir("absent"), NULL, &options, &err), FC_EFAIL);
     assert_non_null(strstr(err.msg, "events.jsonl: cannot open for writing: No such file"));
 
     char long_dir[FC_PATH_MAX + 10];
     memset(long_dir, 'x', sizeof long_dir - 1);
     long_dir[sizeof long_dir - 1] = '\0';
     err = (fc_error){0};
-    assert_int_equal(fc_runlog_open(&log, long_dir, NULL, true, &err), FC_EFAIL);
+    assert_int_equal(fc_runlog_open(&log, long_dir, NULL, &options, &err), FC_EFAIL);
     long_dir[FC_PATH_MAX - 5] = '\0'; /* fits alone, but not with the name of a file */
-    assert_int_equal(fc_runlog_open(&log, long_dir, NULL, true, &err), FC_EFAIL);
+    assert_int_equal(fc_runlog_open(&log, long_dir, NULL, &options, &err), FC_EFAIL);
 }
 
 /* In a child whose files must not pass 300 bytes: rounds.csv has room for its header (192), not for
@@ -261,7 +327,7 @@ static int write_until_full(void)
     int64_t at[FC_LOG_N];
     signal(SIGXFSZ, SIG_IGN);
     setrlimit(RLIMIT_FSIZE, &(struct rlimit){300, 300});
-    if (fc_runlog_open(&log, dir, NULL, true, &err) != FC_OK ||
+    if (fc_runlog_open(&log, dir, NULL, &options, &err) != FC_OK ||
         fc_runlog_round(&log, &round_row, &err) != FC_OK)
         return 1;
     if (fc_runlog_round(&log, &round_row, &err) != FC_EFAIL || !strstr(err.msg, "rounds.csv") ||
@@ -276,7 +342,7 @@ static void test_disk_full(void **state)
     fc_runlog log;
     fc_error err = {0};
     assert_int_equal(symlink("/dev/full", in_dir("tasks.csv")), 0);
-    assert_int_equal(fc_runlog_open(&log, dir, NULL, true, &err), FC_EFAIL);
+    assert_int_equal(fc_runlog_open(&log, dir, NULL, &options, &err), FC_EFAIL);
     assert_non_null(strstr(err.msg, "tasks.csv: cannot write: No space left"));
     unlink(in_dir("tasks.csv"));
 
@@ -297,7 +363,7 @@ static void test_matrix(void **state)
     (void)state;
     fc_runlog log;
     fc_error err = {0};
-    assert_int_equal(fc_runlog_open(&log, dir, NULL, true, NULL), FC_OK);
+    assert_int_equal(fc_runlog_open(&log, dir, NULL, &options, NULL), FC_OK);
     assert_int_equal(fc_runlog_matrix(&log, &matrix, NULL), FC_OK);
     assert_file("acc_matrix.csv", "after_task,task_1,task_2,task_3,acc,acc_task_mean\n"
                                   "1,90.0000,,,90.0000,90.0000\n"
@@ -337,7 +403,7 @@ static void test_summary(void **state)
                     .name = "a \"name\" \xff",
                     .config_hash = "0123abcd",
                     .steps = 12};
-    assert_int_equal(fc_runlog_open(&log, dir, NULL, true, NULL), FC_OK);
+    assert_int_equal(fc_runlog_open(&log, dir, NULL, &options, NULL), FC_OK);
     assert_int_equal(fc_runlog_summary(&log, &s, NULL), FC_OK);
     json_t *o = json_load_file(in_dir("summary.json"), JSON_REJECT_DUPLICATES, NULL);
     assert_non_null(o);
@@ -423,6 +489,7 @@ int main(void)
         T(test_resume_cuts_what_came_after),
         T(test_resume_refuses_lost_rows),
         T(test_clients_switched),
+        T(test_tensorboard),
         T(test_new_run_over_old),
         T(test_cannot_open),
         T(test_disk_full),

@@ -6,7 +6,7 @@
 RANDOM=${FCIL_E2E_SEED:-$$}
 say "FCIL_E2E_SEED=${FCIL_E2E_SEED:-$$}"
 write_config tiny.yaml
-settings=(train.epochs=4 fed.clients=5)
+settings=(train.epochs=4 fed.clients=5 log.tensorboard=true)
 pid=
 cleanup() {
     [ -z "$pid" ] || kill -9 "$pid" 2> /dev/null || true

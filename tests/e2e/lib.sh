@@ -105,6 +105,9 @@ tensor() {
     tail -c +$((9 + header + begin)) "$1" | head -c $((end - begin)) | sha256sum
 }
 
+# tfevents FILE: a TensorBoard event file, checked, without times: "STEP TAG VALUE" a line.
+tfevents() { python3 "$FCIL_ROOT/tests/e2e/tfevents.py" "$1"; }
+
 # All that a run directory says, but for what may differ between equal runs: times, memory, and in
 # config.yaml where it was written, with how many threads and how often it was saved.
 contents() {
@@ -116,6 +119,7 @@ contents() {
         summary.json) sed -E '/"(wall_s|cpu_s|rss_mib)"/d' "$file" ;;
         config.yaml) sed -E '/^ *(out|threads|checkpoint_s):/d' "$file" ;;
         manifest.json) say "exists" ;;
+        events.out.tfevents.*) tfevents "$file" ;;
         ckpt) (cd "$file" && ls) ;;
         *) cat "$file" ;;
         esac | sed "s|^|${file##*/}: |"

@@ -108,6 +108,31 @@ w=$(run_dir without)
 cmp <(drop_columns "$d/rounds.csv" train_s merge_s eval_s wall_s cpu_s rss_mib) \
     <(drop_columns "$w/rounds.csv" train_s merge_s eval_s wall_s cpu_s rss_mib) || fail "another result"
 
+# scalars DIR: what TensorBoard must hold of a run of 3 rounds per task: "STEP TAG VALUE" a line.
+scalars() {
+    awk -F, -v R=3 '
+        NR == 1 { for (i = 1; i <= NF; i++) name[i] = $i; next }
+        { end = $2 > R
+          for (i = 1; i <= NF; i++)
+              if ($i != "" && name[i] ~ /^(acc|acc_task_mean|loss|train_loss|bytes_(down|up)_cum)$/)
+                  print ($1 - 1) * R + (end ? R : $2), (end ? "task_end/" : "") name[i], $i }' "$1/rounds.csv"
+    awk -F, -v R=3 'NR > 1 { print $1 * R, "task_end/task_" $2, $5 }' "$1/tasks.csv"
+    say 9 faa "$(number "$1/summary.json" faa)"
+    say 9 aia "$(number "$1/summary.json" aia)"
+}
+
+say "log.tensorboard=true: an event file with the numbers of the other files"
+expect 0 "$FCIL" run tiny.yaml log.tensorboard=true --out board
+b=$(run_dir board)
+tfevents "$b"/events.out.tfevents.*.fcil > events || fail "the event file cannot be read"
+[ "$(head -n 1 events)" = brain.Event:2 ] || fail "the event file begins with $(head -n 1 events)"
+paste -d ' ' <(scalars "$b" | sort -k 1,2) <(tail -n +2 events | sort -k 1,2) > pairs
+awk 'NF != 6 || $1 != $4 || $2 != $5 || ($3 - $6)^2 > 1e-10 * (1 + $3^2) { print; bad = 1 } END { exit bad || NR != 77 }' pairs ||
+    fail "the event file disagrees with the other files"
+rm "$b"/events.out.*
+sed -i 's/tensorboard: true/tensorboard: false/' "$b/config.yaml"
+same_run "$d" "$b"
+
 say "the resolved config gives the same run again"
 expect 0 "$FCIL" run "$d/config.yaml" --out again
 same_run "$d" "$(run_dir again)"
