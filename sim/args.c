@@ -23,6 +23,19 @@ static const char *option_of(const char *flag)
     return NULL;
 }
 
+/* The place of a flag's own value; NULL if there is none. */
+static const char **value_of(fc_args *a, const char *flag)
+{
+    const struct {
+        const char *flag, **to;
+    } values[] = {{"-o", &a->output},     {"--dir", &a->dir},   {"--jobs", &a->jobs},
+                  {"--shard", &a->shard}, {"--only", &a->only}, {"--stale", &a->stale}};
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++)
+        if (strcmp(values[i].flag, flag) == 0)
+            return values[i].to;
+    return NULL;
+}
+
 /* The place that a flag without value sets; NULL if there is none. */
 static int *toggle_of(fc_args *a, const char *flag)
 {
@@ -32,7 +45,8 @@ static int *toggle_of(fc_args *a, const char *flag)
     } toggles[] = {{"--resume", &a->resume}, {"--dry-run", &a->dry_run},
                    {"--quiet", &a->quiet},   {"--verbose", &a->verbose},
                    {"--json", &a->json},     {"--help", &a->help},
-                   {"-h", &a->help}};
+                   {"-h", &a->help},         {"--retry-failed", &a->retry_failed},
+                   {"--watch", &a->watch}};
     for (size_t i = 0; i < sizeof toggles / sizeof *toggles; i++)
         if (strcmp(toggles[i].flag, flag) == 0)
             return toggles[i].to;
@@ -101,8 +115,9 @@ static fc_status set_flag(parser *p, const char *flag, const char *value, const 
     }
     if (!value || *value == '\0')
         return fc_fail(err, FC_EUSAGE, "%s: %s needs a value", p->verb, flag);
-    if (strcmp(flag, "-o") == 0) {
-        p->a->output = value;
+    const char **own = value_of(p->a, flag);
+    if (own) {
+        *own = value;
         return FC_OK;
     }
     p->spelled[p->n_spelled++] = p->room;

@@ -11,6 +11,7 @@ fc_status fc_cmd_data(int argc, char **argv, fc_error *err);
 fc_status fc_cmd_list(int argc, char **argv, fc_error *err);
 fc_status fc_cmd_config(int argc, char **argv, fc_error *err);
 fc_status fc_cmd_bench(int argc, char **argv, fc_error *err);
+fc_status fc_cmd_sweep(int argc, char **argv, fc_error *err);
 
 /* What every verb that reads a config takes:
  *   CONFIG [section.key=value ...] [--out DIR] [--data DIR] [--threads N] [--resume] [--dry-run]
@@ -22,8 +23,10 @@ typedef struct fc_args {
     int n_override;
     char **extra; /* further words */
     int n_extra;
-    int resume, dry_run, quiet, verbose, json, help;
-    const char *output; /* -o FILE */
+    int resume, dry_run, quiet, verbose, json, help, retry_failed, watch;
+    const char *output;                      /* -o FILE */
+    const char *dir;                         /* --dir DIR */
+    const char *jobs, *shard, *only, *stale; /* of fcil sweep, as text */
 } fc_args;
 /* allowed: space-separated list of the flags this verb takes, e.g. "--resume --dry-run -o". Unknown
  * flag: FC_EUSAGE with the nearest. The arrays are malloc'ed; fc_args_free. */

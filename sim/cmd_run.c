@@ -115,7 +115,7 @@ static fc_status run(fc_run *r, const fc_args *a, int argc, char **argv, fc_erro
 {
     if (a->dry_run)
         return fc_estimate_print(r, a->json, err);
-    const char *dir = fc_run_dir(r, err);
+    const char *dir = a->dir ? a->dir : fc_run_dir(r, err);
     if (!dir)
         return err->code;
     bool done = a->resume && exists(dir, "DONE");
@@ -138,12 +138,14 @@ fc_status fc_cmd_run(int argc, char **argv, fc_error *err)
     fc_args a;
     fc_config c;
     fc_run r;
-    FC_TRY(fc_args_parse(
-        &a, argc, argv, "--out --data --threads --resume --dry-run --quiet --verbose --json", err));
+    FC_TRY(fc_args_parse(&a, argc, argv,
+                         "--out --dir --data --threads --resume --dry-run --quiet --verbose --json",
+                         err));
     if (a.help) {
         fputs("usage: fcil run CONFIG [section.key=value ...] [options]\n\n"
               "Runs one experiment; its files go to <out>/<name>/<method>-s<seed>-<hash>.\n\n"
               "  --out DIR      same as run.out=DIR\n"
+              "  --dir DIR      the folder of the run itself, instead of a name below --out\n"
               "  --data DIR     data directory, same as data.root=DIR (else $FCIL_DATA, ./data)\n"
               "  --threads N    same as run.threads=N; results do not depend on it\n"
               "  --resume       go on with a run that was stopped or killed\n"

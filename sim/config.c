@@ -112,7 +112,7 @@ static void join(char *buf, size_t size, const char *const *names, int n)
         used += (size_t)snprintf(buf + used, size - used, "%s%s", i ? ", " : "", names[i]);
 }
 
-static fc_status check_name(const fc_setting *s, fc_error *err)
+fc_status fc_setting_check_name(const fc_setting *s, fc_error *err)
 {
     const char *names[NAMES_MAX];
     int n = registry(names, s);
@@ -147,7 +147,7 @@ static fc_status choose(choice *out, fc_config *c, const fc_settings *all, fc_er
     c->rule = c->method->rule ? fc_merge_find(c->method->rule) : NULL;
     for (const fc_setting *s = all->first; s; s = s->next) {
         const fc_method *method = c->method;
-        FC_TRY(check_name(s, err));
+        FC_TRY(fc_setting_check_name(s, err));
         if (is(s, "method", "name"))
             method = fc_method_find(s->text);
         else if (is(s, "merge", "rule"))
@@ -173,8 +173,7 @@ static bool has_key(const fc_opt *rows, int n, const char *key)
     return false;
 }
 
-/* The method or merge rule that has this setting as an option of its own; NULL if none has. */
-static const char *owner(const fc_setting *s)
+const char *fc_setting_owner(const fc_setting *s)
 {
     if (strcmp(s->section, "method") == 0)
         for (int i = 0; i < fc_method_count; i++)
@@ -187,9 +186,9 @@ static const char *owner(const fc_setting *s)
     return NULL;
 }
 
-/* The field of that key in that section, in any section if that is NULL; NULL if there is none. */
-static const fc_config_field *find(const fc_config_field *f, int n, const char *section,
-                                   const char *key)
+/* section NULL: any. */
+const fc_config_field *fc_config_find(const fc_config_field *f, int n, const char *section,
+                                      const char *key)
 {
     for (int i = 0; i < n; i++)
         if ((!section || strcmp(f[i].section, section) == 0) && strcmp(f[i].opt->key, key) == 0)
@@ -229,16 +228,16 @@ static const char *near_section(const fc_config_field *f, int n, const char *sec
 static const fc_config_field *meant_by(const fc_config_field *f, int n, const fc_setting *s)
 {
     const char *names[NAMES_MAX], *section = near_section(f, n, s->section);
-    const fc_config_field *hit = section ? find(f, n, section, s->key) : NULL;
+    const fc_config_field *hit = section ? fc_config_find(f, n, section, s->key) : NULL;
     if (!hit)
-        hit = find(f, n, NULL, s->key);
+        hit = fc_config_find(f, n, NULL, s->key);
     if (!hit && section) {
         const char *near = fc_nearest(s->key, names, keys_of(names, f, n, section));
-        hit = near ? find(f, n, section, near) : NULL;
+        hit = near ? fc_config_find(f, n, section, near) : NULL;
     }
     if (!hit) {
         const char *near = fc_nearest(s->key, names, keys_of(names, f, n, NULL));
-        hit = near ? find(f, n, NULL, near) : NULL;
+        hit = near ? fc_config_find(f, n, NULL, near) : NULL;
     }
     return hit;
 }
@@ -246,7 +245,7 @@ static const fc_config_field *meant_by(const fc_config_field *f, int n, const fc
 static fc_status unknown_key(const fc_config *c, const fc_config_field *f, int n,
                              const fc_setting *s, fc_error *err)
 {
-    const char *names[NAMES_MAX], *of = owner(s), *dot = *s->section ? "." : "";
+    const char *names[NAMES_MAX], *of = fc_setting_owner(s), *dot = *s->section ? "." : "";
     int n_keys = keys_of(names, f, n, *s->section ? s->section : s->key);
     if (!*s->section && n_keys > 0)
         return fc_fail(err, FC_EUSAGE, "%s: '%s' is a section, expected keys in it", s->at_key,
@@ -298,14 +297,16 @@ static fc_status apply(fc_config *c, const fc_settings *all, const choice *chose
     if (!f)
         return FC_EFAIL;
     for (const fc_setting *s = all->first; s; s = s->next) {
-        const fc_config_field *to = find(f, n, s->section, s->key);
+        const fc_config_field *to = fc_config_find(f, n, s->section, s->key);
         if (!to) {
             bool merge = strcmp(s->section, "merge") == 0;
-            if (owner(s) && s->level < (merge ? chosen->rule_level : chosen->method_level))
-                continue; /* inherited with the method that a later file or the command line
-                             replaced */
+            bool inherited = s->level < (merge ? chosen->rule_level : chosen->method_level);
+            if (fc_setting_owner(s) && (inherited || s->used))
+                continue; /* with a method that was replaced, or meant for another one */
             return unknown_key(c, f, n, s, err);
         }
+        if (s->used)
+            *s->used = true;
         char where[512], want[400];
         snprintf(where, sizeof where, "%.350s: %s.%s", s->at, s->section, s->key);
         if (s->list && to->opt->type != FC_OPT_INTS)
@@ -324,15 +325,18 @@ static fc_status apply(fc_config *c, const fc_settings *all, const choice *chose
     return FC_OK;
 }
 
-/* "section.key=value" as a setting. */
-static fc_status add_override(fc_settings *all, const char *text, int number, fc_arena *arena,
-                              fc_error *err)
+fc_status fc_setting_unknown(fc_config *c, const fc_setting *s, fc_error *err)
 {
-    char at[32];
-    snprintf(at, sizeof at, "argument %d", number);
-    fc_setting *s = fc_settings_add(all, arena, err);
-    char *copy = s ? fc_arena_strdup(arena, text, err) : NULL;
-    if (!s || !copy || !(s->at = fc_arena_strdup(arena, at, err)))
+    int n;
+    const fc_config_field *f = fc_config_fields(c, &n, err);
+    return f ? unknown_key(c, f, n, s, err) : FC_EFAIL;
+}
+
+fc_status fc_setting_parse(fc_setting *s, const char *text, const char *at, fc_arena *arena,
+                           fc_error *err)
+{
+    char *copy = fc_arena_strdup(arena, text, err);
+    if (!copy)
         return FC_EFAIL;
     char *equals = strchr(copy, '=');
     if (!equals)
@@ -344,19 +348,25 @@ static fc_status add_override(fc_settings *all, const char *text, int number, fc
     *s = (fc_setting){.section = dot ? copy : "",
                       .key = dot ? dot + 1 : copy,
                       .text = equals + 1,
-                      .at_key = s->at,
-                      .at = s->at,
-                      .level = all->levels};
+                      .at_key = at,
+                      .at = at};
     return FC_OK;
 }
-static fc_status load(fc_config *c, const char *path, char *const *override, int n, fc_error *err)
+
+static fc_status load(fc_config *c, const char *path, const fc_setting *more, int n, fc_error *err)
 {
     fc_settings all = {0};
     choice chosen;
     if (path)
         FC_TRY(fc_settings_read(&all, path, &c->arena, err));
-    for (int i = 0; i < n; i++)
-        FC_TRY(add_override(&all, override[i], i + 1, &c->arena, err));
+    for (int i = 0; i < n; i++) {
+        fc_setting *s = fc_settings_add(&all, &c->arena, err);
+        if (!s)
+            return FC_EFAIL;
+        *s = more[i];
+        s->next = NULL;
+        s->level += all.levels;
+    }
     FC_TRY(choose(&chosen, c, &all, err));
 
     const fc_method *m = c->method;
@@ -371,13 +381,32 @@ static fc_status load(fc_config *c, const char *path, char *const *override, int
     return apply(c, &all, &chosen, err);
 }
 
+fc_status fc_config_load_settings(fc_config *c, const char *path, const fc_setting *more, int n,
+                                  fc_error *err)
+{
+    *c = (fc_config){0};
+    fc_status st = load(c, path, more, n, err);
+    if (st != FC_OK)
+        fc_config_free(c);
+    return st;
+}
+
 fc_status fc_config_load(fc_config *c, const char *path, char *const *override, int n,
                          fc_error *err)
 {
+    fc_arena arena = {0};
     *c = (fc_config){0};
-    fc_status st = load(c, path, override, n, err);
-    if (st != FC_OK)
-        fc_config_free(c);
+    fc_setting *s = fc_arena_alloc(&arena, (size_t)n, sizeof *s, err);
+    fc_status st = s ? FC_OK : FC_EFAIL;
+    for (int i = 0; i < n && st == FC_OK; i++) {
+        char at[32];
+        snprintf(at, sizeof at, "argument %d", i + 1);
+        const char *place = fc_arena_strdup(&arena, at, err);
+        st = place ? fc_setting_parse(&s[i], override[i], place, &arena, err) : FC_EFAIL;
+    }
+    if (st == FC_OK)
+        st = fc_config_load_settings(c, path, s, n, err);
+    fc_arena_free(&arena);
     return st;
 }
 

@@ -17,7 +17,9 @@ typedef struct fc_setting {
     const char *text; /* a list as "[a, b]" */
     bool list;
     const char *at_key, *at; /* "file:line:col" of key and value, or "argument N" */
-    int level; /* order of application: a file comes after its bases, the command line last */
+    int level;  /* order of application: a file comes after its bases, the command line last */
+    bool *used; /* if not NULL: left out where neither method nor merge rule has this option but
+                   another one has; where they have it, set to true */
 } fc_setting;
 
 /* In the order in which they apply; later wins. {0} is an empty list. */
@@ -32,6 +34,28 @@ fc_setting *fc_settings_add(fc_settings *s, fc_arena *arena, fc_error *err);
 /* Append the settings of a YAML file after those of its bases. Errors FC_EUSAGE: file:line:col and
  * what is wrong there. */
 fc_status fc_settings_read(fc_settings *s, const char *path, fc_arena *arena, fc_error *err);
+
+/* "section.key=value" as a setting; at: its place. Errors FC_EUSAGE if there is no '='. */
+fc_status fc_setting_parse(fc_setting *s, const char *text, const char *at, fc_arena *arena,
+                           fc_error *err);
+
+/* As fc_config_load, with n more settings after those of the file; their levels count from there.
+ */
+fc_status fc_config_load_settings(fc_config *c, const char *path, const fc_setting *more, int n,
+                                  fc_error *err);
+
+/* Refuses a value that is no name of the registry that this option names a row of; FC_OK for other
+ * options. */
+fc_status fc_setting_check_name(const fc_setting *s, fc_error *err);
+
+/* FC_EUSAGE: the option of that setting is unknown in c; says which was meant. */
+fc_status fc_setting_unknown(fc_config *c, const fc_setting *s, fc_error *err);
+
+/* The method or merge rule that has this setting as an option of its own; NULL if none has. */
+const char *fc_setting_owner(const fc_setting *s);
+
+/* path as seen from the folder of file. NULL with err set when memory is out. */
+const char *fc_beside(const char *file, const char *path, fc_arena *arena, fc_error *err);
 
 /* One option of a config: where it is written and where it is kept. */
 typedef struct fc_config_field {
@@ -50,6 +74,10 @@ extern const fc_opt fc_config_method_row;
  * the own rows of c->method and c->rule at the end of theirs. NULL with err set when memory is out.
  */
 const fc_config_field *fc_config_fields(fc_config *c, int *n, fc_error *err);
+
+/* The option of that section and key among n; NULL if there is none. */
+const fc_config_field *fc_config_find(const fc_config_field *f, int n, const char *section,
+                                      const char *key);
 
 /* Can this option change what a run computes? */
 bool fc_config_changes_results(const fc_config_field *f);
