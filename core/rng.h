@@ -22,7 +22,8 @@ typedef enum fc_stream {
     FC_STREAM_GRAM,      /* order and augmentation of the Gram passes */
     FC_STREAM_CLIENTS,   /* which clients take part */
     FC_STREAM_SYNTH,     /* procedural images */
-    FC_STREAM_TEST       /* tests */
+    FC_STREAM_TEST,      /* tests */
+    FC_STREAM_SWEEP      /* random options of a sweep */
 } fc_stream;
 
 /* Fields that do not apply stay 0. */

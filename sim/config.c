@@ -112,7 +112,7 @@ static void join(char *buf, size_t size, const char *const *names, int n)
         used += (size_t)snprintf(buf + used, size - used, "%s%s", i ? ", " : "", names[i]);
 }
 
-fc_status fc_setting_check_name(const fc_setting *s, fc_error *err)
+static fc_status check_name(const fc_setting *s, fc_error *err)
 {
     const char *names[NAMES_MAX];
     int n = registry(names, s);
@@ -147,7 +147,7 @@ static fc_status choose(choice *out, fc_config *c, const fc_settings *all, fc_er
     c->rule = c->method->rule ? fc_merge_find(c->method->rule) : NULL;
     for (const fc_setting *s = all->first; s; s = s->next) {
         const fc_method *method = c->method;
-        FC_TRY(fc_setting_check_name(s, err));
+        FC_TRY(check_name(s, err));
         if (is(s, "method", "name"))
             method = fc_method_find(s->text);
         else if (is(s, "merge", "rule"))
@@ -165,25 +165,48 @@ static fc_status choose(choice *out, fc_config *c, const fc_settings *all, fc_er
     return FC_OK;
 }
 
-static bool has_key(const fc_opt *rows, int n, const char *key)
+static const fc_opt *row_of(const fc_opt *rows, int n, const char *key)
 {
     for (int i = 0; i < n; i++)
         if (strcmp(rows[i].key, key) == 0)
-            return true;
-    return false;
+            return &rows[i];
+    return NULL;
+}
+
+/* The row of an own option and the method or merge rule that has it; NULL if none has. */
+static const fc_opt *own_row(const char **owner, const fc_setting *s)
+{
+    const fc_opt *row = NULL;
+    if (strcmp(s->section, "method") == 0)
+        for (int i = 0; i < fc_method_count && !row; i++) {
+            const fc_method *m = fc_method_table[i];
+            row = row_of(m->options, m->n_options, s->key);
+            *owner = m->name;
+        }
+    if (strcmp(s->section, "merge") == 0)
+        for (int i = 0; i < fc_merge_count && !row; i++) {
+            const fc_merge_method *m = fc_merge_table[i];
+            row = row_of(m->options, m->n_options, s->key);
+            *owner = m->name;
+        }
+    return row;
 }
 
 const char *fc_setting_owner(const fc_setting *s)
 {
-    if (strcmp(s->section, "method") == 0)
-        for (int i = 0; i < fc_method_count; i++)
-            if (has_key(fc_method_table[i]->options, fc_method_table[i]->n_options, s->key))
-                return fc_method_table[i]->name;
-    if (strcmp(s->section, "merge") == 0)
-        for (int i = 0; i < fc_merge_count; i++)
-            if (has_key(fc_merge_table[i]->options, fc_merge_table[i]->n_options, s->key))
-                return fc_merge_table[i]->name;
-    return NULL;
+    const char *owner;
+    return own_row(&owner, s) ? owner : NULL;
+}
+
+const fc_opt *fc_setting_option(const fc_setting *s)
+{
+    const char *owner;
+    if (is(s, "method", fc_config_method_row.key))
+        return &fc_config_method_row;
+    for (int i = 0; i < fc_config_n_opts; i++)
+        if (is(s, fc_config_sections[i], fc_config_opts[i].key))
+            return &fc_config_opts[i];
+    return own_row(&owner, s);
 }
 
 /* section NULL: any. */
@@ -332,6 +355,33 @@ fc_status fc_setting_unknown(fc_config *c, const fc_setting *s, fc_error *err)
     return f ? unknown_key(c, f, n, s, err) : FC_EFAIL;
 }
 
+fc_status fc_setting_canonical(const char **text, const fc_setting *s, fc_arena *arena,
+                               fc_error *err)
+{
+    union {
+        int64_t whole;
+        double real;
+        const char *text;
+        fc_ints list;
+    } value;
+    char where[512];
+    const fc_opt *row = fc_setting_option(s);
+    if (!row) {
+        fc_config c;
+        FC_TRY(fc_config_load(&c, NULL, NULL, 0, err));
+        fc_status st = fc_setting_unknown(&c, s, err);
+        fc_config_free(&c);
+        return st;
+    }
+    FC_TRY(check_name(s, err));
+    fc_opt alone = *row;
+    alone.offset = 0;
+    snprintf(where, sizeof where, "%.350s: %s.%s", s->at, s->section, s->key);
+    FC_TRY(fc_opt_set(&value, &alone, s->text, where, arena, err));
+    *text = fc_opt_print(&value, &alone, arena, err);
+    return *text ? FC_OK : FC_EFAIL;
+}
+
 fc_status fc_setting_parse(fc_setting *s, const char *text, const char *at, fc_arena *arena,
                            fc_error *err)
 {
@@ -414,6 +464,11 @@ void fc_config_free(fc_config *c)
 {
     fc_arena_free(&c->arena);
     *c = (fc_config){0};
+}
+
+int fc_config_tasks(const fc_config *c)
+{
+    return c->method->single_task ? 1 : c->tasks.sizes.n ? c->tasks.sizes.n : c->tasks.count;
 }
 
 uint64_t fc_seed(const fc_config *c, int64_t own)

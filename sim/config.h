@@ -64,6 +64,9 @@ const char *fc_config_dump(fc_config *c, bool explain, fc_error *err);
  * content counts, which the caller knows. */
 fc_status fc_config_hash(char hash[9], fc_config *c, fc_error *err);
 
+/* Number of tasks. */
+int fc_config_tasks(const fc_config *c);
+
 /* Effective seeds. */
 uint64_t fc_seed(const fc_config *c, int64_t own);
 

@@ -44,9 +44,12 @@ fc_status fc_setting_parse(fc_setting *s, const char *text, const char *at, fc_a
 fc_status fc_config_load_settings(fc_config *c, const char *path, const fc_setting *more, int n,
                                   fc_error *err);
 
-/* Refuses a value that is no name of the registry that this option names a row of; FC_OK for other
- * options. */
-fc_status fc_setting_check_name(const fc_setting *s, fc_error *err);
+/* The row of its option, of any method or merge rule; NULL if there is none. */
+const fc_opt *fc_setting_option(const fc_setting *s);
+
+/* Its value as the dump of a config has it. Errors FC_EUSAGE: no such option, or not for it. */
+fc_status fc_setting_canonical(const char **text, const fc_setting *s, fc_arena *arena,
+                               fc_error *err);
 
 /* FC_EUSAGE: the option of that setting is unknown in c; says which was meant. */
 fc_status fc_setting_unknown(fc_config *c, const fc_setting *s, fc_error *err);

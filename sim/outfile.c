@@ -21,6 +21,11 @@ fc_status fc_out_path(char path[FC_PATH_MAX], fc_error *err, const char *fmt, ..
     return FC_OK;
 }
 
+bool fc_out_is_name(const char *name)
+{
+    return *name && !strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
 json_t *fc_out_json_text(const char *s)
 {
     json_t *v = json_string(s);

@@ -5,12 +5,16 @@
 #include "core/status.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 
 enum { FC_PATH_MAX = 4096 }; /* bytes of a path, its final zero included */
 
 /* path = the formatted text. Errors: FC_EFAIL if it is too long. */
 fc_status fc_out_path(char path[FC_PATH_MAX], fc_error *err, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* Is that the name of a file or folder, and no path? */
+bool fc_out_is_name(const char *name);
 
 /* A JSON string of any bytes: where s is not UTF-8, each byte above 127 becomes '?'.
  * NULL if memory is out (which the jansson calls that take it over accept). */

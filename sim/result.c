@@ -76,10 +76,7 @@ static fc_status read_matrix(fc_result *r, fc_error *err)
     enum { TASKS_MAX = 100000 };
     const fc_csv *csv = &r->tasks;
     fc_acc_matrix *m = &r->acc;
-    const fc_config *c = &r->config;
-    m->tasks = c->tasks.sizes.n ? c->tasks.sizes.n : c->tasks.count;
-    if (c->method->single_task)
-        m->tasks = 1;
+    m->tasks = fc_config_tasks(&r->config);
     size_t T = (size_t)m->tasks, want = 0;
     m->correct = fc_arena_alloc(&r->arena, T * T, sizeof(long), err);
     m->total = fc_arena_alloc(&r->arena, T * T, sizeof(long), err);

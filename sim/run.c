@@ -4,6 +4,7 @@
 #include "core/safetensors.h"
 #include "core/threads.h"
 #include "sim/message.h"
+#include "sim/outfile.h"
 #include "sim/signals.h"
 
 #include <stdio.h>
@@ -160,8 +161,7 @@ const char *fc_run_dir(fc_run *r, fc_error *err)
 {
     char dir[4096];
     const fc_config *c = r->cfg;
-    if (!*c->run.name || strchr(c->run.name, '/') || strcmp(c->run.name, "..") == 0 ||
-        strcmp(c->run.name, ".") == 0) {
+    if (!fc_out_is_name(c->run.name)) {
         fc_fail(err, FC_EUSAGE, "run.name: '%s', expected the name of a folder", c->run.name);
         return NULL;
     }

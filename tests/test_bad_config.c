@@ -1,12 +1,8 @@
 /* Every file of tests/bad/config is refused: FC_EUSAGE, the place, and what is wrong there. */
 #include "sim/config.h"
-#include "tests/close.h"
+#include "tests/bad_files.h"
 
-#include <dirent.h>
-#include <string.h>
-
-/* file (without .yaml), "line:col", a part of the sentence */
-static const char *const cases[][3] = {
+static const fc_bad_file cases[] = {
     {"alias", "2:7", "alias"},
     {"anchor", "1:8", "anchor"},
     {"base_includes_itself", "1:7", "base_includes_itself.yaml includes itself"},
@@ -87,66 +83,25 @@ static const char *const cases[][3] = {
     {"whole_number_with_point", "2:11", "expected a whole number"},
     {"whole_number_zero", "2:11", "from 1 to 1000000"},
 };
-enum { N_CASES = sizeof cases / sizeof *cases };
 
-static void folder(char *buf, size_t size)
+static fc_status load(const char *path, fc_error *err)
 {
-    const char *tests = getenv("FCIL_TESTS");
-    snprintf(buf, size, "%s/bad/config", tests ? tests : "tests");
+    fc_config c;
+    const fc_config empty = {0};
+    fc_status st = fc_config_load(&c, path, NULL, 0, err);
+    assert_memory_equal(&c, &empty, sizeof c);
+    return st;
 }
 
 static void test_each(void **state)
 {
     (void)state;
-    char dir[1000];
-    folder(dir, sizeof dir);
     unsetenv("FC_NO_SUCH_VARIABLE");
-    for (int i = 0; i < N_CASES; i++) {
-        char path[1200], place[1400];
-        snprintf(path, sizeof path, "%s/%s.yaml", dir, cases[i][0]);
-        bool elsewhere = strchr(cases[i][1], 'y') != NULL; /* names the file itself */
-        snprintf(place, sizeof place, "%s%s%s: ", elsewhere ? "" : path, elsewhere ? "" : ":",
-                 cases[i][1]);
-        fc_config c;
-        const fc_config empty = {0};
-        fc_error err = {0};
-        assert_int_equal(fc_config_load(&c, path, NULL, 0, &err), FC_EUSAGE);
-        print_message("%s\n", err.msg);
-        assert_non_null(strstr(err.msg, place));
-        assert_non_null(strstr(err.msg, cases[i][2]));
-        assert_memory_equal(&c, &empty, sizeof c);
-    }
-}
-
-/* No file lies there untested. */
-static void test_all_listed(void **state)
-{
-    (void)state;
-    char dir[1000];
-    folder(dir, sizeof dir);
-    DIR *d = opendir(dir);
-    assert_non_null(d);
-    int files = 0;
-    for (struct dirent *e; (e = readdir(d));) {
-        const char *dot = strrchr(e->d_name, '.');
-        if (e->d_name[0] == '.' || !dot)
-            continue;
-        bool listed = false;
-        for (int i = 0; i < N_CASES; i++)
-            listed = listed || (strlen(cases[i][0]) == (size_t)(dot - e->d_name) &&
-                                strncmp(cases[i][0], e->d_name, (size_t)(dot - e->d_name)) == 0);
-        if (!listed)
-            print_error("%s has no row in the table\n", e->d_name);
-        assert_true(listed);
-        files++;
-    }
-    closedir(d);
-    assert_int_equal(files, N_CASES);
+    fc_bad_files("bad/config", cases, sizeof cases / sizeof *cases, load);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_each),
-                                       cmocka_unit_test(test_all_listed)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_each)};
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }
