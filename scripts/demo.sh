@@ -99,8 +99,7 @@ bytes_down|1e6|sent to the clients, MB
 wall_s|1|time, s
 ROWS
 
-picture=$("$root/scripts/plot_curves" -o "$results/curves" --label lorm=LoRM --label 'fedavg_lora=FedAvg of LoRA' \
-    "$lorm" "$fedavg")
+picture=$("$fcil" plot -o "$results/curves.svg" --label lorm=LoRM --label 'fedavg_lora=FedAvg of LoRA' "$lorm" "$fedavg")
 echo
 echo "runs       $results/runs"
-echo "picture    ${picture//$'\n'/$'\n'           }"
+echo "picture    $picture"

@@ -28,8 +28,9 @@ static const char **value_of(fc_args *a, const char *flag)
 {
     const struct {
         const char *flag, **to;
-    } values[] = {{"-o", &a->output},     {"--dir", &a->dir},   {"--jobs", &a->jobs},
-                  {"--shard", &a->shard}, {"--only", &a->only}, {"--stale", &a->stale}};
+    } values[] = {{"-o", &a->output},     {"--dir", &a->dir},       {"--jobs", &a->jobs},
+                  {"--shard", &a->shard}, {"--only", &a->only},     {"--stale", &a->stale},
+                  {"--x", &a->x},         {"--metric", &a->metric}, {"--baseline", &a->baseline}};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++)
         if (strcmp(values[i].flag, flag) == 0)
             return values[i].to;
@@ -80,6 +81,7 @@ static int split_flags(const char *flags[FLAGS_MAX], char *buf)
 typedef struct parser {
     fc_args *a;
     const char *verb;
+    bool settings; /* words may be key=value */
     const char *flags[FLAGS_MAX];
     int n_flags;
     char **spelled; /* (n_spelled) overrides made from --out and the like */
@@ -120,14 +122,19 @@ static fc_status set_flag(parser *p, const char *flag, const char *value, const 
         *own = value;
         return FC_OK;
     }
+    if (strcmp(flag, "--label") == 0) {
+        p->a->label[p->a->n_label++] = value;
+        return FC_OK;
+    }
     p->spelled[p->n_spelled++] = p->room;
     p->room += sprintf(p->room, "%s=%s", option_of(flag), value) + 1;
     return FC_OK;
 }
 
-static void add_word(fc_args *a, char *word)
+static void add_word(parser *p, char *word)
 {
-    if (is_override(word))
+    fc_args *a = p->a;
+    if (p->settings && is_override(word))
         a->override[a->n_override++] = word;
     else if (!a->config)
         a->config = word;
@@ -141,7 +148,7 @@ static fc_status parse(parser *p, int argc, char **argv, fc_error *err)
     for (int i = 1; i < argc; i++) {
         bool flag = argv[i][0] == '-' && argv[i][1] != '\0' && !flags_end;
         if (!flag) {
-            add_word(p->a, argv[i]);
+            add_word(p, argv[i]);
         } else if (strcmp(argv[i], "--") == 0) {
             flags_end = true;
         } else {
@@ -166,17 +173,19 @@ fc_status fc_args_parse(fc_args *a, int argc, char **argv, const char *allowed, 
     snprintf(buf, sizeof buf, "%s", allowed);
     parser p = {.a = a, .verb = argv[0]};
     p.n_flags = split_flags(p.flags, buf);
+    p.settings = strcmp(p.flags[0], "WORDS") != 0;
 
     /* one block: the overrides, a list of the spelled ones, and their text ("data.root=" is shorter
      * than 16) */
-    const char *data = getenv("FCIL_DATA");
+    const char *data = p.settings ? getenv("FCIL_DATA") : NULL;
     size_t words = (size_t)argc + 1, text = 16 + (data ? strlen(data) : 0);
     for (int i = 0; i < argc; i++)
         text += strlen(argv[i]) + 16;
     a->override = malloc(2 * words * sizeof *a->override + text);
     a->extra = malloc(words * sizeof *a->extra);
+    a->label = malloc(words * sizeof *a->label);
     fc_status st = FC_OK;
-    if (!a->override || !a->extra) {
+    if (!a->override || !a->extra || !a->label) {
         st = fc_fail(err, FC_EFAIL, "out of memory");
     } else {
         p.spelled = a->override + words;
@@ -196,5 +205,6 @@ void fc_args_free(fc_args *a)
 {
     free(a->override);
     free(a->extra);
+    free(a->label);
     *a = (fc_args){0};
 }

@@ -12,6 +12,8 @@ fc_status fc_cmd_list(int argc, char **argv, fc_error *err);
 fc_status fc_cmd_config(int argc, char **argv, fc_error *err);
 fc_status fc_cmd_bench(int argc, char **argv, fc_error *err);
 fc_status fc_cmd_sweep(int argc, char **argv, fc_error *err);
+fc_status fc_cmd_plot(int argc, char **argv, fc_error *err);
+fc_status fc_cmd_report(int argc, char **argv, fc_error *err);
 
 /* What every verb that reads a config takes:
  *   CONFIG [section.key=value ...] [--out DIR] [--data DIR] [--threads N] [--resume] [--dry-run]
@@ -27,9 +29,13 @@ typedef struct fc_args {
     const char *output;                      /* -o FILE */
     const char *dir;                         /* --dir DIR */
     const char *jobs, *shard, *only, *stale; /* of fcil sweep, as text */
+    const char *metric, *x, *baseline;       /* of fcil plot and report */
+    const char **label;                      /* (n_label) each --label */
+    int n_label;
 } fc_args;
-/* allowed: space-separated list of the flags this verb takes, e.g. "--resume --dry-run -o". Unknown
- * flag: FC_EUSAGE with the nearest. The arrays are malloc'ed; fc_args_free. */
+/* allowed: space-separated list of the flags this verb takes, e.g. "--resume --dry-run -o"; WORDS
+ * in front of them: every word is a word, key=value too. Unknown flag: FC_EUSAGE with the nearest.
+ * The arrays are malloc'ed; fc_args_free. */
 fc_status fc_args_parse(fc_args *a, int argc, char **argv, const char *allowed, fc_error *err);
 void fc_args_free(fc_args *a);
 

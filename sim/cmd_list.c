@@ -166,7 +166,7 @@ fc_status fc_cmd_list(int argc, char **argv, fc_error *err)
     enum { N = sizeof lists / sizeof *lists };
     const char *names[N];
     fc_args a;
-    FC_TRY(fc_args_parse(&a, argc, argv, "--json", err));
+    FC_TRY(fc_args_parse(&a, argc, argv, "WORDS --json", err));
     fc_status st = FC_OK;
     int which = 0;
     for (int i = 0; i < N; i++)
@@ -175,7 +175,7 @@ fc_status fc_cmd_list(int argc, char **argv, fc_error *err)
         which++;
     if (a.help) {
         fputs(usage, stdout);
-    } else if (which == N || a.n_extra || a.n_override) {
+    } else if (which == N || a.n_extra) {
         const char *near = a.config && which == N ? fc_nearest(a.config, names, N) : NULL;
         st = fc_fail(err, FC_EUSAGE,
                      "list: expected one of datasets, methods, merges, partitions, metrics%s%s%s",

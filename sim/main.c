@@ -27,6 +27,7 @@ static const struct {
     {"list", fc_cmd_list, "list WHAT                          methods, merges, datasets, ..."},
     {"config", fc_cmd_config,
      "config show|explain|check ...      options: values, help, validation"},
+    {"plot", fc_cmd_plot, "plot RUN_DIR ...                   accuracy curves: SVG, PNG or PDF"},
     {"bench", fc_cmd_bench, "bench step|gemm|kernel|merge|data ... speed on this machine"},
 };
 enum { N_VERBS = sizeof verbs / sizeof *verbs };

@@ -139,6 +139,29 @@ void fc_result_free(fc_result *r)
     *r = (fc_result){0};
 }
 
+fc_status fc_results_read(fc_result **out, const char *const *dir, int n, fc_error *err)
+{
+    fc_status s = FC_OK;
+    fc_result *r = calloc((size_t)n + 1, sizeof *r);
+    if (!r)
+        return fc_fail(err, FC_EFAIL, "%d runs: out of memory", n);
+    for (int i = 0; i < n && s == FC_OK; i++)
+        s = fc_result_read(&r[i], dir[i], err);
+    if (s != FC_OK) {
+        fc_results_free(r, n);
+        r = NULL;
+    }
+    *out = r;
+    return s;
+}
+
+void fc_results_free(fc_result *r, int n)
+{
+    for (int i = 0; r && i < n; i++)
+        fc_result_free(&r[i]);
+    free(r);
+}
+
 double fc_result_masked(const fc_result *r)
 {
     long right = 0, total = 0;

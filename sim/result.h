@@ -34,6 +34,10 @@ typedef struct fc_result {
 fc_status fc_result_read(fc_result *r, const char *dir, fc_error *err);
 void fc_result_free(fc_result *r); /* accepts {0} */
 
+/* n of them, malloc'ed; on error nothing is kept. */
+fc_status fc_results_read(fc_result **out, const char *const *dir, int n, fc_error *err);
+void fc_results_free(fc_result *r, int n); /* accepts NULL */
+
 /* Accuracy with the task known, over all images seen, after the last finished task; NaN before the
  * first. In per cent. */
 double fc_result_masked(const fc_result *r);

@@ -95,10 +95,33 @@ static void test_data_directory(void **state)
     fc_args_free(&a);
 }
 
+/* A verb that takes no settings leaves words with '=' alone, and has no use for $FCIL_DATA. */
+static void test_words(void **state)
+{
+    (void)state;
+    char *argv[] = {(char[]){"plot"},        (char[]){"a"},       (char[]){"x=1"},
+                    (char[]){"--label=p=q"}, (char[]){"--label"}, (char[]){"r"},
+                    (char[]){"--x"},         (char[]){"time"},    NULL};
+    fc_args a;
+    setenv("FCIL_DATA", "/here", 1);
+    assert_int_equal(fc_args_parse(&a, 8, argv, "WORDS --x --label", NULL), FC_OK);
+    unsetenv("FCIL_DATA");
+    assert_int_equal(a.n_override, 0);
+    assert_string_equal(a.config, "a");
+    assert_int_equal(a.n_extra, 1);
+    assert_string_equal(a.extra[0], "x=1");
+    assert_string_equal(a.x, "time");
+    assert_int_equal(a.n_label, 2);
+    assert_string_equal(a.label[0], "p=q");
+    assert_string_equal(a.label[1], "r");
+    fc_args_free(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases),
-                                       cmocka_unit_test(test_data_directory)};
+                                       cmocka_unit_test(test_data_directory),
+                                       cmocka_unit_test(test_words)};
     unsetenv("FCIL_DATA");
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }
