@@ -89,6 +89,19 @@ typedef struct parser {
     char *room; /* for their text */
 } parser;
 
+static fc_status set_colour(parser *p, const char *value, fc_error *err)
+{
+    static const char *const when[] = {
+        [FC_COLOUR_AUTO] = "auto", [FC_COLOUR_ALWAYS] = "always", [FC_COLOUR_NEVER] = "never"};
+    for (int i = 0; i < 3; i++)
+        if (strcmp(value, when[i]) == 0) {
+            p->a->colour = (fc_colour)i;
+            return FC_OK;
+        }
+    return fc_fail(err, FC_EUSAGE, "%s: --color '%.60s', expected auto, always or never", p->verb,
+                   value);
+}
+
 /* One flag; value is what follows its '=', or NULL; next the word behind it, or NULL. *used: next
  * was taken. */
 static fc_status set_flag(parser *p, const char *flag, const char *value, const char *next,
@@ -117,6 +130,8 @@ static fc_status set_flag(parser *p, const char *flag, const char *value, const 
     }
     if (!value || *value == '\0')
         return fc_fail(err, FC_EUSAGE, "%s: %s needs a value", p->verb, flag);
+    if (strcmp(flag, "--color") == 0)
+        return set_colour(p, value, err);
     const char **own = value_of(p->a, flag);
     if (own) {
         *own = value;

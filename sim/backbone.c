@@ -112,7 +112,7 @@ static fc_status pretrained(fc_run *r, fc_error *err)
     if (s == FC_OK)
         s = cache_path(path, sizeof path, hash, err);
     if (s == FC_OK && access(path, R_OK) != 0)
-        s = fc_pretrain(&pre, path, r->progress.verbosity, err);
+        s = fc_pretrain(&pre, path, r->progress.console, err);
     fc_config_free(&pre);
     return s == FC_OK ? load(r, path, err) : s;
 }

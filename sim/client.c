@@ -88,8 +88,7 @@ fc_status fc_client_run(fc_message *out, fc_message_head *head, fc_run *r, fc_tr
                                  job->gram_w, &t->local);
         m.scale = job->gram_scale;
         m.packed = job->gram_packed;
-        FC_TRY(
-            fc_fit_grams(&sent, t, &m, sample, n, r->grams.passes, key, &r->progress, what, err));
+        FC_TRY(fc_fit_grams(&sent, t, &m, sample, n, r->grams.passes, key, &r->progress, err));
     }
     *head = (fc_message_head){.task = job->task,
                               .round = job->round,

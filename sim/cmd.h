@@ -4,6 +4,7 @@
 #define FC_CMD_H
 
 #include "core/status.h"
+#include "sim/progress.h"
 
 fc_status fc_cmd_run(int argc, char **argv, fc_error *err);
 fc_status fc_cmd_pretrain(int argc, char **argv, fc_error *err);
@@ -17,7 +18,7 @@ fc_status fc_cmd_report(int argc, char **argv, fc_error *err);
 
 /* What every verb that reads a config takes:
  *   CONFIG [section.key=value ...] [--out DIR] [--data DIR] [--threads N] [--resume] [--dry-run]
- * [--quiet|--verbose] [--json]
+ * [--quiet|--verbose] [--color auto|always|never] [--json]
  * --out, --data and --threads are spellings of run.out, data.root and run.threads. */
 typedef struct fc_args {
     const char *config; /* first word without '=' and '-'; NULL if absent */
@@ -32,6 +33,7 @@ typedef struct fc_args {
     const char *metric, *x, *baseline;       /* of fcil plot and report */
     const char **label;                      /* (n_label) each --label */
     int n_label;
+    fc_colour colour; /* --color WHEN */
 } fc_args;
 /* allowed: space-separated list of the flags this verb takes, e.g. "--resume --dry-run -o"; WORDS
  * in front of them: every word is a word, key=value too. Unknown flag: FC_EUSAGE with the nearest.

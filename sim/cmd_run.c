@@ -138,9 +138,9 @@ fc_status fc_cmd_run(int argc, char **argv, fc_error *err)
     fc_args a;
     fc_config c;
     fc_run r;
-    FC_TRY(fc_args_parse(&a, argc, argv,
-                         "--out --dir --data --threads --resume --dry-run --quiet --verbose --json",
-                         err));
+    FC_TRY(fc_args_parse(
+        &a, argc, argv,
+        "--out --dir --data --threads --resume --dry-run --quiet --verbose --color --json", err));
     if (a.help) {
         fputs("usage: fcil run CONFIG [section.key=value ...] [options]\n\n"
               "Runs one experiment; its files go to <out>/<name>/<method>-s<seed>-<hash>.\n\n"
@@ -151,6 +151,8 @@ fc_status fc_cmd_run(int argc, char **argv, fc_error *err)
               "  --resume       go on with a run that was stopped or killed\n"
               "  --dry-run      predict time, memory and bytes; run and write nothing\n"
               "  --quiet, --verbose\n"
+              "  --color WHEN   colour of the progress display: auto (unless NO_COLOR is set), "
+              "always, never\n"
               "  --json         result as one JSON object on stdout\n\n"
               "fcil config explain lists every option.\n",
               stdout);
@@ -166,7 +168,8 @@ fc_status fc_cmd_run(int argc, char **argv, fc_error *err)
                                          "run: which config? usage: fcil run CONFIG [section.key=value ...]");
     if (s == FC_OK) {
         fc_signals_install();
-        s = fc_run_open(&r, &c, a.quiet ? FC_QUIET : a.verbose ? FC_VERBOSE : FC_NORMAL, err);
+        fc_console console = {a.quiet ? FC_QUIET : a.verbose ? FC_VERBOSE : FC_NORMAL, a.colour};
+        s = fc_run_open(&r, &c, console, err);
         if (s == FC_OK) {
             s = run(&r, &a, argc, argv, err);
             fc_run_close(&r);

@@ -135,7 +135,7 @@ static void measured_step(void *ctx, int thread, int i)
         fc_model model = fc_model_of(&r->net.shape, r->net.mode, r->net.rank, r->net.classes,
                                      r->w_train, &t->local);
         model.packed = f.packed;
-        status = fc_fit_grams(&t->grams, t, &model, f.sample, m->n, 1, f.key, NULL, f.what,
+        status = fc_fit_grams(&t->grams, t, &model, f.sample, m->n, 1, f.key, NULL,
                               i == 0 ? m->err : NULL);
     }
     if (i == 0)

@@ -4,6 +4,8 @@
 #include "sim/message.h"
 #include "sim/signals.h"
 
+#include <math.h>
+
 /* Counts of one block of test images; blocks have a fixed size. */
 typedef struct block {
     int task;
@@ -40,7 +42,7 @@ static void eval_block(void *ctx, int thread, int i)
         b->masked += fc_argmax(z, k->first[b->task], k->first[b->task + 1]) == w->label[j];
     }
     b->loss = fc_ce(NULL, fc_acts_logits(w->acts), w->label, b->n, e->m.classes, 0, hi, b->n);
-    fc_progress_add(&e->r->progress, e->flop * b->n, "test");
+    fc_progress_add(&e->r->progress, e->flop * b->n, b->n, NAN);
 }
 
 fc_status fc_eval_run(fc_run *r, const fc_real *w, int t, fc_error *err)
@@ -64,6 +66,7 @@ fc_status fc_eval_run(fc_run *r, const fc_real *w, int t, fc_error *err)
             size_t left = r->tasks.n_test[s] - at;
             job.block[b] = (block){.task = s, .at = at, .n = (int)(left < size ? left : size)};
         }
+    fc_progress_test(&r->progress);
     fc_pool_run(&r->crew.pool, n_blocks, eval_block, &job);
 
     fc_eval *e = &r->eval;

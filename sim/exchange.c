@@ -72,7 +72,7 @@ static fc_status wave_client(fc_exchange *x, fc_run *r, fc_trainer *t, int slot,
     m->data =
         fc_checkpoint_client_load(dir, x->job.task, x->job.round, client, &x->id_match, &m->n);
     if (m->data) {
-        fc_progress_add(&r->progress, fc_client_flop(r, &x->job, client), "resume");
+        fc_progress_skip(&r->progress, fc_client_flop(r, &x->job, client));
         return FC_OK;
     }
     FC_TRY(fc_client_run(m, &x->head[slot], r, t, &x->job, client, err));
@@ -142,7 +142,8 @@ static void wave_piece(void *ctx, int thread, int j)
 {
     const wave_job *w = ctx;
     int slot = w->x->order[j].slot;
-    wave_client(w->x, w->r, &w->r->crew.trainer[thread], slot, w->id[slot]);
+    if (wave_client(w->x, w->r, &w->r->crew.trainer[thread], slot, w->id[slot]) == FC_OK)
+        fc_progress_client(&w->r->progress);
 }
 
 /* Clients first .. first+n-1 of the participants. */
@@ -173,6 +174,8 @@ static fc_status wave(fc_exchange *x, fc_run *r, int first, int n, fc_error *err
 fc_status fc_exchange_run(fc_exchange *x, fc_run *r, fc_error *err)
 {
     double begin = fc_wall();
+    fc_progress_stage(&r->progress, (fc_counter){"task", x->job.task + 1, r->tasks.n},
+                      (fc_counter){"round", x->job.round + 1, r->cfg->fed.rounds}, x->n);
     for (int first = 0; first < x->n; first += x->wave_max)
         FC_TRY(wave(x, r, first, x->n - first < x->wave_max ? x->n - first : x->wave_max, err));
     if (x->loss_n > 0)

@@ -225,7 +225,7 @@ fc_status fc_fit_run(fc_fit_result *out, fc_trainer *t, const fc_fit *f, fc_erro
             out->loss_last = loss;
             epoch_sum += loss * n;
             if (f->progress)
-                fc_progress_add(f->progress, flop * n, f->what);
+                fc_progress_add(f->progress, flop * n, n, loss);
             if (fc_stop_requested())
                 return fc_fail(err, FC_ESTOP, "stopped on request");
         }
@@ -247,7 +247,6 @@ typedef struct gram_passes {
     int items; /* of one pass */
     fc_key key;
     fc_progress *progress;
-    const char *what;
 } gram_passes;
 
 /* The first item writes straight into the result. */
@@ -271,7 +270,7 @@ static void gram_item(void *ctx, int thread, int i)
         fc_worker_load(w, net, net->train, g->sample + at, n, g->key, i / g->items);
         fc_vit_forward(w->acts, g->m, w->x, n, &sum);
         if (g->progress)
-            fc_progress_add(g->progress, flop * n, g->what);
+            fc_progress_add(g->progress, flop * n, n, NAN);
     }
 }
 
@@ -284,8 +283,7 @@ static void gram_commit(void *ctx, int thread, int i)
 }
 
 fc_status fc_fit_grams(fc_grams *out, fc_trainer *t, const fc_model *m, const uint32_t *sample,
-                       size_t n, int passes, fc_key key, fc_progress *progress, const char *what,
-                       fc_error *err)
+                       size_t n, int passes, fc_key key, fc_progress *progress, fc_error *err)
 {
     gram_passes g = {.out = out,
                      .t = t,
@@ -294,8 +292,7 @@ fc_status fc_fit_grams(fc_grams *out, fc_trainer *t, const fc_model *m, const ui
                      .n = n,
                      .items = (int)((n + FC_GRAM_ITEM - 1) / FC_GRAM_ITEM),
                      .key = key,
-                     .progress = progress,
-                     .what = what};
+                     .progress = progress};
     g.key.stream = FC_STREAM_GRAM;
     fc_grams_zero(out); /* a client without images has no item */
     fc_pool_loop(&t->crew->pool, t->thread, passes * g.items, gram_item, gram_commit, &g);

@@ -92,7 +92,7 @@ typedef struct fc_fit {
     size_t n;
     fc_key key;            /* seed, task, round, client */
     fc_progress *progress; /* may be NULL */
-    const char *what;      /* for progress and messages: "task 3, round 2, client 7" */
+    const char *what;      /* for messages: "task 3, round 2, client 7" */
     /* After each epoch; NULL: nothing. */
     fc_status (*epoch_end)(void *ctx, fc_trainer *t, int epoch, double loss, fc_error *err);
     void *ctx;
@@ -111,8 +111,7 @@ fc_status fc_fit_run(fc_fit_result *out, fc_trainer *t, const fc_fit *f, fc_erro
  * finished. Images are taken in the order of the list: a sum needs no shuffle. out has the layout
  * of the crew's Grams or of the first slots of it. */
 fc_status fc_fit_grams(fc_grams *out, fc_trainer *t, const fc_model *m, const uint32_t *sample,
-                       size_t n, int passes, fc_key key, fc_progress *progress, const char *what,
-                       fc_error *err);
+                       size_t n, int passes, fc_key key, fc_progress *progress, fc_error *err);
 
 /* Load images sample[0 .. n-1] of split into w->x and their logits into w->label; epoch < 0: test
  * transform. */

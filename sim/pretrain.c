@@ -92,10 +92,18 @@ static double held_out_acc(pretraining *p, const fc_trainer *t)
     return 100.0 * (double)p->correct / (double)p->n_held;
 }
 
+/* epoch from 0. */
+static void show_epoch(pretraining *p, int epoch)
+{
+    fc_progress_stage(&p->progress, (fc_counter){0},
+                      (fc_counter){"pretraining epoch", epoch + 1, p->c->train.epochs}, 0);
+}
+
 static fc_status epoch_end(void *ctx, fc_trainer *t, int epoch, double loss, fc_error *err)
 {
     pretraining *p = ctx;
     (void)err;
+    show_epoch(p, epoch + 1);
     if (p->n_held == 0) {
         memcpy(p->best.p, t->local.p, t->local.n * sizeof *t->local.p);
         p->best_epoch = epoch;
@@ -184,14 +192,15 @@ static fc_status save_best(pretraining *p, const char *path, fc_error *err)
                        p->best.p + head[1].offset, p->net.classes, err);
 }
 
-fc_status fc_pretrain(fc_config *c, const char *path, fc_verbosity verbosity, fc_error *err)
+fc_status fc_pretrain(fc_config *c, const char *path, fc_console console, fc_error *err)
 {
     pretraining p = {.c = c, .err = err};
-    fc_progress_init(&p.progress, verbosity, 0, 0);
+    fc_progress_init(&p.progress, console, 0, 0);
     fc_status s = prepare(&p, err);
     if (s == FC_OK) {
-        fc_progress_init(&p.progress, verbosity,
+        fc_progress_init(&p.progress, console,
                          fc_fit_flop(&p.net, GROUPS) * (double)p.n_fit * c->train.epochs, 0);
+        show_epoch(&p, 0);
         fc_pool_run(&p.crew.pool, 1, train, &p);
         s = p.status;
         fc_progress_end(&p.progress);

@@ -15,6 +15,6 @@ fc_status fc_backbone_random(fc_params *w, fc_vit_shape *s, const fc_config *c, 
  * holds out pretrain.hold_out training images per class, keeps the checkpoint with the best
  * held-out accuracy, and writes it to path (timm names, its head too). The test images are never
  * used. On fc_threads() threads. */
-fc_status fc_pretrain(fc_config *c, const char *path, fc_verbosity verbosity, fc_error *err);
+fc_status fc_pretrain(fc_config *c, const char *path, fc_console console, fc_error *err);
 
 #endif

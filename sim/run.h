@@ -74,7 +74,7 @@ struct fc_run {
 };
 
 /* Everything up to the first round: data, weights, tasks, partition, memory. Nothing is written. */
-fc_status fc_run_open(fc_run *r, fc_config *cfg, fc_verbosity verbosity, fc_error *err);
+fc_status fc_run_open(fc_run *r, fc_config *cfg, fc_console console, fc_error *err);
 void fc_run_close(fc_run *r); /* accepts {0} */
 
 /* The run directory <out>/<name>/<method>-s<seed>-<hash>, from r->arena. */

@@ -353,10 +353,10 @@ static fc_status open_parts(fc_run *r, fc_error *err)
     return crew_init(r, err);
 }
 
-fc_status fc_run_open(fc_run *r, fc_config *cfg, fc_verbosity verbosity, fc_error *err)
+fc_status fc_run_open(fc_run *r, fc_config *cfg, fc_console console, fc_error *err)
 {
     *r = (fc_run){.cfg = cfg};
-    fc_progress_init(&r->progress, verbosity, 0, 0);
+    fc_progress_init(&r->progress, console, 0, 0);
     fc_status s = open_parts(r, err);
     if (s != FC_OK)
         fc_run_close(r);

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#define FLAGS "--out --data --threads --resume --dry-run --quiet -o"
+#define FLAGS "--out --data --threads --resume --dry-run --quiet --color -o"
 
 /* The line split at blanks; what comes of it in one text, or a word of the message. */
 static const struct {
@@ -23,6 +23,11 @@ static const struct {
     {"run a.yaml --data x=y", "a.yaml data.root=x=y", NULL},
     {"run a.yaml -o -", "a.yaml >-", NULL},
     {"run a.yaml --out --resume", "a.yaml run.out=--resume", NULL},
+    {"run --color never a.yaml", "a.yaml colour 2", NULL},
+    {"run --color=always", " colour 1", NULL},
+    {"run --color always --color auto", "", NULL},
+    {"run --color blue", NULL, "run: --color 'blue', expected auto, always or never"},
+    {"run --color", NULL, "--color needs a value"},
     {"run -- --resume", "--resume", NULL},
     {"run a.yaml -- -x train.lr=2", "a.yaml train.lr=2 +-x", NULL},
     {"run -", "-", NULL},
@@ -46,9 +51,12 @@ static void describe(char *buf, size_t size, const fc_args *a)
         n += (size_t)snprintf(buf + n, size - n, " %s", a->override[i]);
     for (int i = 0; i < a->n_extra; i++)
         n += (size_t)snprintf(buf + n, size - n, " +%s", a->extra[i]);
-    snprintf(buf + n, size - n, "%s%s%s%s%s%s", a->resume ? " resume" : "",
-             a->dry_run ? " dry_run" : "", a->quiet ? " quiet" : "", a->help ? " help" : "",
-             a->output ? " >" : "", a->output ? a->output : "");
+    n +=
+        (size_t)snprintf(buf + n, size - n, "%s%s%s%s%s%s", a->resume ? " resume" : "",
+                         a->dry_run ? " dry_run" : "", a->quiet ? " quiet" : "",
+                         a->help ? " help" : "", a->output ? " >" : "", a->output ? a->output : "");
+    if (a->colour)
+        snprintf(buf + n, size - n, " colour %d", (int)a->colour);
 }
 
 static void test_cases(void **state)

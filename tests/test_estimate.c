@@ -26,7 +26,7 @@ static void open_run(fixture *f, const char *a, const char *b)
     const char *path = fc_tmp_put(&f->tmp, "config.yaml", config, strlen(config));
     fc_status s = fc_config_load(&f->cfg, path, set, b ? 2 : 1, &err);
     if (s == FC_OK)
-        s = fc_run_open(&f->run, &f->cfg, FC_QUIET, &err);
+        s = fc_run_open(&f->run, &f->cfg, (fc_console){0}, &err);
     if (s == FC_OK)
         s = fc_run_start(&f->run, f->tmp.dir, false, &err);
     if (s != FC_OK)

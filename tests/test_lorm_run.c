@@ -267,8 +267,8 @@ static void take_grams(oracle *o, int i, int t, int round, const fc_params *p)
     fc_grams *g = &o->gram[i];
     dense_model(o, o->v->gram, p);
     fc_model m = view(o, p);
-    ok(o, fc_fit_grams(g, o->trainer, &m, sample, n, 1, key_of(o, t, round, o->id[i]), NULL, "",
-                       &o->err));
+    ok(o,
+       fc_fit_grams(g, o->trainer, &m, sample, n, 1, key_of(o, t, round, o->id[i]), NULL, &o->err));
     for (int s = 0; s < g->n; s++)
         for (int r = 0; r < g->slot[s].dim; r++)
             for (int c = 0; c < g->slot[s].dim; c++)
@@ -521,7 +521,7 @@ static void open_oracle(oracle *o, const variant *v)
         set[n] = (char *)(uintptr_t)v->set[n];
     const char *path = fc_tmp_put(&o->tmp, "config.yaml", base_config, strlen(base_config));
     ok(o, fc_config_load(&o->cfg, path, set, n, &o->err));
-    ok(o, fc_run_open(r, &o->cfg, FC_QUIET, &o->err));
+    ok(o, fc_run_open(r, &o->cfg, (fc_console){0}, &o->err));
     ok(o, fc_run_start(r, o->tmp.dir, false, &o->err));
     find_layers(o);
     ok(o, fc_params_alloc(&o->before, &r->global, &o->arena, &o->err));

@@ -291,7 +291,7 @@ static void client(void *ctx, int thread, int i)
         return;
     fc_model m =
         fc_model_of(&f->t.net.shape, f->t.net.mode, f->t.net.rank, CLASSES, f->t.w0.p, &t->local);
-    expect(fc_fit_grams(&t->grams, t, &m, fit.sample, fit.n, 2, fit.key, NULL, "", NULL) == FC_OK);
+    expect(fc_fit_grams(&t->grams, t, &m, fit.sample, fit.n, 2, fit.key, NULL, NULL) == FC_OK);
     memcpy(out + f->t.start.n * sizeof *t->local.p, t->grams.g, t->grams.size * sizeof *t->grams.g);
 }
 
@@ -423,7 +423,7 @@ static void open_run(whole_run *w, int threads, const char *option)
     w->tmp = fc_tmp_new();
     const char *path = fc_tmp_put(&w->tmp, "config.yaml", config, strlen(config));
     assert_int_equal(fc_config_load(&w->cfg, path, set, 2, &err), FC_OK);
-    assert_int_equal(fc_run_open(&w->run, &w->cfg, FC_QUIET, &err), FC_OK);
+    assert_int_equal(fc_run_open(&w->run, &w->cfg, (fc_console){0}, &err), FC_OK);
     assert_int_equal(fc_run_start(&w->run, w->tmp.dir, false, &err), FC_OK);
     w->run.crew.pool.jitter = jitter;
 }

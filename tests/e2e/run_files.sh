@@ -133,6 +133,13 @@ rm "$b"/events.out.*
 sed -i 's/tensorboard: true/tensorboard: false/' "$b/config.yaml"
 same_run "$d" "$b"
 
+say "on a terminal: a display that is taken away at the end, and the same results"
+TERM=xterm COLUMNS=80 script -qec "'$FCIL' run tiny.yaml --out terminal --color always" typescript > /dev/null < /dev/null
+for text in 'task 1/3  round 1/3  clients 0/4  loss [0-9.]* *[0-9]* images/s' "$(printf '\r\033\\[A\033\\[Jresults:')" "$(printf '\033\\[32m')"; do
+    grep -q "$text" typescript || fail "no '$text' on the terminal: $(cat -v typescript)"
+done
+same_run "$d" "$(run_dir terminal)"
+
 say "the resolved config gives the same run again"
 expect 0 "$FCIL" run "$d/config.yaml" --out again
 same_run "$d" "$(run_dir again)"
