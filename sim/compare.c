@@ -349,9 +349,11 @@ fc_status fc_compare_numbers(fc_table *out, const fc_comparison *c, fc_arena *ar
                                             difference_at(c, g, k)->p};
             cell[GROUP].text = c->group[g].label;
             cell[METRIC].text = c->metric[k]->name;
-            cell[BASELINE].text = c->group[c->baseline].label;
-            for (int i = 0; i < COLUMNS; i++)
-                if (i != GROUP && i != METRIC && i != BASELINE)
+            int known = g == c->baseline ? BASELINE : COLUMNS; /* with itself there is none */
+            if (known > BASELINE)
+                cell[BASELINE].text = c->group[c->baseline].label;
+            for (int i = METRIC + 1; i < known; i++)
+                if (i != BASELINE)
                     FC_TRY(number_cell(&cell[i], number[i], arena, err));
         }
     return FC_OK;

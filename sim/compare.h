@@ -69,7 +69,7 @@ fc_status fc_compare_differences(fc_table *out, const fc_comparison *c, fc_arena
 
 /* All of it in plain numbers, a row per group and metric:
  * group,metric,n,mean,sd,ci95_low,ci95_high,baseline,pairs,difference,difference_ci95_low,
- * difference_ci95_high,p. Empty where there is no number. */
+ * difference_ci95_high,p. Empty where there is no number, from `baseline` on for the baseline. */
 fc_status fc_compare_numbers(fc_table *out, const fc_comparison *c, fc_arena *arena, fc_error *err);
 
 #endif

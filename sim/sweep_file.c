@@ -330,8 +330,10 @@ static fc_status check_options(fc_sweep_builder *b)
 
 fc_status fc_sweep_file_read(fc_sweep_builder *b, char *const *override, int n)
 {
-    static const char *const keys[] = {"name",  "config", "set",      "axes",  "draws",
-                                       "seeds", "where",  "baseline", "search"};
+    /* from expect on: what makes a sweep a recipe (sim/recipe.h) */
+    static const char *const keys[] = {"name",   "config", "set",      "axes",   "draws",
+                                       "seeds",  "where",  "baseline", "search", "expect",
+                                       "source", "paper",  "recorded", "note"};
     fc_yaml *root;
     FC_TRY(fc_yaml_read(&root, b->s->path, "", b->arena, b->err));
     b->root = root;

@@ -188,6 +188,8 @@ static void test_tables(void **state)
     const char *csv = printed(fc_table_csv, &t);
     assert_non_null(strstr(csv, "\nlorm,faa,3,63,3.605551275,54.04"));
     assert_non_null(strstr(csv, ",fedavg_lora,2,12.5,6.146897632,18.85310237,0.02545122"));
+    assert_non_null(strstr(csv, "\nfedavg_lora,faa,"));
+    assert_non_null(strstr(csv, ",,,,,,\n")); /* the baseline is compared with nothing */
 }
 
 int main(void)
