@@ -111,8 +111,13 @@ static fc_status pretrained(fc_run *r, fc_error *err)
     fc_status s = cache_key(hash, &pre, err);
     if (s == FC_OK)
         s = cache_path(path, sizeof path, hash, err);
-    if (s == FC_OK && access(path, R_OK) != 0)
-        s = fc_pretrain(&pre, path, r->progress.console, err);
+    /* rank 0 first: on one machine the others find its file */
+    for (int turn = 0; turn < 2; turn++) {
+        bool mine = (r->ranks.me > 0) == turn;
+        if (s == FC_OK && mine && access(path, R_OK) != 0)
+            s = fc_pretrain(&pre, path, r->progress.console, err);
+        s = fc_ranks_agree(&r->ranks, s, err);
+    }
     fc_config_free(&pre);
     return s == FC_OK ? load(r, path, err) : s;
 }

@@ -36,6 +36,7 @@ static fc_status write_start(fc_run *r, const char *dir, int argc, char **argv, 
     fc_manifest m = {.argc = argc,
                      .argv = argv,
                      .threads = r->threads,
+                     .ranks = r->ranks.n,
                      .isa = r->net.engine.isa->name,
                      .precision = r->net.engine.bf16 ? "bf16" : "f32",
                      .data_name = r->data.name,
@@ -111,24 +112,35 @@ static fc_status start(fc_run *r, const char *dir, bool resume, int argc, char *
     return FC_OK;
 }
 
+/* The results of a run that was finished before. */
+static fc_status show_done(fc_run *r, const char *dir, bool as_json, fc_error *err)
+{
+    bool found;
+    fc_progress_line(&r->progress, FC_NORMAL, "%s: done already", dir);
+    FC_TRY(fc_run_restore(r, dir, &found, err));
+    if (found) /* else somebody removed the checkpoints: the results stand */
+        print_result(r, dir, as_json);
+    return FC_OK;
+}
+
 static fc_status run(fc_run *r, const fc_args *a, int argc, char **argv, fc_error *err)
 {
+    bool server = r->ranks.me == 0;
     if (a->dry_run)
-        return fc_estimate_print(r, a->json, err);
+        return server ? fc_estimate_print(r, a->json, err) : FC_OK;
     const char *dir = a->dir ? a->dir : fc_run_dir(r, err);
     if (!dir)
         return err->code;
-    bool done = a->resume && exists(dir, "DONE");
-    if (done) {
-        bool found;
-        fc_progress_line(&r->progress, FC_NORMAL, "%s: done already", dir);
-        FC_TRY(fc_run_restore(r, dir, &found, err));
-        if (!found)
-            return FC_OK; /* somebody removed the checkpoints: the results stand */
-    } else {
-        FC_TRY(start(r, dir, a->resume, argc, argv, err));
-        FC_TRY(finish(r, fc_run_loop(r, err), err));
-    }
+    bool done = server && a->resume && exists(dir, "DONE");
+    FC_TRY(fc_ranks_share(&r->ranks, FC_OK, &done, sizeof done, err));
+    if (done)
+        return server ? show_done(r, dir, a->json, err) : FC_OK;
+    fc_status s = server ? start(r, dir, a->resume, argc, argv, err) : FC_OK;
+    FC_TRY(fc_run_share(r, s, err));
+    s = fc_ranks_agree(&r->ranks, fc_run_loop(r, err), err);
+    if (!server)
+        return s;
+    FC_TRY(finish(r, s, err));
     print_result(r, dir, a->json);
     return FC_OK;
 }
@@ -147,13 +159,14 @@ fc_status fc_cmd_run(int argc, char **argv, fc_error *err)
               "  --out DIR      same as run.out=DIR\n"
               "  --dir DIR      the folder of the run itself, instead of a name below --out\n"
               "  --data DIR     data directory, same as data.root=DIR (else $FCIL_DATA, ./data)\n"
-              "  --threads N    same as run.threads=N; results do not depend on it\n"
+              "  --threads N    same as run.threads=N, per rank; results do not depend on it\n"
               "  --resume       go on with a run that was stopped or killed\n"
               "  --dry-run      predict time, memory and bytes; run and write nothing\n"
               "  --quiet, --verbose\n"
               "  --color WHEN   colour of the progress display: auto (unless NO_COLOR is set), "
               "always, never\n"
               "  --json         result as one JSON object on stdout\n\n"
+              "mpirun -n N fcil run ... spreads a run over N processes on one or more machines.\n"
               "fcil config explain lists every option.\n",
               stdout);
         fc_args_free(&a);
@@ -166,6 +179,9 @@ fc_status fc_cmd_run(int argc, char **argv, fc_error *err)
                                          a.extra[0])
                                : fc_fail(err, FC_EUSAGE,
                                          "run: which config? usage: fcil run CONFIG [section.key=value ...]");
+    bool loaded = s == FC_OK;
+    fc_ranks ranks = fc_ranks_world();
+    s = fc_ranks_agree(&ranks, s, err);
     if (s == FC_OK) {
         fc_signals_install();
         fc_console console = {a.quiet ? FC_QUIET : a.verbose ? FC_VERBOSE : FC_NORMAL, a.colour};
@@ -174,8 +190,9 @@ fc_status fc_cmd_run(int argc, char **argv, fc_error *err)
             s = run(&r, &a, argc, argv, err);
             fc_run_close(&r);
         }
-        fc_config_free(&c);
     }
+    if (loaded)
+        fc_config_free(&c);
     fc_args_free(&a);
     return s;
 }

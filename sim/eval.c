@@ -1,4 +1,4 @@
-#include "sim/run.h"
+#include "sim/spread.h"
 
 #include "core/head.h"
 #include "sim/message.h"
@@ -20,7 +20,7 @@ typedef struct eval_job {
     fc_model m;
     int seen; /* tasks */
     double flop;
-    block *block;
+    block *block; /* of this rank */
 } eval_job;
 
 /* Counts over the logits seen so far, and over the task's own. */
@@ -47,16 +47,16 @@ static void eval_block(void *ctx, int thread, int i)
 
 fc_status fc_eval_run(fc_run *r, const fc_real *w, int t, fc_error *err)
 {
-    int seen = t + 1, n_blocks = 0;
+    int seen = t + 1, n_blocks = 0, lo, hi;
     size_t images = 0, size = FC_SLICE;
     fc_mark mark = fc_arena_mark(&r->arena);
     for (int s = 0; s < seen; s++)
         n_blocks += (int)((r->tasks.n_test[s] + size - 1) / size);
     eval_job job = {.r = r,
                     .m = fc_model_of(&r->net.shape, r->net.mode, 0, r->net.classes, w, &r->global),
-                    .seen = seen,
-                    .block = fc_arena_alloc(&r->arena, (size_t)n_blocks, sizeof *job.block, err)};
-    if (!job.block)
+                    .seen = seen};
+    block *all = fc_arena_alloc(&r->arena, (size_t)n_blocks, sizeof *all, err);
+    if (!all)
         return FC_EFAIL;
     fc_packed_fill(&r->packed_scratch, &r->net.shape, w);
     job.m.packed = &r->packed_scratch;
@@ -64,26 +64,32 @@ fc_status fc_eval_run(fc_run *r, const fc_real *w, int t, fc_error *err)
     for (int s = 0, b = 0; s < seen; s++)
         for (size_t at = 0; at < r->tasks.n_test[s]; at += size, b++) {
             size_t left = r->tasks.n_test[s] - at;
-            job.block[b] = (block){.task = s, .at = at, .n = (int)(left < size ? left : size)};
+            all[b] = (block){.task = s, .at = at, .n = (int)(left < size ? left : size)};
         }
     fc_progress_test(&r->progress);
-    fc_pool_run(&r->crew.pool, n_blocks, eval_block, &job);
+    fc_spread_part(&lo, &hi, r, n_blocks);
+    job.block = all + lo;
+    fc_pool_run(&r->crew.pool, hi - lo, eval_block, &job);
+    fc_status s = fc_stop_requested() ? fc_fail(err, FC_ESTOP, "stopped on request") : FC_OK;
+    FC_TRY(fc_ranks_unite(&r->ranks, s, all, (size_t)n_blocks * sizeof *all, err));
 
     fc_eval *e = &r->eval;
     e->seen = seen;
     e->loss = 0;
-    for (int s = 0; s < seen; s++) {
-        e->correct[s] = e->masked[s] = 0;
-        e->total[s] = (long)r->tasks.n_test[s];
-        images += r->tasks.n_test[s];
+    for (int k = 0; k < seen; k++) {
+        e->correct[k] = e->masked[k] = 0;
+        e->total[k] = (long)r->tasks.n_test[k];
+        images += r->tasks.n_test[k];
     }
     for (int i = 0; i < n_blocks; i++) { /* in order */
-        const block *b = &job.block[i];
+        const block *b = &all[i];
         e->correct[b->task] += b->correct;
         e->masked[b->task] += b->masked;
         e->loss += b->loss;
+        if (i < lo || i >= hi) /* tested by another rank */
+            fc_progress_add(&r->progress, job.flop * b->n, 0, NAN);
     }
     e->loss /= (double)images;
     fc_arena_release(&r->arena, mark);
-    return fc_stop_requested() ? fc_fail(err, FC_ESTOP, "stopped on request") : FC_OK;
+    return FC_OK;
 }

@@ -1,4 +1,4 @@
-#include "sim/exchange.h"
+#include "sim/spread.h"
 
 #include "sim/signals.h"
 
@@ -50,36 +50,39 @@ fc_status fc_exchange_init(fc_exchange *x, fc_run *r, int t, int round, unsigned
         x->params.n * sizeof(fc_real) + fc_message_gram_count(&x->grams) * sizeof(float);
     size_t fit = FC_WAVE_BYTES / (message + 1);
     x->wave_max = fit > (size_t)x->n ? x->n : (int)fit;
-    if (x->wave_max < 2 * r->threads)
-        x->wave_max = 2 * r->threads;
+    if (x->wave_max < 2 * r->all_threads)
+        x->wave_max = 2 * r->all_threads;
     size_t w = (size_t)x->wave_max;
     x->message = fc_arena_alloc(a, w, sizeof *x->message, err);
     x->head = fc_arena_alloc(a, w, sizeof *x->head, err);
     x->error = fc_arena_alloc(a, w, sizeof *x->error, err);
     x->order = fc_arena_alloc(a, w, sizeof *x->order, err);
-    return x->message && x->head && x->error && x->order ? FC_OK : FC_EFAIL;
+    x->size = fc_arena_alloc(a, w, sizeof *x->size, err);
+    x->owner = fc_arena_alloc(a, w, sizeof *x->owner, err);
+    x->load = fc_arena_alloc(a, (size_t)r->ranks.n, sizeof *x->load, err);
+    return x->message && x->head && x->error && x->order && x->size && x->owner && x->load
+               ? FC_OK
+               : FC_EFAIL;
 }
 
-/* The message of participant i: saved by an earlier process, or made now. */
+/* A message goes into the run directory, which only rank 0 knows. */
+static fc_status save_message(const fc_exchange *x, const fc_run *r, int slot, int client,
+                              fc_error *err)
+{
+    const fc_message *m = &x->message[slot];
+    return fc_checkpoint_client_save(r->log.dir, x->job.task, x->job.round, client, &x->id_match,
+                                     m->data, m->n, err);
+}
+
+/* The message of a client. */
 static fc_status wave_client(fc_exchange *x, fc_run *r, fc_trainer *t, int slot, int client)
 {
     fc_error *err = &x->error[slot];
-    fc_message *m = &x->message[slot];
-    const char *dir = r->log.dir;
-    *err = (fc_error){0};
     if (fc_stop_requested())
         return fc_fail(err, FC_ESTOP, "stopped on request");
-    m->data =
-        fc_checkpoint_client_load(dir, x->job.task, x->job.round, client, &x->id_match, &m->n);
-    if (m->data) {
-        fc_progress_skip(&r->progress, fc_client_flop(r, &x->job, client));
-        return FC_OK;
-    }
-    FC_TRY(fc_client_run(m, &x->head[slot], r, t, &x->job, client, err));
-    if (fc_wall() >= x->save_after)
-        return fc_checkpoint_client_save(dir, x->job.task, x->job.round, client, &x->id_match,
-                                         m->data, m->n, err);
-    return FC_OK;
+    FC_TRY(fc_client_run(&x->message[slot], &x->head[slot], r, t, &x->job, client, err));
+    return r->ranks.me == 0 && fc_wall() >= x->save_after ? save_message(x, r, slot, client, err)
+                                                          : FC_OK;
 }
 
 /* One finished client: its bytes into the merge (or the sum of Grams), its row into the log. */
@@ -122,13 +125,29 @@ static fc_status fold_client(fc_exchange *x, fc_run *r, int slot, fc_error *err)
     return fc_runlog_client(&r->log, &row, err);
 }
 
-/* What the finished clients of an interrupted wave sent is kept for --resume. */
-static void save_finished(fc_exchange *x, fc_run *r, int first, int n)
+/* What an earlier process saved of a wave. */
+static void load_finished(fc_exchange *x, fc_run *r, const int *id, int n)
+{
+    for (int i = 0; i < n; i++) {
+        fc_message *m = &x->message[i];
+        m->data = fc_checkpoint_client_load(r->log.dir, x->job.task, x->job.round, id[i],
+                                            &x->id_match, &m->n);
+        if (!m->data)
+            continue;
+        fc_progress_skip(&r->progress, fc_client_flop(r, &x->job, id[i]));
+        fc_progress_client(&r->progress);
+    }
+}
+
+/* What the finished clients of a wave sent is kept for --resume: all of it where the wave was
+ * interrupted, and what other ranks sent where the round takes long. */
+static fc_status save_finished(fc_exchange *x, fc_run *r, const int *id, int n, bool all,
+                               fc_error *err)
 {
     for (int i = 0; i < n; i++)
-        if (x->message[i].data && x->error[i].code == FC_OK)
-            fc_checkpoint_client_save(r->log.dir, x->job.task, x->job.round, x->id[first + i],
-                                      &x->id_match, x->message[i].data, x->message[i].n, NULL);
+        if (x->message[i].data && (all || x->owner[i] > 0))
+            FC_TRY(save_message(x, r, i, id[i], err));
+    return FC_OK;
 }
 
 /* Piece j of a wave: the j-th longest client; each writes only its own slot. */
@@ -146,26 +165,40 @@ static void wave_piece(void *ctx, int thread, int j)
         fc_progress_client(&w->r->progress);
 }
 
+/* The messages of n clients, made on all ranks, to rank 0. */
+static fc_status make_messages(fc_exchange *x, fc_run *r, const int *id, int n, fc_error *err)
+{
+    wave_job job = {x, r, id};
+    int mine;
+    for (int i = 0; i < n; i++)
+        x->order[i] = (fc_longest){samples_of(r, x->job.task, id[i]), i};
+    qsort(x->order, (size_t)n, sizeof *x->order, by_length);
+    if (r->ranks.me == 0)
+        load_finished(x, r, id, n);
+    FC_TRY(fc_spread_deal(&mine, x, r, n, err));
+    fc_pool_run(&r->crew.pool, mine, wave_piece, &job);
+    FC_TRY(fc_spread_collect(x, r, id, n, err));
+    for (int i = 0; i < n; i++)
+        if (x->size[i] == 0)
+            return fc_fail(err, FC_ESTOP, "stopped on request");
+    return FC_OK;
+}
+
 /* Clients first .. first+n-1 of the participants. */
 static fc_status wave(fc_exchange *x, fc_run *r, int first, int n, fc_error *err)
 {
-    wave_job job = {x, r, x->id + first};
+    const int *id = x->id + first;
+    bool server = r->ranks.me == 0;
     memset(x->message, 0, (size_t)n * sizeof *x->message);
-    for (int i = 0; i < n; i++)
-        x->order[i] = (fc_longest){samples_of(r, x->job.task, job.id[i]), i};
-    qsort(x->order, (size_t)n, sizeof *x->order, by_length);
-    fc_pool_run(&r->crew.pool, n, wave_piece, &job);
-    fc_status s = FC_OK;
-    for (int i = 0; i < n; i++) /* a real failure goes before a stop */
-        if (x->error[i].code != FC_OK && (s == FC_OK || s == FC_ESTOP))
-            s = x->error[i].code;
-    if (s == FC_ESTOP)
-        save_finished(x, r, first, n);
+    memset(x->error, 0, (size_t)n * sizeof *x->error);
+    fc_status s = make_messages(x, r, id, n, err);
+    if (server && s == FC_ESTOP)
+        save_finished(x, r, id, n, true, NULL);
+    else if (server && s == FC_OK && fc_wall() >= x->save_after)
+        s = save_finished(x, r, id, n, false, err);
     for (int i = 0; i < n; i++) {
-        if (s == FC_OK)
+        if (server && s == FC_OK)
             s = fold_client(x, r, i, err);
-        else if (x->error[i].code == s)
-            fc_fail(err, s, "%s", x->error[i].msg);
         fc_message_free(&x->message[i]);
     }
     return s;

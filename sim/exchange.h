@@ -30,6 +30,9 @@ typedef struct fc_exchange {
     fc_message_head *head;
     fc_error *error;
     fc_longest *order;
+    size_t *size; /* of the messages of all ranks */
+    int *owner;   /* rank of each client */
+    size_t *load; /* (ranks) samples dealt so far */
     int wave_max;
     double save_after; /* fc_wall() from which finished clients are saved */
     /* result */

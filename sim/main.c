@@ -2,6 +2,7 @@
 #include "core/isa.h"
 #include "core/opt.h"
 #include "sim/cmd.h"
+#include "sim/ranks.h"
 #include "sim/text.h"
 #include "version.h"
 
@@ -11,15 +12,38 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+/* How many processes a launcher of MPI programs has started together with this one: mpirun of Open
+ * MPI, that of MPICH, srun with PMI. */
+static int launched(void)
+{
+    const char *n = getenv("OMPI_COMM_WORLD_SIZE");
+    if (!n)
+        n = getenv("PMI_SIZE");
+    if (!n && getenv("PMIX_RANK"))
+        n = getenv("SLURM_STEP_NUM_TASKS");
+    long count = n ? strtol(n, NULL, 10) : 1;
+    return count > 1 && count <= 1 << 20 ? (int)count : 1;
+}
+
+/* The one verb that is spread over ranks; all but the first are silent. */
+static fc_status run_on_ranks(int argc, char **argv, fc_error *err)
+{
+    FC_TRY(fc_ranks_open(launched(), err));
+    if (fc_ranks_world().me > 0)
+        (void)!freopen("/dev/null", "w", stdout); /* closed if that fails: silent as well */
+    return fc_cmd_run(argc, argv, err);
+}
 
 static const struct {
     const char *name;
     fc_status (*run)(int argc, char **argv, fc_error *err);
     const char *help;
 } verbs[] = {
-    {"run", fc_cmd_run, "run CONFIG [key=value ...]         run one experiment"},
+    {"run", run_on_ranks, "run CONFIG [key=value ...]         run one experiment"},
     {"pretrain", fc_cmd_pretrain,
      "pretrain CONFIG [key=value ...]    train a backbone from scratch"},
     {"data", fc_cmd_data,
@@ -134,9 +158,11 @@ int main(int argc, char **argv)
     fc_status flushed = flush_output(&err);
     if (st == FC_OK)
         st = flushed;
-    if (st != FC_OK && err.msg[0]) {
+    bool first = fc_ranks_world().me == 0; /* the others have the same status and message */
+    if (first && st != FC_OK && err.msg[0]) {
         fc_make_printable(err.msg);
         fprintf(stderr, "fcil: %s\n", err.msg);
     }
-    return (int)st;
+    fc_ranks_close();
+    return first ? (int)st : 0;
 }

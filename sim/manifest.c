@@ -99,8 +99,9 @@ fc_status fc_manifest_write(const char *dir, const fc_manifest *m, fc_error *err
     json_t *argv = json_array();
     for (int i = 0; i < m->argc; i++)
         json_array_append_new(argv, fc_out_json_text(m->argv[i]));
-    json_t *o = json_pack("{s:s, s:o, s:i, s:s, s:s, s:o, s:o, s:o}", "start", start, "argv", argv,
-                          "threads", m->threads, "isa", m->isa, "precision", m->precision, "build",
-                          build(), "host", host(), "input", input(m));
+    json_t *o =
+        json_pack("{s:s, s:o, s:i, s:i, s:s, s:s, s:o, s:o, s:o}", "start", start, "argv", argv,
+                  "threads", m->threads, "ranks", m->ranks, "isa", m->isa, "precision",
+                  m->precision, "build", build(), "host", host(), "input", input(m));
     return fc_out_json(path, o, err);
 }

@@ -7,7 +7,7 @@
 typedef struct fc_manifest {
     int argc;
     char **argv;
-    int threads;
+    int threads, ranks;          /* of rank 0; how many */
     const char *isa, *precision; /* kernels of the products, f32 or bf16 */
     const char *data_name, *data_path, *data_sha256;
     const char *weights_path, *weights_sha256; /* "" if none */

@@ -29,6 +29,8 @@ fc_status fc_run_loop(fc_run *r, fc_error *err)
         FC_TRY(fc_server_end_task(r, t, err));
         FC_TRY(fc_run_checkpoint(r, t + 1, 0, err));
     }
+    if (r->ranks.me > 0)
+        return FC_OK;
     FC_TRY(fc_checkpoint_client_clear(r->log.dir, err));
     return fc_run_summary(r, err);
 }
@@ -86,6 +88,8 @@ fc_status fc_run_checkpoint(fc_run *r, int task, int round, fc_error *err)
     r->at.next_task = task;
     r->at.next_round = round;
     r->at.seq++;
+    if (r->ranks.me > 0)
+        return FC_OK;
     r->clock[0] += fc_wall() - r->start_wall; /* stored as spent so far */
     r->clock[1] += fc_cpu() - r->start_cpu;
     snprintf(text, sizeof text, "%d of %d tasks and %d of %d rounds of the next one are done", task,
@@ -119,6 +123,19 @@ fc_status fc_run_restore(fc_run *r, const char *dir, bool *found, fc_error *err)
     *found = seq >= 0;
     derive_state(r);
     return FC_OK;
+}
+
+fc_status fc_run_share(fc_run *r, fc_status s, fc_error *err)
+{
+    fc_state_field field[16];
+    int n = state_fields(r, field);
+    for (int i = 0; i < n; i++) {
+        size_t size = field[i].dtype == FC_F32 ? 4 : 8;
+        s = fc_ranks_share(&r->ranks, s, field[i].data, field[i].n * size, err);
+    }
+    if (s == FC_OK)
+        derive_state(r);
+    return s;
 }
 
 fc_status fc_run_start(fc_run *r, const char *dir, bool resumed, fc_error *err)

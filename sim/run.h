@@ -13,6 +13,7 @@
 #include "sim/message.h"
 #include "sim/methods/method.h"
 #include "sim/progress.h"
+#include "sim/ranks.h"
 #include "sim/runlog.h"
 
 /* Test counts of one evaluation: tasks 0 .. seen-1. */
@@ -67,7 +68,10 @@ struct fc_run {
     fc_real *w_scratch;       /* Gram model, then evaluated model (LoRA only) */
 
     fc_crew crew;
-    int threads;
+    int threads;       /* of this rank */
+    fc_ranks ranks;    /* rank 0 is the server */
+    int *rank_threads; /* (ranks.n), and their sum */
+    int all_threads;
     fc_runlog log;
     double start_wall, start_cpu;
     fc_arena arena;
@@ -79,6 +83,9 @@ void fc_run_close(fc_run *r); /* accepts {0} */
 
 /* The run directory <out>/<name>/<method>-s<seed>-<hash>, from r->arena. */
 const char *fc_run_dir(fc_run *r, fc_error *err);
+
+/* What rank 0 starts from, new or restored (s: how that went), to all ranks. */
+fc_status fc_run_share(fc_run *r, fc_status s, fc_error *err);
 
 /* The task/round loop from where r stands to the end, in an opened run directory. */
 fc_status fc_run_loop(fc_run *r, fc_error *err);

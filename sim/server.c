@@ -62,6 +62,8 @@ static void row_of_eval(fc_round_row *row, const fc_eval *e)
 static fc_status log_round(fc_exchange *x, fc_run *r, fc_error *err)
 {
     fc_round_row *row = &x->row;
+    if (r->ranks.me > 0)
+        return FC_OK;
     r->at.bytes_up += (int64_t)row->bytes_up;
     r->at.bytes_down += (int64_t)row->bytes_down;
     row->step = (long)r->at.steps;
@@ -92,7 +94,8 @@ fc_status fc_server_begin_task(fc_run *r, int t, fc_error *err)
     char classes[64];
     snprintf(classes, sizeof classes, "logits %d to %d", r->tasks.first[t],
              r->tasks.first[t + 1] - 1);
-    FC_TRY(fc_runlog_event(&r->log, "task_start", t + 1, 0, classes, err));
+    if (r->ranks.me == 0)
+        FC_TRY(fc_runlog_event(&r->log, "task_start", t + 1, 0, classes, err));
     if (r->net.mode == FC_TRAIN_LORA)
         fc_lora_init(&r->global, &r->net.shape, fc_seed(r->cfg, r->cfg->seed.init), t);
     return FC_OK;
@@ -145,6 +148,16 @@ fc_status fc_server_bytes_down(size_t *bytes, const fc_run *r, int t, int round,
                                 r->deltas.n_A + r->deltas.n_B, err);
 }
 
+/* The merge of what was folded becomes the global state. */
+static fc_status merge(fc_exchange *x, fc_run *r, fc_error *err)
+{
+    fc_params merged;
+    FC_TRY(fc_params_alloc(&merged, &r->global, &r->arena, err));
+    FC_TRY(r->cfg->rule->finish(x->merge_state, &x->merge, &merged, err));
+    memcpy(r->global.p, merged.p, merged.n * sizeof *merged.p);
+    return FC_OK;
+}
+
 fc_status fc_server_round(fc_run *r, int t, int round, fc_error *err)
 {
     const fc_config *c = r->cfg;
@@ -169,10 +182,8 @@ fc_status fc_server_round(fc_run *r, int t, int round, fc_error *err)
     FC_TRY(fc_exchange_run(&x, r, err));
 
     double begin = fc_wall();
-    fc_params merged;
-    FC_TRY(fc_params_alloc(&merged, &r->global, &r->arena, err));
-    FC_TRY(rule->finish(x.merge_state, &x.merge, &merged, err));
-    memcpy(r->global.p, merged.p, merged.n * sizeof *merged.p);
+    fc_status s = r->ranks.me == 0 ? merge(&x, r, err) : FC_OK;
+    FC_TRY(fc_ranks_share(&r->ranks, s, r->global.p, r->global.n * sizeof *r->global.p, err));
     x.row.merge_s = fc_wall() - begin;
 
     begin = fc_wall();
@@ -189,6 +200,8 @@ fc_status fc_server_round(fc_run *r, int t, int round, fc_error *err)
 static fc_status log_task(fc_run *r, int t, fc_error *err)
 {
     int T = r->acc.tasks;
+    if (r->ranks.me > 0)
+        return FC_OK;
     for (int s = 0; s <= t; s++) {
         r->acc.correct[t * T + s] = r->eval.correct[s];
         r->acc.total[t * T + s] = r->eval.total[s];
@@ -212,7 +225,8 @@ static fc_status collect_task_grams(fc_exchange *x, fc_run *r, int t, fc_error *
     FC_TRY(fc_exchange_init(x, r, t, r->cfg->fed.rounds, 0, err));
     FC_TRY(fc_server_bytes_down(&x->bytes_down, r, t, r->cfg->fed.rounds, err));
     set_gram_model(x, r);
-    return fc_exchange_run(x, r, err);
+    return fc_ranks_share(&r->ranks, fc_exchange_run(x, r, err), x->sum.g,
+                          x->sum.size * sizeof *x->sum.g, err);
 }
 
 fc_status fc_server_end_task(fc_run *r, int t, fc_error *err)

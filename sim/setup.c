@@ -1,6 +1,6 @@
 /* Everything up to the first round: data, weights, tasks, partition, memory. */
 #include "sim/message.h"
-#include "sim/run.h"
+#include "sim/spread.h"
 
 #include "core/file.h"
 #include "core/threads.h"
@@ -356,8 +356,9 @@ static fc_status open_parts(fc_run *r, fc_error *err)
 fc_status fc_run_open(fc_run *r, fc_config *cfg, fc_console console, fc_error *err)
 {
     *r = (fc_run){.cfg = cfg};
-    fc_progress_init(&r->progress, console, 0, 0);
-    fc_status s = open_parts(r, err);
+    r->ranks = fc_ranks_world();
+    fc_progress_init(&r->progress, r->ranks.me == 0 ? console : (fc_console){0}, 0, 0);
+    fc_status s = fc_spread_meet(r, open_parts(r, err), err);
     if (s != FC_OK)
         fc_run_close(r);
     return s;

@@ -1,0 +1,157 @@
+#!/bin/bash
+# One run over several processes under mpirun: the files are those of one process.
+. "$(dirname "$0")/lib.sh"
+
+command -v mpirun > /dev/null || skip "mpirun is missing (Debian: openmpi-bin)"
+launch=(mpirun --oversubscribe --bind-to none)
+[ "$(id -u)" -ne 0 ] || launch+=(--allow-run-as-root)
+export LSAN_OPTIONS=detect_leaks=0 # the leaks of MPI itself
+write_config tiny.yaml
+
+# on RANKS WORD...: `fcil run tiny.yaml` on so many ranks of one thread.
+on() {
+    local n=$1
+    shift
+    "${launch[@]}" -n "$n" "$FCIL" run tiny.yaml --threads 1 "$@"
+}
+
+pid=
+cleanup() {
+    [ -z "$pid" ] || kill -9 "$pid" 2> /dev/null || true
+    rm -rf "$work"
+}
+
+# sentences: how many messages of fcil itself are in err, which also holds what mpirun says.
+sentences() { grep -c '^fcil: ' err || true; }
+
+code=0
+on 2 --out probe > out 2> err || code=$?
+! grep -q 'built without MPI' err || skip "this fcil was built without MPI (Debian: libopenmpi-dev)"
+[ $code -eq 0 ] || skip "mpirun starts nothing here: $(head -n 3 err)"
+
+# same_on_ranks NAME WORD...: the run with 1, 2, 3 and 6 ranks and without mpirun.
+same_on_ranks() {
+    local name=$1 n
+    shift
+    say "$name: 1, 2, 3 and 6 ranks, 4 clients"
+    expect 0 "$FCIL" run tiny.yaml tasks.count=2 fed.rounds=2 "$@" --out "$name"
+    for n in 1 2 3 6; do
+        expect 0 on $n tasks.count=2 fed.rounds=2 "$@" --out "$name-$n"
+        [ "$(grep -c '^results:' out)" -eq 1 ] || fail "not one result: $(cat out)"
+        [ "$(grep -c '^task 1/2  round 1/2 ' err)" -eq 1 ] || fail "not one line per round: $(cat err)"
+        same_run "$(run_dir "$name")" "$(run_dir "$name-$n")"
+        [ "$(number "$(run_dir "$name-$n")/manifest.json" ranks)" = $n ] || fail "manifest.json: ranks is not $n"
+    done
+}
+same_on_ranks lorm method.name=lorm data.augment=rrc
+same_on_ranks full-grams method.name=lorm method.alpha_backbone=0.5 fed.participation=0.5 fed.participation_draw=round
+same_on_ranks fedavg_lora method.name=fedavg_lora eval.rounds=last
+same_on_ranks fedavg method.name=fedavg
+
+say "ranks with other numbers of threads"
+expect 0 "${launch[@]}" -n 1 "$FCIL" run tiny.yaml tasks.count=2 fed.rounds=2 method.name=fedavg --threads 3 --out uneven : \
+    -n 1 "$FCIL" run tiny.yaml tasks.count=2 fed.rounds=2 method.name=fedavg --threads 1 --out uneven
+same_run "$(run_dir fedavg)" "$(run_dir uneven)"
+
+say "a backbone that is pretrained first, by one rank"
+cat > pretrain.yaml <<'YAML'
+run: {name: mpi}
+data: {name: synth, synth_classes: 4, synth_first_class: 50, synth_train: 20, synth_test: 4, synth_size: 16}
+backbone: {patch: 4, width: 32, depth: 2, heads: 2}
+train: {epochs: 1, batch: 16}
+YAML
+XDG_CACHE_HOME=$PWD/cache expect 0 on 3 backbone.pretrain=pretrain.yaml tasks.count=1 fed.rounds=1 --out pretrained
+[ "$(grep -c '^pretrained backbone' err)" -eq 1 ] || fail "pretrained by several: $(cat err)"
+
+long=(train.epochs=30)
+say "an undisturbed long run"
+expect 0 "$FCIL" run tiny.yaml "${long[@]}" --out calm
+calm=$(run_dir calm)
+
+# disturbed OUT WHO SIGNAL: a run on 3 ranks of which, in its second round, mpirun or rank WHO gets a signal.
+# Exit code in $code.
+disturbed() {
+    local out=$1 who=$2 signal=$3 target files
+    "${launch[@]}" -n 3 "$FCIL" run tiny.yaml "${long[@]}" run.checkpoint_s=0 --threads 1 --out "$out" > out 2> err &
+    pid=$!
+    while kill -0 $pid 2> /dev/null; do
+        files=("$out"/*/*/rounds.csv)
+        [ ! -e "${files[0]}" ] || [ "$(wc -l < "${files[0]}")" -lt 2 ] || break
+        sleep 0.02
+    done
+    target=$pid
+    [ "$who" = mpirun ] || target=$(pgrep -P $pid fcil | sed -n $((who + 1))p)
+    kill "-$signal" "$target"
+    code=0
+    wait $pid || code=$?
+    pid=
+}
+
+say "kill -9 of one rank: the job dies; resumed with 2 ranks"
+disturbed killed 1 KILL
+[ $code -ne 0 ] || fail "the job ended well"
+expect 0 on 2 "${long[@]}" --out killed --resume
+same_run "$calm" "$(run_dir killed)"
+
+say "kill -9 of rank 0; resumed without mpirun"
+disturbed killed0 0 KILL
+[ $code -ne 0 ] || fail "the job ended well"
+expect 0 "$FCIL" run tiny.yaml "${long[@]}" --out killed0 --resume
+same_run "$calm" "$(run_dir killed0)"
+
+for who in 0 2 mpirun; do
+    signal=USR1
+    [ $who = mpirun ] || signal=TERM
+    say "SIG$signal to $who: exit 75, STOPPED; resumed with 3 ranks"
+    disturbed "stopped-$who" $who $signal
+    [ $code -eq 75 ] || fail "exit code $code, expected 75: $(cat err)"
+    [ "$(sentences)" -eq 1 ] || fail "not one sentence: $(cat err)"
+    d=$(run_dir "stopped-$who")
+    [ -e "$d/STOPPED" ] || fail "the mark is not STOPPED: $(ls "$d")"
+    expect 0 on 3 "${long[@]}" --out "stopped-$who" --resume
+    same_run "$calm" "$d"
+done
+
+say "SIGTERM to mpirun, which kills its job with a code of its own: resumed"
+disturbed terminated mpirun TERM
+[ $code -ne 0 ] || fail "the job ended well"
+expect 0 on 2 "${long[@]}" --out terminated --resume
+same_run "$calm" "$(run_dir terminated)"
+
+say "a run that begins without mpirun goes on with it"
+"$FCIL" run tiny.yaml "${long[@]}" run.checkpoint_s=0 --out plain > out 2> err &
+pid=$!
+sleep 0.7
+kill -9 $pid 2> /dev/null || true
+wait $pid 2> /dev/null || true
+pid=
+expect 0 on 2 "${long[@]}" --out plain --resume
+same_run "$calm" "$(run_dir plain)"
+
+# Only the largest client takes a second step, where the loss is not finite any more. It goes to
+# rank 1, which has more threads.
+say "a client that diverges on rank 1: one sentence, exit code 1"
+batch=$(($(awk -F, '$1 == 1 && $2 == 1 { print $5 }' "$calm/clients.csv" | sort -n | tail -n 1) - 1))
+diverge=(method.name=fedavg train.optimizer=sgd train.lr=1000 train.epochs=1 train.batch=$batch --out diverged)
+expect 1 "${launch[@]}" -n 1 "$FCIL" run tiny.yaml "${diverge[@]}" --threads 1 : -n 1 "$FCIL" run tiny.yaml "${diverge[@]}" --threads 8
+[ "$(sentences)" -eq 1 ] || fail "not one sentence: $(cat err)"
+grep -q '^fcil: task 1, round ., client .*step 2: loss is .*(rank 1 on ' err || fail "the message does not say where: $(cat err)"
+grep -q 'step 2: loss is' "$(run_dir diverged)/FAILED" || fail "the mark is not FAILED"
+
+say "wrong options, and a folder that is taken: one sentence, exit code 2"
+expect 2 on 3 train.lr=-5
+[ "$(sentences)" -eq 1 ] || fail "not one sentence: $(cat err)"
+expect 2 on 3 "${long[@]}" --out calm
+[ "$(sentences)" -eq 1 ] || fail "not one sentence: $(cat err)"
+
+say "ranks of different runs are refused"
+expect 1 "${launch[@]}" -n 1 "$FCIL" run tiny.yaml --out differ : -n 1 "$FCIL" run tiny.yaml --out differ run.seed=9
+grep -q '^fcil: ranks differ: run .*(rank 1 on ' err || fail "the message does not say so: $(cat err)"
+
+say "a finished run, --help and --dry-run: once"
+expect 0 on 3 "${long[@]}" --out calm --resume
+[ "$(cat out err | grep -c 'done already')" -eq 1 ] || fail "not once: $(cat out err)"
+expect 0 on 3 --help
+[ "$(grep -c '^usage:' out)" -eq 1 ] || fail "not once: $(cat out)"
+expect 0 on 3 --dry-run --json
+[ "$(wc -l < out)" -eq 1 ] || fail "not once: $(cat out)"
