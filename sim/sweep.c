@@ -376,6 +376,14 @@ int fc_sweep_column(const fc_sweep *s, const char *name)
     return -1;
 }
 
+void fc_sweep_label(char *buf, size_t size, const fc_sweep *s, const fc_sweep_run *r)
+{
+    size_t used = (size_t)snprintf(buf, size, "%s ", r->id);
+    for (int i = 0; i < s->n_columns && used < size; i++)
+        if (*r->value[i])
+            used += (size_t)snprintf(buf + used, size - used, " %s=%s", s->column[i], r->value[i]);
+}
+
 const fc_sweep_run *fc_sweep_find(const fc_sweep *s, const char *id)
 {
     for (int i = 0; i < s->n_runs; i++)

@@ -21,6 +21,7 @@
 #include "core/status.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 typedef struct fc_sweep_run {
@@ -49,7 +50,7 @@ typedef struct fc_halving {
 
 typedef struct fc_sweep {
     const char *path, *name, *out;
-    int threads;   /* run.threads of the command line, 0: not given */
+    int threads;   /* run.threads, for a worker and all its children; 0: not given */
     int n_columns; /* "config" if that is an axis, the axes' options, the budget, "run.seed" */
     const char **column;
     int n_runs; /* in plan order: rung, axes, draws, seeds; each id once */
@@ -69,6 +70,9 @@ void fc_sweep_free(fc_sweep *s); /* accepts {0} */
 
 /* Index of a column, -1 if there is none of that name. */
 int fc_sweep_column(const fc_sweep *s, const char *name);
+
+/* "0123abcd  method.name=lorm fed.beta=0.5": its id and its values. */
+void fc_sweep_label(char *buf, size_t size, const fc_sweep *s, const fc_sweep_run *r);
 
 /* The run of that id; NULL if there is none. */
 const fc_sweep_run *fc_sweep_find(const fc_sweep *s, const char *id);
