@@ -5,12 +5,15 @@
  *   set: {fed.rounds: 2}              # options of all runs
  *   axes:                             # every combination of:
  *     method.name: [lorm, fedavg_lora]
- *     train.lr: {log: [1e-4, 1e-2], n: 5}    # also {linear: [lo, hi], n: 5}, {range: [lo, hi,
- * step]} "train.lr_A, train.lr_B": [[1e-3, 1e-3], [3e-3, 1e-3]] train.lora_rank: {log: [4, 64]} #
- * no n: drawn at random, together with all such axes draws: {count: 20, seed: 1} seeds: 3 #
- * run.seed 0, 1, 2; or a list where: ["method.name != lorm or train.lr <= 1e-3"] baseline:
- * {method.name: fedavg_lora} search: {halving: {budget: fed.rounds, values: [1, 2, 5], keep: 0.5,
- * metric: faa}}
+ *     train.lr: {log: [1e-4, 1e-2], n: 5}   # or linear; or {range: [low, high, step]}
+ *     "train.lr_A, train.lr_B": [[1e-3, 1e-3], [3e-3, 1e-3]]   # together
+ *     train.batch: {log: [4, 64]}     # no n: drawn at random, with all such axes
+ *   draws: {count: 20, seed: 1}
+ *   seeds: 3                          # run.seed 0, 1, 2; or a list
+ *   where: ["method.name != lorm or train.lr <= 1e-3"]
+ *   baseline: {method.name: fedavg_lora}
+ *   search:
+ *     halving: {budget: fed.rounds, values: [1, 2, 5], keep: 0.5, metric: faa}
  *
  * An option that only some methods or merge rules have applies to their runs alone; runs that come
  * out the same are one run. */
