@@ -126,7 +126,7 @@ static range x_range(const fc_plot *p)
 }
 
 /* Labels stand at the ends of their lines; those too close push each other apart, and all stay
- * above the axis. */
+ * beside the axis; more of them than fit go beyond its top. */
 static void place_labels(layout *l, const fc_plot *p, int *order)
 {
     double gap = 1.5 * p->font * (l->y.high - l->y.low) / (p->height - l->top - l->bottom);
@@ -150,6 +150,8 @@ static void place_labels(layout *l, const fc_plot *p, int *order)
                 *below -= push;
             }
         }
+    for (int k = 0; k < n; k++)
+        l->place[order[k]] = fmin(l->place[order[k]], l->y.high - k * gap);
     for (int k = n - 1; k >= 0; k--)
         l->place[order[k]] = fmax(l->place[order[k]], l->y.low + (n - 1 - k) * gap);
 }
@@ -315,10 +317,7 @@ fc_status fc_plot_draw(char **out, size_t *size, const fc_plot *plot, int n, fc_
     *out = NULL;
     for (int i = 0; i < n && s == FC_OK; i++)
         s = put_plot(f, &plot[i], format, err);
-    bool written = f && !ferror(f);
-    if (f && fclose(f) != 0)
-        written = false;
-    if (s == FC_OK && !written)
+    if (f && (ferror(f) | fclose(f)) && s == FC_OK)
         s = fc_fail(err, FC_EFAIL, "plot: out of memory");
     if (s == FC_OK)
         s = fc_gnuplot(out, size, script, err);

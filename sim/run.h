@@ -14,6 +14,7 @@
 #include "sim/methods/method.h"
 #include "sim/progress.h"
 #include "sim/ranks.h"
+#include "sim/reporter.h"
 #include "sim/runlog.h"
 
 /* Test counts of one evaluation: tasks 0 .. seen-1. */
@@ -73,6 +74,7 @@ struct fc_run {
     int *rank_threads; /* (ranks.n), and their sum */
     int all_threads;
     fc_runlog log;
+    fc_reporter reporter;
     double start_wall, start_cpu;
     fc_arena arena;
 };
@@ -164,14 +166,6 @@ fc_status fc_eval_run(fc_run *r, const fc_real *w, int t, fc_error *err);
 
 /* estimate.c: work of the whole run in FLOP, and what of it is done at r->at. */
 double fc_estimate_flop(const fc_run *r, double *done);
-/* What a run costs that was opened and not started. */
-typedef struct fc_estimate {
-    double train_flop, eval_flop, seconds, s_per_flop;
-    double memory_mib; /* peak of a process that does nothing else */
-    double bytes_up, bytes_down;
-} fc_estimate;
-/* s_per_flop: of all threads; 0: measured in about a second. */
-fc_status fc_estimate_make(fc_estimate *e, fc_run *r, double s_per_flop, fc_error *err);
 /* --dry-run: time (a few steps are measured), memory and bytes on stdout. */
 fc_status fc_estimate_print(fc_run *r, bool json, fc_error *err);
 
