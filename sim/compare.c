@@ -68,7 +68,7 @@ const fc_metric fc_metric_table[] = {
 enum { N_METRICS = sizeof fc_metric_table / sizeof *fc_metric_table };
 const int fc_metric_count = N_METRICS;
 
-static fc_status find_metric(const fc_metric **out, const char *name, fc_error *err)
+fc_status fc_metric_find(const fc_metric **out, const char *name, fc_error *err)
 {
     const char *names[N_METRICS];
     for (int i = 0; i < N_METRICS; i++) {
@@ -92,7 +92,7 @@ fc_status fc_metric_list(const fc_metric ***out, int *n, const char *names, fc_a
         return FC_EFAIL;
     *n = 0;
     for (char *name = strtok_r(text, ", ", &save); name; name = strtok_r(NULL, ", ", &save))
-        FC_TRY(find_metric(&list[(*n)++], name, err));
+        FC_TRY(fc_metric_find(&list[(*n)++], name, err));
     if (*n == 0)
         return fc_fail(err, FC_EUSAGE, "expected the names of metrics, found none");
     *out = list;

@@ -22,8 +22,11 @@ extern const int fc_metric_count;
 /* The columns of a comparison that nobody asks otherwise. */
 #define FC_METRICS_DEFAULT "faa,aia,forgetting_max,acc_masked,bytes_up,bytes_down,wall_s"
 
-/* Metrics by name, from a list separated by commas. Errors FC_EUSAGE: an unknown one (says the
- * nearest), or none. */
+/* The metric of that name. Errors FC_EUSAGE: there is none; says the nearest. */
+fc_status fc_metric_find(const fc_metric **out, const char *name, fc_error *err);
+
+/* Metrics by name, from a list separated by commas. Errors FC_EUSAGE: an unknown one, or
+ * none. */
 fc_status fc_metric_list(const fc_metric ***out, int *n, const char *names, fc_arena *arena,
                          fc_error *err);
 

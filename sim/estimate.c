@@ -142,12 +142,11 @@ static void measured_step(void *ctx, int thread, int i)
         m->status = status;
 }
 
-/* Seconds per FLOP of all threads together, from about a second of training steps on real images.
- */
-static fc_status measure(double *per_flop, fc_run *r, fc_error *err)
+/* Seconds per FLOP of all threads together, from training steps on real images for so many seconds,
+ * two of them at least. */
+static fc_status measure(double *per_flop, fc_run *r, double budget, fc_error *err)
 {
     enum { STEPS_MAX = 200 };
-    const double budget = 1.0;
     size_t n = r->tasks.n_train[0], most = r->crew.trainer[0].order_max;
     n = n < most ? n : most;
     n = n < (size_t)r->cfg->train.batch ? n : (size_t)r->cfg->train.batch;
@@ -169,7 +168,34 @@ static fc_status measure(double *per_flop, fc_run *r, fc_error *err)
     return m.status;
 }
 
-static void print_text(const fc_run *r, const cost *c, double seconds, double now_mib)
+fc_status fc_estimate_make(fc_estimate *e, fc_run *r, double s_per_flop, fc_error *err)
+{
+    cost c;
+    double measured;
+    FC_TRY(cost_of(&c, r, err));
+    fc_server_prepare_task(r);
+    FC_TRY(measure(&measured, r, s_per_flop > 0 ? 0 : 1, err));
+    /* All buffers of a run exist and were used by now, except: the weights packed for evaluation,
+     * the messages of one wave, one of them unpacked (4 bytes a number), the sums (8) and the
+     * result (4) of the merge, and a checkpoint. */
+    double packed = (double)fc_packed_bytes(&r->net.shape, false, &r->net.engine);
+    double wave = message_bytes(r, fc_server_groups(r, 0), r->gram_shape.n > 0);
+    wave *= r->partition.clients;
+    wave = wave < FC_WAVE_BYTES ? wave : FC_WAVE_BYTES;
+    double grams = (double)r->gram_shape.size * sizeof(double);
+    *e = (fc_estimate){.train_flop = c.train,
+                       .eval_flop = c.eval,
+                       .bytes_up = c.bytes_up,
+                       .bytes_down = c.bytes_down,
+                       .s_per_flop = s_per_flop > 0 ? s_per_flop : measured};
+    e->seconds = (c.train + c.eval) * e->s_per_flop;
+    e->memory_mib = fc_rss_peak() + (packed + wave + 16.0 * (double)r->global.n + 2 * grams +
+                                     (double)fc_run_state_bytes(r)) /
+                                        1048576;
+    return FC_OK;
+}
+
+static void print_text(const fc_run *r, const fc_estimate *e)
 {
     char time[32];
     printf("method      %s, rule %s, %d task%s x %d round%s x %d client%s x %d epoch%s\n",
@@ -183,42 +209,28 @@ static void print_text(const fc_run *r, const cost *c, double seconds, double no
            "numbers\n",
            r->net.shape.image, r->net.shape.patch, r->net.shape.width, r->net.shape.depth,
            r->net.shape.heads, r->global.n);
-    printf("work        %.1f TFLOP training and Grams, %.1f TFLOP evaluation\n", c->train / 1e12,
-           c->eval / 1e12);
+    printf("work        %.1f TFLOP training and Grams, %.1f TFLOP evaluation\n",
+           e->train_flop / 1e12, e->eval_flop / 1e12);
     printf("time        about %s on %d thread%s (measured on this machine just now)\n",
-           fc_duration(time, seconds), r->threads, r->threads == 1 ? "" : "s");
-    printf("memory      about %.0f MiB\n", now_mib);
-    printf("bytes up    %.1f MB over all clients and rounds\n", c->bytes_up / 1e6);
-    printf("bytes down  %.1f MB\n", c->bytes_down / 1e6);
+           fc_duration(time, e->seconds), r->threads, r->threads == 1 ? "" : "s");
+    printf("memory      about %.0f MiB\n", e->memory_mib);
+    printf("bytes up    %.1f MB over all clients and rounds\n", e->bytes_up / 1e6);
+    printf("bytes down  %.1f MB\n", e->bytes_down / 1e6);
 }
 
 fc_status fc_estimate_print(fc_run *r, bool as_json, fc_error *err)
 {
-    cost c;
-    double per_flop = 0;
-    FC_TRY(cost_of(&c, r, err));
-    fc_server_prepare_task(r);
-    FC_TRY(measure(&per_flop, r, err));
-    double seconds = (c.train + c.eval) * per_flop;
-    /* All buffers of a run exist and were used by now, except: the weights packed for evaluation,
-     * the messages of one wave, one of them unpacked (4 bytes a number), the sums (8) and the
-     * result (4) of the merge, and a checkpoint. */
-    double packed = (double)fc_packed_bytes(&r->net.shape, false, &r->net.engine);
-    double wave = message_bytes(r, fc_server_groups(r, 0), r->gram_shape.n > 0);
-    wave *= r->partition.clients;
-    wave = wave < FC_WAVE_BYTES ? wave : FC_WAVE_BYTES;
-    double grams = (double)r->gram_shape.size * sizeof(double);
-    double mib = fc_rss_peak() + (packed + wave + 16.0 * (double)r->global.n + 2 * grams +
-                                  (double)fc_run_state_bytes(r)) /
-                                     1048576;
+    fc_estimate e;
+    FC_TRY(fc_estimate_make(&e, r, 0, err));
     if (!as_json) {
-        print_text(r, &c, seconds, mib);
+        print_text(r, &e);
         return FC_OK;
     }
-    json_t *o = json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:i}", "method", r->method->name,
-                          "train_flop", c.train, "eval_flop", c.eval, "seconds", seconds,
-                          "memory_mib", mib, "bytes_up", c.bytes_up, "threads", r->threads);
-    json_object_set_new(o, "bytes_down", json_real(c.bytes_down));
+    json_t *o =
+        json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:i}", "method", r->method->name, "train_flop",
+                  e.train_flop, "eval_flop", e.eval_flop, "seconds", e.seconds, "memory_mib",
+                  e.memory_mib, "bytes_up", e.bytes_up, "threads", r->threads);
+    json_object_set_new(o, "bytes_down", json_real(e.bytes_down));
     json_dumpf(o, stdout, JSON_COMPACT);
     putchar('\n');
     json_decref(o);

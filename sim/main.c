@@ -46,6 +46,7 @@ static const struct {
     {"run", run_on_ranks, "run CONFIG [key=value ...]         run one experiment"},
     {"pretrain", fc_cmd_pretrain,
      "pretrain CONFIG [key=value ...]    train a backbone from scratch"},
+    {"sweep", fc_cmd_sweep, "sweep plan|run|status ... SWEEP    many runs from one file"},
     {"data", fc_cmd_data,
      "data check|show ...                look at a data set and its partition"},
     {"list", fc_cmd_list, "list WHAT                          methods, merges, datasets, ..."},

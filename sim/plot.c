@@ -317,7 +317,10 @@ fc_status fc_plot_draw(char **out, size_t *size, const fc_plot *plot, int n, fc_
     *out = NULL;
     for (int i = 0; i < n && s == FC_OK; i++)
         s = put_plot(f, &plot[i], format, err);
-    if (f && (ferror(f) | fclose(f)) && s == FC_OK)
+    bool written = f && !ferror(f);
+    if (f && fclose(f) != 0)
+        written = false;
+    if (s == FC_OK && !written)
         s = fc_fail(err, FC_EFAIL, "plot: out of memory");
     if (s == FC_OK)
         s = fc_gnuplot(out, size, script, err);

@@ -26,9 +26,8 @@ typedef struct fc_plot {
     int width, height, font; /* pixels; the width grows with long labels */
     bool percent;            /* y is from 0 to 100 */
     bool whole_x;            /* x counts from 1 */
-    bool
-        bars; /* instead of lines: at each x, from low to high, labels in a key above; one unit wide
-               */
+    /* instead of lines: at each x, from low to high, one unit wide; labels in a key above */
+    bool bars;
 } fc_plot;
 
 /* The pictures one behind the other, as gnuplot writes them (several: SVG only), malloc'ed, with a

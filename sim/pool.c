@@ -3,6 +3,12 @@
 #include <omp.h>
 #include <stdbool.h>
 
+static void poll(fc_pool *p, int thread)
+{
+    if (thread == 0 && p->poll)
+        p->poll(p->poll_ctx);
+}
+
 /* Claim an item of a loop, compute and commit it. Called and left with the lock held; false: no
  * item is left to claim. The loop cannot change under a claimed item, so its fields are read
  * without the lock. */
@@ -22,6 +28,7 @@ static bool take_item(fc_pool *p, fc_loop *l, int thread)
         cnd_wait(&l->turn, &p->lock);
     mtx_unlock(&p->lock);
     l->commit(l->ctx, thread, i);
+    poll(p, thread);
     mtx_lock(&p->lock);
     l->done++;
     cnd_broadcast(&l->turn);
@@ -70,6 +77,7 @@ void fc_pool_run(fc_pool *p, int n, fc_pool_fn *piece, void *ctx)
             int i = p->next++;
             mtx_unlock(&p->lock);
             piece(ctx, thread, i);
+            poll(p, thread);
             mtx_lock(&p->lock);
             if (--p->left == 0)
                 cnd_broadcast(&p->news);

@@ -25,12 +25,14 @@ typedef struct fc_loop {
     cnd_t turn; /* done went up */
 } fc_loop;
 
-/* Everything but `threads` and `jitter` under the lock. */
+/* Everything but `threads`, `jitter` and `poll` under the lock. */
 typedef struct fc_pool {
     int threads;
     fc_loop *loop;        /* (threads): of the piece that each thread runs */
     int next, left;       /* pieces: the next to claim; how many are not done */
     void (*jitter)(void); /* NULL but in tests: called after a claim and before a commit */
+    void (*poll)(void *); /* NULL, or called with poll_ctx by thread 0 after a piece or an item */
+    void *poll_ctx;
     mtx_t lock;
     cnd_t news; /* a loop was opened, or the last piece is done */
 } fc_pool;

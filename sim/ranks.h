@@ -8,7 +8,8 @@
  * Every exchange begins with an agreement: where one rank has failed, all return its status and its
  * message, and nothing is exchanged any more. So a rank that fails alone just returns; it meets the
  * others at its last agreement, they meet it at their next one. A request to stop (FC_ESTOP)
- * spreads in the same way; a real failure goes before it.
+ * spreads in the same way; a real failure goes before it. Ranks that are busy hear of it between
+ * two slices of a batch (fc_ranks_poll), so that nobody waits for them.
  *
  * ranks_mpi.c is the one file that knows MPI; ranks_none.c stands in for it where MPI is missing.
  * Called from the main thread only. Waiting sleeps: it takes no core away from other ranks. */
@@ -23,6 +24,7 @@
 typedef struct fc_ranks {
     int n, me; /* how many, and which one this is */
     bool over; /* an agreement has failed */
+    bool told; /* that this rank was asked to stop */
 } fc_ranks;
 
 /* Once, before any other: join the `launched` processes (1: no MPI is started). FC_EUSAGE if they
@@ -42,9 +44,11 @@ fc_status fc_ranks_share(fc_ranks *k, fc_status s, void *p, size_t n, fc_error *
 /* Agree, then the n bytes at p become the bitwise or over all ranks: each has filled in its own
  * part and left the rest 0. */
 fc_status fc_ranks_unite(fc_ranks *k, fc_status s, void *p, size_t n, fc_error *err);
+/* Tell the others once that this rank was asked to stop; if another one was, so is this one. */
+void fc_ranks_poll(fc_ranks *k);
 /* Move the n bytes at p from rank `from` to rank 0; both call it in the same order, after an
  * agreement. */
-void fc_ranks_send(const fc_ranks *k, const void *p, size_t n);
-void fc_ranks_receive(const fc_ranks *k, void *p, size_t n, int from);
+void fc_ranks_send(fc_ranks *k, const void *p, size_t n);
+void fc_ranks_receive(fc_ranks *k, void *p, size_t n, int from);
 
 #endif

@@ -1,7 +1,6 @@
 #include "sim/recipe.h"
 
-#include "core/file.h"
-#include "sim/outfile.h"
+#include "sim/config_parts.h"
 #include "sim/yaml.h"
 
 #include <math.h>
@@ -11,60 +10,30 @@
 /* --- reading ------------------------------------------------------------------------------------
  */
 
-static fc_status number_at(double *out, const fc_yaml *y, double low, fc_error *err)
-{
-    char *end;
-    double x = y->kind == FC_YAML_TEXT ? strtod(y->text, &end) : NAN;
-    if (!(x >= low && x <= 1e15) || end == y->text || *end)
-        return fc_yaml_fail(err, y, "%s: expected a number%s", y->key,
-                            low >= 0 ? " that is not negative" : "");
-    *out = x;
-    return FC_OK;
-}
-
-/* Refuses keys that are not in this list. */
-static fc_status check_keys(const fc_yaml *map, const char *const *keys, int n, fc_error *err)
-{
-    if (map->kind != FC_YAML_MAP)
-        return fc_yaml_fail(err, map, "%s: expected keys with values", map->key);
-    for (const fc_yaml *y = map->first; y; y = y->next) {
-        int i = 0;
-        while (i < n && strcmp(keys[i], y->key) != 0)
-            i++;
-        if (i == n) {
-            const char *near = fc_nearest(y->key, keys, n);
-            return fc_yaml_fail(err, y, "unknown key '%.60s' of %s%s%s%s", y->key, map->key,
-                                near ? ", did you mean " : "", near ? near : "", near ? "?" : "");
-        }
-    }
-    return FC_OK;
-}
-
 /* faa: {mean: 26.9, tolerance: 2} */
-static fc_status read_expected(fc_expected *e, const fc_yaml *y, fc_arena *arena, fc_error *err)
+static fc_status read_expected(fc_expected *e, const fc_yaml *y, fc_error *err)
 {
     static const char *const keys[] = {"mean", "tolerance", "sd", "n"};
-    const fc_metric **metric;
+    static const fc_opt any = {.type = FC_OPT_REAL, .low = -1e15, .high = 1e15};
+    static const fc_opt size = {.type = FC_OPT_REAL, .high = 1e15};
+    static const fc_opt count = {.type = FC_OPT_INT, .low = 1, .high = 1e6};
     fc_error why = {0};
-    double n = 0;
-    int one;
-    FC_TRY(check_keys(y, keys, 4, err));
-    if (fc_metric_list(&metric, &one, y->key, arena, &why) != FC_OK)
-        return fc_yaml_fail(err, y, "%s", why.msg);
-    *e = (fc_expected){.metric = metric[0], .sd = NAN};
+    *e = (fc_expected){.sd = NAN};
+    if (fc_metric_find(&e->metric, y->key, &why) != FC_OK)
+        return fc_fail(err, FC_EUSAGE, "%.300s:%d:%d: %s", y->file, y->key_line, y->key_column,
+                       why.msg);
+    FC_TRY(fc_yaml_check_keys(y, y->key, keys, 4, err));
     const fc_yaml *mean = fc_yaml_get(y, "mean"), *tolerance = fc_yaml_get(y, "tolerance");
-    const fc_yaml *sd = fc_yaml_get(y, "sd"), *seeds = fc_yaml_get(y, "n");
-    if (!mean || !tolerance)
-        return fc_yaml_fail(err, y, "%s: expected a mean and a tolerance", y->key);
-    FC_TRY(number_at(&e->mean, mean, -1e15, err));
-    FC_TRY(number_at(&e->tolerance, tolerance, 0, err));
-    if (sd)
-        FC_TRY(number_at(&e->sd, sd, 0, err));
-    if (seeds)
-        FC_TRY(number_at(&n, seeds, 1, err));
-    if (!sd != !seeds || n != floor(n) || n > 1e6)
-        return fc_yaml_fail(err, y, "%s: expected sd together with n, a whole number", y->key);
-    e->n = (int)n;
+    const fc_yaml *sd = fc_yaml_get(y, "sd"), *n = fc_yaml_get(y, "n");
+    if (!mean || !tolerance || !sd != !n)
+        return fc_yaml_fail(err, y, "%s: expected mean, tolerance, and sd together with n or not",
+                            y->key);
+    FC_TRY(fc_yaml_value(&e->mean, &any, mean, "mean", err));
+    FC_TRY(fc_yaml_value(&e->tolerance, &size, tolerance, "tolerance", err));
+    if (sd) {
+        FC_TRY(fc_yaml_value(&e->sd, &size, sd, "sd", err));
+        FC_TRY(fc_yaml_value(&e->n, &count, n, "n", err));
+    }
     return FC_OK;
 }
 
@@ -81,21 +50,11 @@ static fc_status read_paper(fc_recipe *r, const fc_yaml *root, fc_error *err)
     static const char *const keys[] = {"title", "row", "published", "setting"};
     const fc_yaml *paper = fc_yaml_get(root, "paper");
     if (paper)
-        FC_TRY(check_keys(paper, keys, 4, err));
+        FC_TRY(fc_yaml_check_keys(paper, "paper", keys, 4, err));
     FC_TRY(text_of(&r->title, paper, "title", err));
     FC_TRY(text_of(&r->row, paper, "row", err));
     FC_TRY(text_of(&r->published, paper, "published", err));
     return text_of(&r->setting, paper, "setting", err);
-}
-
-/* A path beside the recipe. */
-static fc_status beside(const char **path, const char *recipe, fc_arena *arena, fc_error *err)
-{
-    const char *slash = strrchr(recipe, '/');
-    if (**path == '\0' || **path == '/' || !slash)
-        return FC_OK;
-    *path = fc_arena_format(arena, err, "%.*s/%s", (int)(slash - recipe), recipe, *path);
-    return *path ? FC_OK : FC_EFAIL;
 }
 
 static fc_status load(fc_recipe *r, const char *path, char *const *override, int n, fc_error *err)
@@ -114,12 +73,14 @@ static fc_status load(fc_recipe *r, const char *path, char *const *override, int
     if (!r->expected)
         return FC_EFAIL;
     for (const fc_yaml *y = expect->first; y; y = y->next)
-        FC_TRY(read_expected(&r->expected[r->n_expected++], y, &r->arena, err));
+        FC_TRY(read_expected(&r->expected[r->n_expected++], y, err));
     FC_TRY(read_paper(r, root, err));
     FC_TRY(text_of(&r->source, root, "source", err));
     FC_TRY(text_of(&r->note, root, "note", err));
     FC_TRY(text_of(&r->recorded, root, "recorded", err));
-    return beside(&r->recorded, path, &r->arena, err);
+    if (*r->recorded)
+        r->recorded = fc_beside(path, r->recorded, &r->arena, err);
+    return r->recorded ? FC_OK : FC_EFAIL;
 }
 
 fc_status fc_recipe_load(fc_recipe *r, const char *path, char *const *override, int n,

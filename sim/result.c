@@ -62,7 +62,7 @@ static fc_status read_state(fc_result *r, fc_error *err)
     return r->why ? FC_OK : FC_EFAIL;
 }
 
-/* A whole number from 1 (or 0) to `most`, else -1. */
+/* A whole number from `least` to `most`, else -1. */
 static long count_in(const fc_csv *csv, size_t row, const char *column, long least, long most)
 {
     double x = fc_csv_number(csv, row, fc_csv_column(csv, column));
@@ -73,33 +73,38 @@ static long count_in(const fc_csv *csv, size_t row, const char *column, long lea
  * is left out. */
 static fc_status read_matrix(fc_result *r, fc_error *err)
 {
-    enum { TASKS_MAX = 100000 };
     const fc_csv *csv = &r->tasks;
     fc_acc_matrix *m = &r->acc;
     m->tasks = fc_config_tasks(&r->config);
-    size_t T = (size_t)m->tasks, want = 0;
+    size_t T = (size_t)m->tasks;
     m->correct = fc_arena_alloc(&r->arena, T * T, sizeof(long), err);
     m->total = fc_arena_alloc(&r->arena, T * T, sizeof(long), err);
     r->masked = fc_arena_alloc(&r->arena, T * T, sizeof(long), err);
     if (!m->correct || !m->total || !r->masked)
         return FC_EFAIL;
-    int masked = fc_csv_column(csv, "acc_masked");
+    int after = 1, task = 1, masked = fc_csv_column(csv, "acc_masked");
     for (size_t row = 0; row < csv->rows; row++) {
-        long after = count_in(csv, row, "after_task", 1, m->tasks);
-        long task = count_in(csv, row, "eval_task", 1, after);
+        if (after > m->tasks)
+            return fc_fail(err, FC_EDATA, "%s:%zu: a row too many for %d tasks", csv->path, row + 2,
+                           m->tasks);
+        bool in_order = count_in(csv, row, "after_task", after, after) == after &&
+                        count_in(csv, row, "eval_task", task, task) == task;
         long total = count_in(csv, row, "total", 0, 1L << 40);
         long correct = count_in(csv, row, "correct", 0, total);
-        if (task < 0 || correct < 0 || (size_t)(after * (after - 1) / 2 + task - 1) != want++)
+        double acc = total > 0 ? fc_csv_number(csv, row, masked) : 0; /* to 4 decimals */
+        if (!in_order || correct < 0 || !(acc >= 0 && acc <= 100))
             return fc_fail(err, FC_EDATA,
-                           "%s:%zu: expected the counts of task %ld after task %ld, at most %d",
-                           csv->path, row + 2, task, after, m->tasks);
+                           "%s:%zu: expected task %d after task %d: images, how many are right, "
+                           "and acc_masked in per cent",
+                           csv->path, row + 2, task, after);
         size_t i = (size_t)(after - 1) * T + (size_t)(task - 1);
         m->correct[i] = correct;
         m->total[i] = total;
-        double acc = fc_csv_number(csv, row, masked);
-        r->masked[i] = isnan(acc) ? 0 : lround(acc / 100 * (double)total);
-        if (task == after)
-            m->done = (int)after;
+        r->masked[i] = lround(acc / 100 * (double)total);
+        if (task++ == after) {
+            m->done = after++;
+            task = 1;
+        }
     }
     return FC_OK;
 }

@@ -24,7 +24,7 @@ typedef struct fc_result {
     json_t *manifest;     /* NULL where the folder has none, as below results/ */
     json_t *summary;      /* NULL before the end */
     fc_csv rounds, tasks; /* no columns where the file is not there yet */
-    fc_acc_matrix acc;    /* finished tasks; tasks = done where the number of tasks is unknown */
+    fc_acc_matrix acc;    /* acc.done tasks are finished */
     long *masked;         /* like acc.correct, with the task known */
     fc_arena arena;
 } fc_result;

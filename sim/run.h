@@ -166,6 +166,14 @@ fc_status fc_eval_run(fc_run *r, const fc_real *w, int t, fc_error *err);
 
 /* estimate.c: work of the whole run in FLOP, and what of it is done at r->at. */
 double fc_estimate_flop(const fc_run *r, double *done);
+/* What a run costs that was opened and not started. */
+typedef struct fc_estimate {
+    double train_flop, eval_flop, seconds, s_per_flop;
+    double memory_mib; /* peak of a process that does nothing else */
+    double bytes_up, bytes_down;
+} fc_estimate;
+/* s_per_flop: of all threads; 0: measured in about a second. */
+fc_status fc_estimate_make(fc_estimate *e, fc_run *r, double s_per_flop, fc_error *err);
 /* --dry-run: time (a few steps are measured), memory and bytes on stdout. */
 fc_status fc_estimate_print(fc_run *r, bool json, fc_error *err);
 

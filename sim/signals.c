@@ -24,6 +24,11 @@ void fc_signals_install(void)
     sigaction(SIGXFSZ, &ignore, NULL);
 }
 
+void fc_stop_request(void)
+{
+    stop = 1;
+}
+
 bool fc_stop_requested(void)
 {
     return stop != 0;

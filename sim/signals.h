@@ -8,5 +8,6 @@
 void fc_signals_install(
     void); /* also ignores SIGPIPE and SIGXFSZ, so that writes fail with a message instead */
 bool fc_stop_requested(void);
+void fc_stop_request(void); /* as a signal does */
 
 #endif

@@ -12,6 +12,11 @@
 /* Size of the message of a client that failed. */
 static const size_t failed = SIZE_MAX;
 
+static void poll_ranks(void *ranks)
+{
+    fc_ranks_poll(ranks);
+}
+
 fc_status fc_spread_meet(fc_run *r, fc_status s, fc_error *err)
 {
     fc_ranks *k = &r->ranks;
@@ -31,6 +36,10 @@ fc_status fc_spread_meet(fc_run *r, fc_status s, fc_error *err)
     FC_TRY(fc_ranks_unite(k, s, r->rank_threads, (size_t)k->n * sizeof *r->rank_threads, err));
     for (int i = 0; i < k->n; i++)
         r->all_threads += r->rank_threads[i];
+    if (k->n > 1) {
+        r->crew.pool.poll = poll_ranks;
+        r->crew.pool.poll_ctx = k;
+    }
     return FC_OK;
 }
 

@@ -12,40 +12,47 @@
 /* --- who is used --------------------------------------------------------------------------------
  */
 
-/* Each setting is told whether a run uses it. */
-static fc_status mark(fc_setting_list *list, fc_sweep_builder *b)
+enum { LISTS_MAX = 5 + FC_AXES_MAX };
+
+/* All settings that a run may use, list by list; the number of lists. */
+static int lists_of(fc_setting_list out[LISTS_MAX], const fc_sweep_builder *b)
 {
-    bool *used = fc_arena_alloc(b->arena, (size_t)list->n, sizeof *used, b->err);
-    for (int i = 0; used && i < list->n; i++)
-        list->v[i].used = &used[i];
-    return used ? FC_OK : FC_EFAIL;
+    int n = 0;
+    out[n++] = b->name;
+    out[n++] = b->set;
+    for (int i = 0; i < b->n_axes; i++)
+        out[n++] = (fc_setting_list){b->axis[i].value, b->axis[i].n * b->axis[i].n_keys};
+    out[n++] = b->budget;
+    out[n++] = b->seeds;
+    out[n++] = b->args;
+    return n;
 }
 
-static fc_status check_used(const fc_setting_list *list, fc_error *err)
+/* Each setting is told whether a run uses it. */
+static fc_status mark_settings(fc_sweep_builder *b)
 {
-    for (int i = 0; i < list->n; i++)
-        if (!*list->v[i].used)
-            return fc_fail(err, FC_EUSAGE, "%s: %s.%s is an option of %s, but no run uses that",
-                           list->v[i].at_key, list->v[i].section, list->v[i].key,
-                           fc_setting_owner(&list->v[i]));
+    fc_setting_list list[LISTS_MAX];
+    for (int l = 0, n = lists_of(list, b); l < n; l++) {
+        bool *used = fc_arena_alloc(b->arena, (size_t)list[l].n, sizeof *used, b->err);
+        if (!used)
+            return FC_EFAIL;
+        for (int i = 0; i < list[l].n; i++)
+            list[l].v[i].used = &used[i];
+    }
     return FC_OK;
 }
 
-/* fn of all lists of settings. */
-static fc_status each_list(fc_sweep_builder *b,
-                           fc_status (*mark_list)(fc_setting_list *, fc_sweep_builder *),
-                           fc_status (*check)(const fc_setting_list *, fc_error *))
+static fc_status check_used(const fc_sweep_builder *b)
 {
-    fc_setting_list *lists[] = {&b->name, &b->set, &b->seeds, &b->budget, &b->args};
-    enum { N = sizeof lists / sizeof *lists };
-    for (int i = 0; i < N + b->n_axes; i++) {
-        fc_setting_list axis;
-        if (i >= N)
-            axis =
-                (fc_setting_list){b->axis[i - N].value, b->axis[i - N].n * b->axis[i - N].n_keys};
-        fc_setting_list *list = i < N ? lists[i] : &axis;
-        FC_TRY(mark_list ? mark_list(list, b) : check(list, b->err));
-    }
+    fc_setting_list list[LISTS_MAX];
+    for (int l = 0, n = lists_of(list, b); l < n; l++)
+        for (int i = 0; i < list[l].n; i++) {
+            const fc_setting *s = &list[l].v[i];
+            if (!*s->used)
+                return fc_fail(b->err, FC_EUSAGE,
+                               "%s: %s.%s is an option of %s, but no run uses that", s->at_key,
+                               s->section, s->key, fc_setting_owner(s));
+        }
     return FC_OK;
 }
 
@@ -61,7 +68,8 @@ typedef struct place {
 /* Combinations of all but rungs and seeds. */
 static double combinations(const fc_sweep_builder *b)
 {
-    double n = b->configs.n * (b->draws.count ? b->draws.count : 1);
+    double n = b->configs.n;
+    n *= b->draws.count ? b->draws.count : 1;
     for (int i = 0; i < b->n_axes; i++)
         n *= b->axis[i].drawn ? 1 : b->axis[i].n;
     return n;
@@ -316,12 +324,12 @@ static fc_status read_baseline(fc_sweep_builder *b)
         return FC_EFAIL;
     if (!map)
         return FC_OK;
-    FC_TRY(fc_sweep_check_keys(map, "baseline", s->column, s->n_columns, b->err));
+    FC_TRY(fc_yaml_check_keys(map, "baseline", s->column, s->n_columns, b->err));
     for (const fc_yaml *y = map->first; y; y = y->next) {
         fc_setting one;
         int c = fc_sweep_column(s, y->key);
         FC_TRY(fc_sweep_setting(&one, y->key, "", y, b->arena, b->err));
-        s->baseline[c] = y->text;
+        s->baseline[c] = one.text;
         if (strcmp(y->key, "config") != 0)
             FC_TRY(fc_setting_canonical(&s->baseline[c], &one, b->arena, b->err));
         int r = 0;
@@ -337,9 +345,9 @@ static fc_status load(fc_sweep_builder *b, char *const *override, int n)
 {
     FC_TRY(fc_sweep_file_read(b, override, n));
     FC_TRY(make_columns(b));
-    FC_TRY(each_list(b, mark, NULL));
+    FC_TRY(mark_settings(b));
     FC_TRY(make_runs(b));
-    FC_TRY(each_list(b, NULL, check_used));
+    FC_TRY(check_used(b));
     return read_baseline(b);
 }
 
@@ -374,6 +382,14 @@ int fc_sweep_column(const fc_sweep *s, const char *name)
         if (strcmp(s->column[i], name) == 0)
             return i;
     return -1;
+}
+
+void fc_sweep_label(char *buf, size_t size, const fc_sweep *s, const fc_sweep_run *r)
+{
+    size_t used = (size_t)snprintf(buf, size, "%s ", r->id);
+    for (int i = 0; i < s->n_columns && used < size; i++)
+        if (*r->value[i])
+            used += (size_t)snprintf(buf + used, size - used, " %s=%s", s->column[i], r->value[i]);
 }
 
 const fc_sweep_run *fc_sweep_find(const fc_sweep *s, const char *id)

@@ -5,12 +5,15 @@
  *   set: {fed.rounds: 2}              # options of all runs
  *   axes:                             # every combination of:
  *     method.name: [lorm, fedavg_lora]
- *     train.lr: {log: [1e-4, 1e-2], n: 5}    # also {linear: [lo, hi], n: 5}, {range: [lo, hi,
- * step]} "train.lr_A, train.lr_B": [[1e-3, 1e-3], [3e-3, 1e-3]] train.lora_rank: {log: [4, 64]} #
- * no n: drawn at random, together with all such axes draws: {count: 20, seed: 1} seeds: 3 #
- * run.seed 0, 1, 2; or a list where: ["method.name != lorm or train.lr <= 1e-3"] baseline:
- * {method.name: fedavg_lora} search: {halving: {budget: fed.rounds, values: [1, 2, 5], keep: 0.5,
- * metric: faa}}
+ *     train.lr: {log: [1e-4, 1e-2], n: 5}   # or linear; or {range: [low, high, step]}
+ *     "train.lr_A, train.lr_B": [[1e-3, 1e-3], [3e-3, 1e-3]]   # together
+ *     train.batch: {log: [4, 64]}     # no n: drawn at random, with all such axes
+ *   draws: {count: 20, seed: 1}
+ *   seeds: 3                          # run.seed 0, 1, 2; or a list
+ *   where: ["method.name != lorm or train.lr <= 1e-3"]
+ *   baseline: {method.name: fedavg_lora}
+ *   search:
+ *     halving: {budget: fed.rounds, values: [1, 2, 5], keep: 0.5, metric: faa}
  *
  * An option that only some methods or merge rules have applies to their runs alone; runs that come
  * out the same are one run. */
@@ -21,6 +24,7 @@
 #include "core/status.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 typedef struct fc_sweep_run {
@@ -49,7 +53,7 @@ typedef struct fc_halving {
 
 typedef struct fc_sweep {
     const char *path, *name, *out;
-    int threads;   /* run.threads of the command line, 0: not given */
+    int threads;   /* run.threads, for a worker and all its children; 0: not given */
     int n_columns; /* "config" if that is an axis, the axes' options, the budget, "run.seed" */
     const char **column;
     int n_runs; /* in plan order: rung, axes, draws, seeds; each id once */
@@ -69,6 +73,9 @@ void fc_sweep_free(fc_sweep *s); /* accepts {0} */
 
 /* Index of a column, -1 if there is none of that name. */
 int fc_sweep_column(const fc_sweep *s, const char *name);
+
+/* "0123abcd  method.name=lorm fed.beta=0.5": its id and its values. */
+void fc_sweep_label(char *buf, size_t size, const fc_sweep *s, const fc_sweep_run *r);
 
 /* The run of that id; NULL if there is none. */
 const fc_sweep_run *fc_sweep_find(const fc_sweep *s, const char *id);

@@ -44,11 +44,7 @@ static fc_status read_number(double *v, const fc_yaml *y, const char *what, doub
                              fc_error *err)
 {
     const fc_opt row = {.type = FC_OPT_REAL, .low = low, .high = high};
-    char where[512];
-    if (y->kind != FC_YAML_TEXT)
-        return fc_yaml_fail(err, y, "%s: expected a number", what);
-    snprintf(where, sizeof where, "%.300s:%d:%d: %s", y->file, y->line, y->column, what);
-    return fc_opt_set(v, &row, y->text, where, NULL, err);
+    return fc_yaml_value(v, &row, y, what, err);
 }
 
 /* Rounded to 6 digits, or to a whole number; never outside of [low, high]. */

@@ -5,10 +5,13 @@
 #include "sim/sweep.h"
 
 /* Writes into s->out, each atomically:
- *   results.csv                     a row per run of the plan: id, values of the axes, state,
- * folder, every metric in plain numbers (empty where there is none) table.md, table.tex a row per
- * setting: mean +- standard deviation over its seeds and 95 % interval; with a baseline also the
- * paired differences table.csv                       the same numbers, a row per setting and metric
+ *
+ *   results.csv          a row per run of the plan: id, values of the axes, state, folder, and
+ *                        every metric in plain numbers, empty where there is none
+ *   table.md, table.tex  a row per setting: mean +- standard deviation over its seeds and the 95 %
+ *                        interval; with a baseline also the paired differences
+ *   table.csv            the same numbers, a row per setting and metric
+ *
  * and the Markdown to stdout. metrics: names separated by commas. A setting is compared with the
  * baseline that agrees with it in all other axes. Errors: FC_EUSAGE for an unknown metric, FC_EDATA
  * if no run is done yet or a folder is damaged, FC_EFAIL if a file cannot be written. */

@@ -10,29 +10,6 @@
 /* --- parts of the file --------------------------------------------------------------------------
  */
 
-fc_status fc_sweep_check_keys(const fc_yaml *map, const char *what, const char *const *keys, int n,
-                              fc_error *err)
-{
-    char all[300] = "";
-    size_t used = 0;
-    if (map->kind != FC_YAML_MAP)
-        return fc_yaml_fail(err, map, "%s: expected `key: value` below it", what);
-    for (int i = 0; i < n; i++)
-        used += (size_t)snprintf(all + used, sizeof all - used, "%s%s", i ? ", " : "", keys[i]);
-    for (const fc_yaml *y = map->first; y; y = y->next) {
-        int k = 0;
-        while (k < n && strcmp(keys[k], y->key) != 0)
-            k++;
-        const char *near = k < n ? NULL : fc_nearest(y->key, keys, n);
-        if (k == n)
-            return fc_fail(err, FC_EUSAGE, "%.300s:%d:%d: unknown key '%.60s' of %s, %s%s%s",
-                           y->file, y->key_line, y->key_column, y->key, what,
-                           near ? "did you mean " : "expected one of ", near ? near : all,
-                           near ? "?" : "");
-    }
-    return FC_OK;
-}
-
 static fc_status grow(fc_setting_list *list, int n, fc_sweep_builder *b)
 {
     list->v = fc_arena_alloc(b->arena, (size_t)n, sizeof *list->v, b->err);
@@ -61,18 +38,11 @@ static fc_status read_values(fc_setting_list *list, const char *key, const fc_ya
     return FC_OK;
 }
 
-static fc_status whole_number(double *v, const fc_yaml *y, const char *what, double low,
+static fc_status whole_number(int64_t *v, const fc_yaml *y, const char *what, double low,
                               double high, fc_error *err)
 {
     const fc_opt row = {.type = FC_OPT_SEED, .low = low, .high = high};
-    char where[512];
-    int64_t n;
-    if (y->kind != FC_YAML_TEXT)
-        return fc_yaml_fail(err, y, "%s: expected a whole number", what);
-    snprintf(where, sizeof where, "%.300s:%d:%d: %s", y->file, y->line, y->column, what);
-    FC_TRY(fc_opt_set(&n, &row, y->text, where, NULL, err));
-    *v = (double)n;
-    return FC_OK;
+    return fc_yaml_value(v, &row, y, what, err);
 }
 
 static fc_status read_name(fc_sweep_builder *b)
@@ -125,15 +95,17 @@ static fc_status read_draws(fc_sweep_builder *b)
 {
     static const char *const keys[] = {"count", "seed"};
     const fc_yaml *map = fc_yaml_get(b->root, "draws");
-    double count, seed = 0;
+    int64_t count, seed = 0;
     if (!map)
         return FC_OK;
-    FC_TRY(fc_sweep_check_keys(map, "draws", keys, 2, b->err));
+    FC_TRY(fc_yaml_check_keys(map, "draws", keys, 2, b->err));
     const fc_yaml *n = fc_yaml_get(map, "count"), *s = fc_yaml_get(map, "seed");
-    FC_TRY(whole_number(&count, n ? n : map, "draws: count", 1, FC_RUNS_MAX, b->err));
+    if (!n)
+        return fc_yaml_fail(b->err, map, "draws: expected count: N, how many");
+    FC_TRY(whole_number(&count, n, "draws: count", 1, FC_RUNS_MAX, b->err));
     if (s)
         FC_TRY(whole_number(&seed, s, "draws: seed", 0, 9e15, b->err));
-    b->draws = (fc_draws){(int)count, (int64_t)seed};
+    b->draws = (fc_draws){(int)count, seed};
     return FC_OK;
 }
 
@@ -160,7 +132,7 @@ static fc_status read_axes(fc_sweep_builder *b)
 static fc_status read_seeds(fc_sweep_builder *b)
 {
     const fc_yaml *y = fc_yaml_get(b->root, "seeds");
-    double n;
+    int64_t n;
     if (!y)
         return FC_OK;
     if (y->kind == FC_YAML_LIST)
@@ -200,7 +172,7 @@ static fc_status read_halving(const fc_yaml *map, fc_sweep_builder *b)
                                                  "learning_accuracy|bwt"};
     static const fc_opt keep_row = {.type = FC_OPT_REAL, .high = 0.999999, .open_low = true};
     fc_halving *h = &b->s->halving;
-    FC_TRY(fc_sweep_check_keys(map, "halving", keys, 4, b->err));
+    FC_TRY(fc_yaml_check_keys(map, "halving", keys, 4, b->err));
     const fc_yaml *budget = fc_yaml_get(map, "budget"), *values = fc_yaml_get(map, "values");
     const fc_yaml *keep = fc_yaml_get(map, "keep"), *metric = fc_yaml_get(map, "metric");
     if (!budget || budget->kind != FC_YAML_TEXT)
@@ -211,25 +183,17 @@ static fc_status read_halving(const fc_yaml *map, fc_sweep_builder *b)
                             "halving: expected values: [1, 2, 5], those of the budget");
     FC_TRY(read_values(&b->budget, budget->text, values, b));
     *h = (fc_halving){.rungs = values->n, .budget = budget->text, .keep = 0.5, .metric = "faa"};
-    char where[512], word[32];
-    if (keep) {
-        snprintf(where, sizeof where, "%.300s:%d:%d: keep", keep->file, keep->line, keep->column);
-        FC_TRY(fc_opt_set(&h->keep, &keep_row, keep->kind == FC_YAML_TEXT ? keep->text : "", where,
-                          b->arena, b->err));
-    }
+    if (keep)
+        FC_TRY(fc_yaml_value(&h->keep, &keep_row, keep, "keep", b->err));
     if (metric) {
         int index;
-        snprintf(where, sizeof where, "%.300s:%d:%d: metric", metric->file, metric->line,
-                 metric->column);
-        FC_TRY(fc_opt_set(&index, &metric_row, metric->kind == FC_YAML_TEXT ? metric->text : "",
-                          where, b->arena, b->err));
-        fc_opt_choice(&metric_row, index, word, sizeof word);
-        h->metric = fc_arena_strdup(b->arena, word, b->err);
+        FC_TRY(fc_yaml_value(&index, &metric_row, metric, "metric", b->err));
+        h->metric = metric->text;
     }
     h->value = fc_arena_alloc(b->arena, (size_t)h->rungs, sizeof *h->value, b->err);
     for (int i = 0; h->value && i < h->rungs; i++)
         h->value[i] = b->budget.v[i].text;
-    return h->metric && h->value ? FC_OK : FC_EFAIL;
+    return h->value ? FC_OK : FC_EFAIL;
 }
 
 static fc_status read_search(fc_sweep_builder *b)
@@ -238,7 +202,7 @@ static fc_status read_search(fc_sweep_builder *b)
     const fc_yaml *search = fc_yaml_get(b->root, "search");
     if (!search)
         return FC_OK;
-    FC_TRY(fc_sweep_check_keys(search, "search", keys, 1, b->err));
+    FC_TRY(fc_yaml_check_keys(search, "search", keys, 1, b->err));
     const fc_yaml *halving = fc_yaml_get(search, "halving");
     return halving ? read_halving(halving, b)
                    : fc_yaml_fail(b->err, search, "search: expected halving: {budget: ...}");
@@ -337,7 +301,7 @@ fc_status fc_sweep_file_read(fc_sweep_builder *b, char *const *override, int n)
     fc_yaml *root;
     FC_TRY(fc_yaml_read(&root, b->s->path, "", b->arena, b->err));
     b->root = root;
-    FC_TRY(fc_sweep_check_keys(root, "a sweep", keys, sizeof keys / sizeof *keys, b->err));
+    FC_TRY(fc_yaml_check_keys(root, "a sweep", keys, sizeof keys / sizeof *keys, b->err));
     FC_TRY(read_name(b));
     FC_TRY(read_configs(b));
     FC_TRY(read_set(b));

@@ -49,10 +49,6 @@ typedef struct fc_sweep_builder {
  * not made yet. Errors FC_EUSAGE with a place. */
 fc_status fc_sweep_file_read(fc_sweep_builder *b, char *const *override, int n);
 
-/* Refuses a map with other keys than these n; what: how messages call it. */
-fc_status fc_sweep_check_keys(const fc_yaml *map, const char *what, const char *const *keys, int n,
-                              fc_error *err);
-
 /* Do both set the same option? */
 bool fc_setting_same(const fc_setting *a, const fc_setting *b);
 

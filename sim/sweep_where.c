@@ -56,7 +56,10 @@ static fc_status next(parser *p)
     p->quoted = *start == '"' || *start == '\'';
     if (p->quoted) {
         n = strcspn(++start, *p->p == '"' ? "\"" : "'");
-        p->p = start + n + (start[n] != '\0');
+        if (start[n] == '\0')
+            return fc_fail(p->err, FC_EUSAGE, "%.300s: where: %.60s has no closing quote", p->at,
+                           p->p);
+        p->p = start + n + 1;
     } else {
         while (is_word(start[n]))
             n++;
@@ -203,16 +206,16 @@ static fc_status read_either(bool *holds, parser *p);
 
 static fc_status read_one(bool *holds, parser *p)
 {
-    bool not = at_token(p, "not"), parenthesis = at_token(p, "(");
-    if (!not &&!parenthesis)
+    bool negated = at_token(p, "not");
+    if (!negated && !at_token(p, "("))
         return read_comparison(holds, p);
     if (++p->depth > NESTING_MAX)
         return wrong(p, "fewer parentheses");
     FC_TRY(next(p));
-    FC_TRY(not ? read_one(holds, p) : read_either(holds, p));
+    FC_TRY(negated ? read_one(holds, p) : read_either(holds, p));
     p->depth--;
-    *holds = *holds != not ;
-    if (not )
+    *holds = *holds != negated;
+    if (negated)
         return FC_OK;
     return at_token(p, ")") ? next(p) : wrong(p, "and, or or )");
 }

@@ -237,6 +237,40 @@ fc_yaml *fc_yaml_get(const fc_yaml *map, const char *key)
     return y;
 }
 
+fc_status fc_yaml_check_keys(const fc_yaml *map, const char *what, const char *const *keys, int n,
+                             fc_error *err)
+{
+    char all[300] = "";
+    size_t used = 0;
+    if (map->kind != FC_YAML_MAP)
+        return fc_yaml_fail(err, map, "%s: expected `key: value` below it", what);
+    for (int i = 0; i < n && used < sizeof all; i++)
+        used += (size_t)snprintf(all + used, sizeof all - used, "%s%s", i ? ", " : "", keys[i]);
+    for (const fc_yaml *y = map->first; y; y = y->next) {
+        int k = 0;
+        while (k < n && strcmp(keys[k], y->key) != 0)
+            k++;
+        const char *near = k < n ? NULL : fc_nearest(y->key, keys, n);
+        if (k == n)
+            return fc_fail(err, FC_EUSAGE, "%.300s:%d:%d: unknown key '%.60s' of %s, %s%s%s",
+                           y->file, y->key_line, y->key_column, y->key, what,
+                           near ? "did you mean " : "expected one of ", near ? near : all,
+                           near ? "?" : "");
+    }
+    return FC_OK;
+}
+
+fc_status fc_yaml_value(void *v, const fc_opt *row, const fc_yaml *y, const char *what,
+                        fc_error *err)
+{
+    char where[512];
+    if (y->kind != FC_YAML_TEXT)
+        return fc_yaml_fail(err, y, "%s: found %s, expected one value", what,
+                            y->kind == FC_YAML_LIST ? "a list" : "keys");
+    snprintf(where, sizeof where, "%.300s:%d:%d: %.100s", y->file, y->line, y->column, what);
+    return fc_opt_set(v, row, y->text, where, NULL, err);
+}
+
 static const char *place(const char *file, int line, int column, fc_arena *arena, fc_error *err)
 {
     size_t size = strlen(file) + 32;

@@ -6,6 +6,7 @@
 #define FC_YAML_H
 
 #include "core/arena.h"
+#include "core/opt.h"
 #include "core/status.h"
 
 #include <stdbool.h>
@@ -32,6 +33,16 @@ fc_status fc_yaml_read(fc_yaml **root, const char *path, const char *head, fc_ar
 
 /* The value of a key of a map; NULL if it has none of that name. */
 fc_yaml *fc_yaml_get(const fc_yaml *map, const char *key);
+
+/* Refuses what is no map, or has other keys than these n; what: how messages call it. Errors:
+ * FC_EUSAGE with the place. */
+fc_status fc_yaml_check_keys(const fc_yaml *map, const char *what, const char *const *keys, int n,
+                             fc_error *err);
+
+/* The number or choice that row describes from y, as fc_opt_set with base *v. Errors: FC_EUSAGE
+ * with the place, what was found and what the row accepts. */
+fc_status fc_yaml_value(void *v, const fc_opt *row, const fc_yaml *y, const char *what,
+                        fc_error *err);
 
 /* "file:line:col" of a value, or of its key. NULL with err set when memory is out. */
 const char *fc_yaml_at(const fc_yaml *y, fc_arena *arena, fc_error *err);

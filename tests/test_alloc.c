@@ -1,16 +1,22 @@
 /* Failing allocation: the Nth one fails, for N = 0, 1, ... until the code under test succeeds. Each
  * time: FC_EFAIL, a message, and nothing left allocated. Linked with --wrap (tests/meson.build),
- * which sends the allocations of our own code, not those of libraries, through here. */
+ * which sends the allocations of our own code, not those of libraries, through here; each piece of
+ * an arena counts, not only its chunks. */
+#include "core/arena.h"
 #include "core/deltas.h"
 #include "core/file.h"
 #include "core/merge/merge.h"
 #include "core/safetensors.h"
 #include "core/threads.h"
 #include "core/vit.h"
+#include "sim/compare.h"
 #include "sim/config.h"
+#include "sim/recipe.h"
 #include "tests/engine.h"
 #include "tests/merge_fixture.h"
+#include "tests/tmp.h"
 
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
@@ -33,6 +39,12 @@ void *__wrap_realloc(void *p, size_t n);
 void *__wrap_aligned_alloc(size_t align, size_t n);
 char *__wrap_strdup(const char *s);
 void __wrap_free(void *p);
+void *__real_fc_arena_alloc(fc_arena *a, size_t n, size_t size, fc_error *err);
+char *__real_fc_arena_strdup(fc_arena *a, const char *s, fc_error *err);
+void *__wrap_fc_arena_alloc(fc_arena *a, size_t n, size_t size, fc_error *err);
+char *__wrap_fc_arena_strdup(fc_arena *a, const char *s, fc_error *err);
+char *__wrap_fc_arena_format(fc_arena *a, fc_error *err, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 static bool fails_now(void)
 {
@@ -101,6 +113,31 @@ void __wrap_free(void *p)
 {
     forget(p);
     __real_free(p);
+}
+
+static bool arena_fails_now(fc_error *err)
+{
+    return fails_now() && fc_fail(err, FC_EFAIL, "out of memory, as wanted") != FC_OK;
+}
+
+void *__wrap_fc_arena_alloc(fc_arena *a, size_t n, size_t size, fc_error *err)
+{
+    return arena_fails_now(err) ? NULL : __real_fc_arena_alloc(a, n, size, err);
+}
+
+char *__wrap_fc_arena_strdup(fc_arena *a, const char *s, fc_error *err)
+{
+    return arena_fails_now(err) ? NULL : __real_fc_arena_strdup(a, s, err);
+}
+
+char *__wrap_fc_arena_format(fc_arena *a, fc_error *err, const char *fmt, ...)
+{
+    char text[4096];
+    va_list ap;
+    va_start(ap, fmt);
+    assert_in_range(vsnprintf(text, sizeof text, fmt, ap), 0, sizeof text - 1);
+    va_end(ap);
+    return arena_fails_now(err) ? NULL : __real_fc_arena_strdup(a, text, err);
 }
 
 /* run() owns nothing when it returns. */
@@ -276,12 +313,99 @@ static void test_config(void **state)
     unlink(path);
 }
 
+static fc_tmp tmp;
+
+static void put(const char *name, const char *text)
+{
+    fc_tmp_put(&tmp, name, text, strlen(text));
+}
+
+static fc_status results_steps(fc_result **run, fc_arena *a, fc_error *err)
+{
+    const char *const dir[] = {fc_tmp_path(&tmp, "a"), fc_tmp_path(&tmp, "b")};
+    fc_result_group *group;
+    const fc_metric **metric;
+    fc_comparison c;
+    fc_table t;
+    int n_groups, n_metrics;
+    FC_TRY(fc_results_read(run, dir, 2, err));
+    FC_TRY(fc_result_groups(&group, &n_groups, *run, 2, a, err));
+    FC_TRY(fc_metric_list(&metric, &n_metrics, "faa,bytes_up", a, err));
+    FC_TRY(fc_compare(&c, group, n_groups, metric, n_metrics, 0, a, err));
+    FC_TRY(fc_compare_table(&t, &c, a, err));
+    FC_TRY(fc_compare_differences(&t, &c, a, err));
+    return fc_compare_numbers(&t, &c, a, err);
+}
+
+static fc_status run_results(fc_error *err)
+{
+    fc_result *run = NULL;
+    fc_arena a = {0};
+    fc_status status = results_steps(&run, &a, err);
+    fc_results_free(run, 2);
+    fc_arena_free(&a);
+    return status;
+}
+
+static void test_results(void **state)
+{
+    (void)state;
+    tmp = fc_tmp_new();
+    put("a/config.yaml", "tasks: {count: 1}\nfed: {beta: 0.5}\n");
+    put("b/config.yaml", "tasks: {count: 1}\nfed: {beta: 0.1}\n");
+    put("b/FAILED", "why\n");
+    for (int i = 0; i < 2; i++) {
+        put(i ? "b/tasks.csv" : "a/tasks.csv",
+            "after_task,eval_task,correct,total,acc,acc_masked\n1,1,8,10,80,90\n");
+        put(i ? "b/rounds.csv" : "a/rounds.csv", "task,round,bytes_up_cum\n1,1,20\n");
+    }
+    fail_each_allocation(run_results);
+    fc_tmp_remove(&tmp);
+}
+
+static fc_status run_recipe(fc_error *err)
+{
+    fc_recipe r;
+    fc_status status = fc_recipe_load(&r, fc_tmp_path(&tmp, "recipe.yaml"), NULL, 0, err);
+    fc_recipe_free(&r);
+    return status;
+}
+
+static fc_status run_sweep(fc_error *err)
+{
+    static char lr[] = "train.lr=0.5";
+    char *override[] = {lr};
+    fc_sweep s;
+    fc_status status = fc_sweep_load(&s, fc_tmp_path(&tmp, "sweep.yaml"), override, 1, err);
+    fc_sweep_free(&s);
+    return status;
+}
+
+static void test_sweep(void **state)
+{
+    (void)state;
+    tmp = fc_tmp_new();
+    put("base.yaml", "fed: {clients: 3}\n");
+    put("recipe.yaml", "name: x\nconfig: base.yaml\nexpect: {faa: {mean: 1, tolerance: 1}}\n"
+                       "recorded: kept\n");
+    put("sweep.yaml",
+        "name: x\nconfig: base.yaml\nset: {fed.rounds: 2}\n"
+        "axes: {\"train.lr_A, train.lr_B\": [[1, 2]], train.momentum: {linear: [0, 1]}}\n"
+        "draws: {count: 1}\nseeds: 1\nwhere: train.lr_A < 3\n"
+        "baseline: {train.lr_A: 1}\nsearch: {halving: {budget: train.epochs, "
+        "values: [1, 2], metric: aia}}\n");
+    fail_each_allocation(run_recipe);
+    fail_each_allocation(run_sweep);
+    fc_tmp_remove(&tmp);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_arena),       cmocka_unit_test(test_merge),
         cmocka_unit_test(test_deltas),      cmocka_unit_test(test_acts),
         cmocka_unit_test(test_safetensors), cmocka_unit_test(test_config),
+        cmocka_unit_test(test_results),     cmocka_unit_test(test_sweep),
     };
     fc_threads_init(2, NULL);
     if (!mkdtemp(folder))

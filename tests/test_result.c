@@ -106,6 +106,10 @@ static void test_one_run(void **state)
     } bad[] = {{TASKS "1,1,50,40,0,0\n", "tasks.csv:2"},
                {TASKS "1,1,5,40,0,0\n3,1,5,40,0,0\n", "tasks.csv:3"},
                {TASKS "4,1,5,40,0,0\n", "tasks.csv:2"},
+               {TASKS "1,1,5,40,0,100.1\n", "tasks.csv:2: expected task 1 after task 1: images"},
+               {TASKS "1,1,1,1,0,0\n2,1,1,1,0,0\n2,2,1,1,0,0\n3,1,1,1,0,0\n3,2,1,1,0,0\n"
+                      "3,3,1,1,0,0\n4,1,1,1,0,0\n",
+                "tasks.csv:8: a row too many for 3 tasks"},
                {"after_task\n1\n", "tasks.csv:2"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         dir = run_dir("one", "tasks: {count: 3}\n", bad[i].rows);

@@ -68,23 +68,40 @@ say "an undisturbed long run"
 expect 0 "$FCIL" run tiny.yaml "${long[@]}" --out calm
 calm=$(run_dir calm)
 
-# disturbed OUT WHO SIGNAL: a run on 3 ranks of which, in its second round, mpirun or rank WHO gets a signal.
-# Exit code in $code.
-disturbed() {
-    local out=$1 who=$2 signal=$3 target files
-    "${launch[@]}" -n 3 "$FCIL" run tiny.yaml "${long[@]}" run.checkpoint_s=0 --threads 1 --out "$out" > out 2> err &
+# start OUT WORD...: a run on 3 ranks in the background.
+start() {
+    local out=$1
+    shift
+    "${launch[@]}" -n 3 "$FCIL" run tiny.yaml "$@" run.checkpoint_s=0 --threads 1 --out "$out" > out 2> err &
     pid=$!
+}
+# after_rounds N OUT: wait until it has logged N rounds, or has ended.
+after_rounds() {
+    local files
     while kill -0 $pid 2> /dev/null; do
-        files=("$out"/*/*/rounds.csv)
-        [ ! -e "${files[0]}" ] || [ "$(wc -l < "${files[0]}")" -lt 2 ] || break
+        files=("$2"/*/*/rounds.csv)
+        [ ! -e "${files[0]}" ] || [ "$(wc -l < "${files[0]}")" -le "$1" ] || return 0
         sleep 0.02
     done
-    target=$pid
-    [ "$who" = mpirun ] || target=$(pgrep -P $pid fcil | sed -n $((who + 1))p)
-    kill "-$signal" "$target"
+}
+# signal WHO SIGNAL: mpirun or rank WHO gets a signal.
+signal() {
+    local target=$pid
+    [ "$1" = mpirun ] || target=$(pgrep -P $pid fcil | sed -n $(($1 + 1))p)
+    kill "-$2" "$target"
+}
+# finish: its exit code into $code.
+finish() {
     code=0
     wait $pid || code=$?
     pid=
+}
+# disturbed OUT WHO SIGNAL: a run with a signal in its second round.
+disturbed() {
+    start "$1" "${long[@]}"
+    after_rounds 1 "$1"
+    signal "$2" "$3"
+    finish
 }
 
 say "kill -9 of one rank: the job dies; resumed with 2 ranks"
@@ -100,10 +117,10 @@ expect 0 "$FCIL" run tiny.yaml "${long[@]}" --out killed0 --resume
 same_run "$calm" "$(run_dir killed0)"
 
 for who in 0 2 mpirun; do
-    signal=USR1
-    [ $who = mpirun ] || signal=TERM
-    say "SIG$signal to $who: exit 75, STOPPED; resumed with 3 ranks"
-    disturbed "stopped-$who" $who $signal
+    sig=USR1
+    [ $who = mpirun ] || sig=TERM
+    say "SIG$sig to $who: exit 75, STOPPED; resumed with 3 ranks"
+    disturbed "stopped-$who" $who $sig
     [ $code -eq 75 ] || fail "exit code $code, expected 75: $(cat err)"
     [ "$(sentences)" -eq 1 ] || fail "not one sentence: $(cat err)"
     d=$(run_dir "stopped-$who")
@@ -111,6 +128,26 @@ for who in 0 2 mpirun; do
     expect 0 on 3 "${long[@]}" --out "stopped-$who" --resume
     same_run "$calm" "$d"
 done
+
+say "SIGTERM to one rank: the others stop within their clients, which would take minutes"
+start prompt train.epochs=100000
+after_rounds 0 prompt
+sleep 0.5
+signal 2 TERM
+SECONDS=0
+finish
+[ $code -eq 75 ] || fail "exit code $code, expected 75: $(cat err)"
+[ $SECONDS -le 20 ] || fail "it took $SECONDS s"
+
+say "rank 0 alone fails, as its folder of checkpoints is gone: one sentence, exit code 1"
+start broken "${long[@]}"
+after_rounds 1 broken
+d=$(run_dir broken)
+until rm -rf "$d/ckpt" && : > "$d/ckpt"; do :; done 2> /dev/null
+finish
+[ $code -eq 1 ] || fail "exit code $code, expected 1: $(cat err)"
+[ "$(sentences)" -eq 1 ] || fail "not one sentence: $(cat err)"
+[ -e "$d/FAILED" ] || fail "the mark is not FAILED: $(ls "$d")"
 
 say "SIGTERM to mpirun, which kills its job with a code of its own: resumed"
 disturbed terminated mpirun TERM

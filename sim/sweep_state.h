@@ -1,0 +1,52 @@
+/* What became of the runs of a sweep so far, read from the folder that all workers share:
+ *
+ *   <out>/<name>/<method>-s<seed>-<id>/   a finished run
+ *   <out>/<name>/.sweep/claims/<id>.<g>   who works on it: sim/sweep_claim.h
+ *   <out>/<name>/.sweep/work/<id>.<g>/    the run while it is worked on, and its messages
+ * <id>.<g>.log <out>/<name>/.sweep/failed/<id>       why it failed, and in which generation */
+#ifndef FC_SWEEP_STATE_H
+#define FC_SWEEP_STATE_H
+
+#include "sim/sweep.h"
+#include "sim/sweep_claim.h"
+
+typedef enum fc_run_state {
+    FC_RUN_WAITING, /* nobody works on it, or whoever did let go of it */
+    FC_RUN_CLAIMED, /* by somebody who may be alive */
+    FC_RUN_DONE,
+    FC_RUN_FAILED
+} fc_run_state;
+
+typedef struct fc_run_view {
+    fc_run_state state;
+    bool wanted;    /* false: a search has not chosen it (yet) */
+    int generation; /* highest claim, -1: none */
+    fc_claim_info claim;
+    double metric;         /* of a DONE run: the search's, else faa */
+    int failed_generation; /* of a FAILED one */
+    char why[512];
+} fc_run_view;
+
+typedef struct fc_sweep_view {
+    const fc_sweep *sweep;
+    char claims[4096], work[4096], failed[4096];
+    fc_run_view *run; /* (sweep->n_runs) */
+    fc_arena arena;
+} fc_sweep_view;
+
+/* make: create the folders. Errors: FC_EFAIL if they cannot be. */
+fc_status fc_sweep_view_open(fc_sweep_view *v, const fc_sweep *s, bool make, fc_error *err);
+void fc_sweep_view_close(fc_sweep_view *v); /* accepts {0} */
+
+/* Look again. */
+void fc_sweep_view_read(fc_sweep_view *v);
+
+/* Which runs a search wants so far: all of rung 0; of the next rung, once all wanted runs of this
+ * one are done or failed, those of the best ceil(keep n) of its n settings by mean metric over
+ * seeds. Settings with a failed run come last; equal ones in plan order. Without a search: all. */
+void fc_halving_choose(fc_sweep_view *v);
+
+/* Seconds without a sign of life after which others take over. */
+#define FC_CLAIM_STALE_S 60
+
+#endif

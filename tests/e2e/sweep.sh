@@ -1,0 +1,113 @@
+#!/bin/bash
+# Sweeps: plan, run, what happens when it is called again, failures, conditions, duplicates, halving.
+. "$(dirname "$0")/lib.sh"
+
+write_config tiny.yaml
+cat > s.yaml <<'YAML'
+name: demo
+config: tiny.yaml
+set: {fed.rounds: 1, train.epochs: 1, backbone.width: 16, backbone.depth: 1, backbone.heads: 2}
+axes:
+  method.name: [lorm, fedavg_lora]
+  fed.beta: [1, 0.5]
+  method.alpha_head: [0.25, 0.5]
+seeds: 2
+where: ["fed.beta == 1 or run.seed == 0"]
+YAML
+# 2 betas x 2 alphas x 2 seeds of lorm without those of beta 0.5 and seed 1, and as many of
+# fedavg_lora, which has no alpha: 6 + 3
+
+published() { ls -d "$1"/demo/*/ 2> /dev/null | wc -l; }
+ids() { sed -n 's/^ *"id": "\(.*\)",*$/\1/p'; }
+
+say "plan: ids, values, duplicates, what a condition excludes, time and memory"
+expect 0 "$FCIL" sweep plan s.yaml
+cp out plan.txt
+[ "$(grep -Ec '^[0-9a-f]{8} ' plan.txt)" = 9 ] || fail "not 9 runs: $(cat plan.txt)"
+grep -q '^9 runs of 6 settings, 4 excluded by where, 3 left out that are the same' plan.txt || fail "$(cat plan.txt)"
+grep -Eq '^about .* on this machine .* MiB per job' plan.txt || fail "$(cat plan.txt)"
+expect 0 "$FCIL" sweep plan s.yaml --json
+ids < out > plan_ids.txt
+diff <(grep -Eo '^[0-9a-f]{8} ' plan.txt | tr -d ' ') plan_ids.txt || fail "other ids in JSON"
+
+say "run: each run once, named by its id, as fcil run would do it"
+expect 0 "$FCIL" sweep run s.yaml --out one --jobs 2
+[ "$(grep -c '^finished ' err)" = 9 ] || fail "$(cat err)"
+[ "$(published one)" = 9 ] || fail "$(ls one/demo)"
+while read -r id; do
+    [ -e "$(echo one/demo/*-"$id")/DONE" ] || fail "$id is not there"
+done < plan_ids.txt
+[ -z "$(ls one/demo/.sweep/*/* 2> /dev/null)" ] || fail "left behind: $(ls one/demo/.sweep/*)"
+settings=(fed.rounds=1 train.epochs=1 backbone.width=16 backbone.depth=1 method.name=fedavg_lora fed.beta=0.5 run.seed=0 run.name=demo)
+expect 0 "$FCIL" run tiny.yaml "${settings[@]}" --dir alone
+for twin in one/demo/fedavg_lora-s0-*; do
+    if grep -q 'beta: 0.5' "$twin/config.yaml"; then same_run alone "$twin"; fi
+done
+
+say "again: nothing is done"
+before=$(cd one && find . -type f -exec sha256sum {} + | sort)
+expect 0 "$FCIL" sweep run s.yaml --out one
+grep -q '^9 runs: 9 done, 0 failed' err || fail "$(cat err)"
+[ "$before" = "$(cd one && find . -type f -exec sha256sum {} + | sort)" ] || fail "files have changed"
+
+say "shards: three parts make the whole; one run alone"
+for i in 1 2 3; do expect 0 "$FCIL" sweep run s.yaml --out parts --shard $i/3 --threads 1; done
+[ "$(published parts)" = 9 ] || fail "$(ls parts/demo)"
+for d in one/demo/*/; do same_run "$d" "parts/demo/$(basename "$d")"; done
+first=$(head -n 1 plan_ids.txt)
+expect 0 "$FCIL" sweep run s.yaml --out only --only "$first"
+[ "$(published only)" = 1 ] || fail "$(ls only/demo)"
+expect 2 "$FCIL" sweep run s.yaml --out only --only 00000000
+expect 2 "$FCIL" sweep run s.yaml --out only --shard 0/3
+expect 2 "$FCIL" sweep run s.yaml --out only --shard 4/3
+
+say "a run that fails is listed with its reason, and tried again on request only"
+cat > bad.yaml <<'YAML'
+name: demo
+config: tiny.yaml
+set: {tasks.count: 1, fed.rounds: 1, train.epochs: 1}
+axes:
+  fed.clients: [4, 1000]
+YAML
+expect 1 "$FCIL" sweep run bad.yaml --out bad
+grep -q '^fcil: 1 of 2 runs failed' err || fail "$(cat err)"
+grep -q '^ *.*clients.*' err || fail "no reason: $(cat err)"
+expect 1 "$FCIL" sweep run bad.yaml --out bad
+! grep -Eq '^(started|resumed) ' err || fail "tried again: $(cat err)"
+grep -q 'clients' err || fail "no reason: $(cat err)"
+expect 1 "$FCIL" sweep run bad.yaml --out bad --retry-failed
+[ "$(grep -Ec '^(started|resumed) ' err)" = 1 ] || fail "not tried once: $(cat err)"
+
+say "successive halving: the best half of four settings, then the best of two"
+cat > halving.yaml <<'YAML'
+name: demo
+config: tiny.yaml
+set: {tasks.count: 1, train.epochs: 1, data.validation_per_class: 5}
+axes:
+  train.lr: [1e-6, 0.01, 1e-7, 0.003]
+seeds: 2
+search: {halving: {budget: fed.rounds, values: [1, 2, 3]}}
+YAML
+expect 0 "$FCIL" sweep plan halving.yaml
+grep -q '^then, with fed.rounds=3, the best 1 of all settings by faa: 2 runs' out || fail "$(cat out)"
+"$FCIL" sweep run halving.yaml --out half --threads 1 2> other.txt &
+other=$!
+expect 0 "$FCIL" sweep run halving.yaml --out half --threads 1
+wait $other || fail "the other worker: $(cat other.txt)"
+[ "$(published half)" = 14 ] || fail "not 8 + 4 + 2 runs: $(ls half/demo)"
+rung() { cat half/demo/*/config.yaml | awk -v r="$1" '/^  rounds: [0-9]/ { k = $2 } /^  lr: / { if (k == r) print $2 }' | sort | uniq -c; }
+[ "$(rung 2 | wc -l)" = 2 ] || fail "rung 2: $(rung 2)"
+[ "$(rung 3 | wc -l)" = 1 ] || fail "rung 3: $(rung 3)"
+! { rung 2; rung 3; } | grep -q 'e-0' || fail "a learning rate that learns nothing went on: $(rung 2)"
+expect 0 "$FCIL" sweep run halving.yaml --out half
+grep -q '^14 runs: 14 done' err || fail "$(cat err)"
+
+say "folders that cannot be used"
+: > file
+expect 1 "$FCIL" sweep run s.yaml --out file
+grep -q '^fcil: .*file' err || fail "$(cat err)"
+expect 1 "$FCIL" sweep run s.yaml --out /proc/x
+expect 2 "$FCIL" sweep run no.yaml
+expect 2 "$FCIL" sweep rnu s.yaml
+grep -q 'did you mean run' err || fail "$(cat err)"
+expect 0 "$FCIL" sweep --help
