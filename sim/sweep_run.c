@@ -203,7 +203,8 @@ static fc_status child_ended(worker *w, job *b, int status)
 {
     fc_status st = FC_OK;
     bool done = WIFEXITED(status) && WEXITSTATUS(status) == FC_OK;
-    bool stopped = WIFEXITED(status) && WEXITSTATUS(status) == FC_ESTOP;
+    /* with a checkpoint, or by the signal itself as it did not listen yet */
+    bool stopped = WIFEXITED(status) ? WEXITSTATUS(status) == FC_ESTOP : fc_stop_requested();
     if (b->lost || (!done && is_lost(b))) {
         say(w, "let go", b->run, taken_over);
         fc_work_remove(&w->view, b->run->id, b->claim.generation);
