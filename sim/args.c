@@ -28,9 +28,19 @@ static const char **value_of(fc_args *a, const char *flag)
 {
     const struct {
         const char *flag, **to;
-    } values[] = {{"-o", &a->output},     {"--dir", &a->dir},       {"--jobs", &a->jobs},
-                  {"--shard", &a->shard}, {"--only", &a->only},     {"--stale", &a->stale},
-                  {"--x", &a->x},         {"--metric", &a->metric}, {"--baseline", &a->baseline}};
+    } values[] = {{"-o", &a->output},
+                  {"--dir", &a->dir},
+                  {"--jobs", &a->jobs},
+                  {"--shard", &a->shard},
+                  {"--only", &a->only},
+                  {"--stale", &a->stale},
+                  {"--shards", &a->shards},
+                  {"--time", &a->time},
+                  {"--mem", &a->mem},
+                  {"--partition", &a->partition},
+                  {"--x", &a->x},
+                  {"--metric", &a->metric},
+                  {"--baseline", &a->baseline}};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++)
         if (strcmp(values[i].flag, flag) == 0)
             return values[i].to;

@@ -33,7 +33,8 @@ typedef struct fc_args {
     const char *metric, *x, *baseline;       /* of fcil plot and report */
     const char **label;                      /* (n_label) each --label */
     int n_label;
-    fc_colour colour; /* --color WHEN */
+    fc_colour colour;                            /* --color WHEN */
+    const char *shards, *time, *mem, *partition; /* of fcil sweep slurm, as text */
 } fc_args;
 /* allowed: space-separated list of the flags this verb takes, e.g. "--resume --dry-run -o"; WORDS
  * in front of them: every word is a word, key=value too. Unknown flag: FC_EUSAGE with the nearest.

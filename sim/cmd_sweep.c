@@ -2,6 +2,7 @@
 #include "sim/cmd.h"
 #include "sim/sweep_plan.h"
 #include "sim/sweep_run.h"
+#include "sim/sweep_slurm.h"
 #include "sim/sweep_state.h"
 #include "sim/text.h"
 
@@ -17,6 +18,7 @@ static const char usage[] =
     "                                                  at the same time as there are machines\n"
     "fcil sweep status SWEEP [--watch] [--json]        what became of them\n"
     "fcil sweep print SWEEP                            a command line for each unfinished run\n"
+    "fcil sweep slurm SWEEP [options]                  a script for sbatch: one job per run\n"
     "\n"
     "  --out DIR        folder of all runs: <out>/<name>/<method>-s<seed>-<id> (default: run.out)\n"
     "  --data DIR       data directory\n"
@@ -27,6 +29,11 @@ static const char usage[] =
     "  --retry-failed   try failed runs once more\n"
     "  --stale S        seconds without a sign of life after which another worker's run is taken\n"
     "                   over (default 60)\n"
+    "  of slurm:\n"
+    "  --shards N       N jobs that do a part each, instead of one per run (at most 1000)\n"
+    "  --threads N      CPUs of a job (default: as many as here)\n"
+    "  --time T --mem M --partition P    as sbatch takes them (default: from a prediction)\n"
+    "  -o FILE          instead of standard output\n"
     "\n"
     "key=value sets an option of all runs. README, \"Sweeps\": the file.\n";
 
@@ -84,6 +91,21 @@ static fc_status plan(const fc_sweep *s, const fc_args *a, fc_error *err)
     return fc_sweep_plan(s, a->json, err);
 }
 
+static fc_status slurm(const fc_sweep *s, const fc_args *a, fc_error *err)
+{
+    fc_slurm_options o = {.time = a->time,
+                          .mem = a->mem,
+                          .partition = a->partition,
+                          .override = a->override,
+                          .n_override = a->n_override,
+                          .file = a->output};
+    const char *text = a->shards;
+    if (text && !whole(&o.shards, &text, FC_SLURM_SHARDS_MAX, '\0'))
+        return fc_fail(err, FC_EUSAGE, "sweep slurm: --shards: found '%.60s', expected 1 to %d",
+                       a->shards, FC_SLURM_SHARDS_MAX);
+    return fc_sweep_slurm(s, &o, err);
+}
+
 static const struct {
     const char *name, *flags;
     fc_status (*run)(const fc_sweep *s, const fc_args *a, fc_error *err);
@@ -91,6 +113,7 @@ static const struct {
     {"plan", "--out --data --threads --json", plan},
     {"run", "--out --data --threads --jobs --shard --only --stale --retry-failed --quiet --color",
      run},
+    {"slurm", "--out --data --threads --shards --time --mem --partition -o", slurm},
 };
 enum { N_PARTS = sizeof parts / sizeof *parts };
 

@@ -280,6 +280,16 @@ static fc_status print_json(const plan *p, fc_error *err)
     return ok ? FC_OK : fc_fail(err, FC_EFAIL, "sweep plan: cannot make the JSON text");
 }
 
+fc_status fc_sweep_costs(fc_estimate *cost, const fc_sweep *s, fc_error *err)
+{
+    plan p = {.s = s};
+    fc_status st = find_kinds(&p, err);
+    for (int i = 0; i < s->n_runs && st == FC_OK; i++)
+        cost[i] = *cost_of(&p, i);
+    fc_arena_free(&p.arena);
+    return st;
+}
+
 fc_status fc_sweep_plan(const fc_sweep *s, bool json, fc_error *err)
 {
     plan p = {.s = s};
