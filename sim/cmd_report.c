@@ -2,6 +2,8 @@
 #include "core/file.h"
 #include "sim/cmd.h"
 #include "sim/curves.h"
+#include "sim/outfile.h"
+#include "sim/report.h"
 #include "sim/result.h"
 
 #include <stdio.h>
@@ -13,7 +15,6 @@ typedef struct runs {
     int n, n_groups;
     fc_result *run;
     fc_result_group *group;
-    const char **label; /* (n_groups) after --label */
     fc_arena arena;
 } runs;
 
@@ -33,7 +34,7 @@ static fc_status rename_groups(runs *r, const fc_args *a, fc_error *err)
             size_t n = strlen(r->group[g].label);
             if (strncmp(a->label[i], r->group[g].label, n) != 0 || a->label[i][n] != '=')
                 continue;
-            r->label[g] = a->label[i] + n + 1;
+            r->group[g].label = a->label[i] + n + 1;
             found = true;
         }
         if (!found)
@@ -56,11 +57,6 @@ static fc_status open_runs(runs *r, const fc_args *a, fc_error *err)
         dir[i + 1] = a->extra[i];
     FC_TRY(fc_results_read(&r->run, dir, r->n, err));
     FC_TRY(fc_result_groups(&r->group, &r->n_groups, r->run, r->n, &r->arena, err));
-    r->label = fc_arena_alloc(&r->arena, (size_t)r->n_groups, sizeof *r->label, err);
-    if (!r->label)
-        return FC_EFAIL;
-    for (int g = 0; g < r->n_groups; g++)
-        r->label[g] = r->group[g].label;
     return rename_groups(r, a, err);
 }
 
@@ -127,7 +123,7 @@ static fc_status plot(const fc_args *a, fc_error *err)
         FC_TRY(choose(&x, "--x", a->x, axes, 4, err));
     fc_status s = open_runs(&r, a, err);
     if (s == FC_OK) {
-        fc_curve_options o = {.x = (fc_curve_x)x, .task_mean = metric, .label = r.label};
+        fc_curve_options o = {.x = (fc_curve_x)x, .task_mean = metric};
         s = fc_curves(&p, r.group, r.n_groups, &o, &r.arena, err);
     }
     if (s == FC_OK)
@@ -152,6 +148,59 @@ fc_status fc_cmd_plot(int argc, char **argv, fc_error *err)
         s = fc_fail(err, FC_EUSAGE, "plot: which runs? usage: fcil plot RUN_DIR ... [-o FILE]");
     else
         s = plot(&a, err);
+    fc_args_free(&a);
+    return s;
+}
+
+/* ---- report ---------------------------------------------------------------------------------- */
+
+static const char report_usage[] =
+    "usage: fcil report RUN_DIR [-o FILE]                one run; default RUN_DIR/report.html\n"
+    "       fcil report RUN_DIR ... -o FILE [options]    several, compared\n\n"
+    "One HTML page that needs nothing else: numbers, curves, tables to copy. Runs that differ in\n"
+    "nothing but their seeds are one group: mean, standard deviation, 95 % interval.\n\n"
+    "  --baseline LABEL  differences against this group instead of the first, over common seeds\n"
+    "  --label OLD=NEW   call the group OLD by the name NEW; may be repeated\n";
+
+static fc_status report_one(const fc_args *a, fc_error *warning, fc_error *err)
+{
+    char path[FC_PATH_MAX];
+    FC_TRY(fc_out_path(path, err, a->output ? "%s" : "%s/report.html",
+                       a->output ? a->output : a->config));
+    return fc_report_run(a->config, path, warning, err);
+}
+
+static fc_status report_groups(const fc_args *a, fc_error *warning, fc_error *err)
+{
+    runs r = {0};
+    int baseline = 0;
+    if (!a->output)
+        return fc_fail(err, FC_EUSAGE, "report: several runs: expected -o FILE, where to write");
+    fc_status s = open_runs(&r, a, err);
+    if (s == FC_OK && a->baseline)
+        s = fc_compare_find(&baseline, r.group, r.n_groups, a->baseline, err);
+    if (s == FC_OK)
+        s = fc_report_groups(a->output, r.group, r.n_groups, baseline, &r.arena, warning, err);
+    close_runs(&r);
+    return s;
+}
+
+fc_status fc_cmd_report(int argc, char **argv, fc_error *err)
+{
+    fc_args a;
+    fc_error warning = {0};
+    FC_TRY(fc_args_parse(&a, argc, argv, "WORDS -o --baseline --label", err));
+    fc_status s = FC_OK;
+    if (a.help)
+        fputs(report_usage, stdout);
+    else if (!a.config)
+        s = fc_fail(err, FC_EUSAGE, "report: which run? usage: fcil report RUN_DIR ... [-o FILE]");
+    else if (a.n_extra == 0 && (a.baseline || a.n_label))
+        s = fc_fail(err, FC_EUSAGE, "report: --baseline and --label are for several runs");
+    else
+        s = a.n_extra ? report_groups(&a, &warning, err) : report_one(&a, &warning, err);
+    if (s == FC_OK && warning.msg[0])
+        fprintf(stderr, "fcil: report without pictures: %s\n", warning.msg);
     fc_args_free(&a);
     return s;
 }

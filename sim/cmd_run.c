@@ -73,9 +73,8 @@ static void print_result(const fc_run *r, const char *dir, bool as_json)
 }
 
 /* DONE, or FAILED with the reason, or STOPPED. */
-static fc_status finish(fc_run *r, fc_status s, fc_error *err)
+static fc_status mark(fc_run *r, fc_status s, fc_error *err)
 {
-    fc_progress_end(&r->progress);
     if (s == FC_OK)
         return fc_runlog_mark(r->log.dir, "DONE", "", err);
     if (s == FC_ESTOP) {
@@ -84,6 +83,14 @@ static fc_status finish(fc_run *r, fc_status s, fc_error *err)
         return fc_fail(err, FC_ESTOP, "stopped; to go on: the same command with --resume");
     }
     fc_runlog_mark(r->log.dir, "FAILED", err->msg, NULL);
+    return s;
+}
+
+static fc_status finish(fc_run *r, fc_status s, fc_error *err)
+{
+    fc_progress_end(&r->progress);
+    s = mark(r, s, err);
+    fc_reporter_end(&r->reporter);
     return s;
 }
 
@@ -109,6 +116,8 @@ static fc_status start(fc_run *r, const char *dir, bool resume, int argc, char *
                          r->tasks.n, (int)r->at.next_round, r->cfg->fed.rounds);
     else if (resume)
         fc_progress_line(&r->progress, FC_NORMAL, "nothing to resume in %s: starting", dir);
+    if (r->cfg->log.report)
+        fc_reporter_init(&r->reporter, dir, &r->progress);
     return FC_OK;
 }
 

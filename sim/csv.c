@@ -2,7 +2,11 @@
 
 #include "core/file.h"
 
+#include <assert.h>
+#include <errno.h>
 #include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -91,4 +95,67 @@ double fc_csv_number(const fc_csv *csv, size_t row, int column)
     char *end;
     double x = strtod(text, &end);
     return end > text && *end == '\0' ? x : NAN;
+}
+
+enum { PICKED_MAX = 16 };
+
+/* Cell number at[k] of a line into cell[k]; at[k] < 0: none. Cuts the line up. */
+static void pick_cells(const char **cell, char *line, const int *at, int n)
+{
+    for (int k = 0; k < n; k++)
+        cell[k] = "";
+    for (int i = 0; *line; i++) {
+        char *start = line;
+        line += strcspn(line, ",\r\n");
+        bool more = *line == ',';
+        *line = '\0';
+        for (int k = 0; k < n; k++)
+            if (at[k] == i)
+                cell[k] = start;
+        line += more;
+    }
+}
+
+/* Where the named columns are in a header. */
+static void find_columns(int *at, char *line, const char *const *column, int n)
+{
+    for (int k = 0; k < n; k++)
+        at[k] = -1;
+    char *save = NULL;
+    int i = 0;
+    for (char *name = strtok_r(line, ",\r\n", &save); name; name = strtok_r(NULL, ",\r\n", &save)) {
+        for (int k = 0; k < n; k++)
+            if (strcmp(name, column[k]) == 0)
+                at[k] = i;
+        i++;
+    }
+}
+
+fc_status fc_csv_each(const char *path, const char *const *column, int n, fc_csv_visit *row,
+                      void *ctx, fc_error *err)
+{
+    const char *cell[PICKED_MAX];
+    int at[PICKED_MAX];
+    char *line = NULL;
+    size_t size = 0;
+    bool header = true;
+    assert(n <= PICKED_MAX);
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return fc_fail(err, FC_EDATA, "%s: cannot open: %s", path, strerror(errno));
+    for (ssize_t length; (length = getline(&line, &size, f)) > 0 && line[length - 1] == '\n';) {
+        if (header) {
+            find_columns(at, line, column, n);
+            header = false;
+            continue;
+        }
+        pick_cells(cell, line, at, n);
+        row(ctx, cell);
+    }
+    fc_status s = ferror(f) || (!feof(f) && !line)
+                      ? fc_fail(err, FC_EDATA, "%s: cannot read: %s", path, strerror(errno))
+                      : FC_OK;
+    free(line);
+    fclose(f);
+    return s;
 }

@@ -23,4 +23,11 @@ int fc_csv_column(const fc_csv *csv, const char *name);
 /* The number in a cell; NaN where the cell is empty or no number, or there is no such column. */
 double fc_csv_number(const fc_csv *csv, size_t row, int column);
 
+/* Reads a file row by row, however long it is: for each whole line `row` gets the text of the n
+ * named columns, "" where the file has no such column or the line is too short. Errors: FC_EDATA if
+ * it cannot be read, or memory is out for a line. */
+typedef void fc_csv_visit(void *ctx, const char *const *cell);
+fc_status fc_csv_each(const char *path, const char *const *column, int n, fc_csv_visit *row,
+                      void *ctx, fc_error *err);
+
 #endif

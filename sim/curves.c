@@ -95,7 +95,6 @@ static fc_status label_of(const char **out, const fc_mean *last, const fc_result
         done = g->run[k]->acc.done > 0 && g->run[k]->acc.done < done ? g->run[k]->acc.done : done;
         tasks = g->run[k]->acc.tasks > tasks ? g->run[k]->acc.tasks : tasks;
     }
-    const char *name = o->label ? o->label[i] : g->label;
     if (o->short_label) {
         *out = n_groups > 1 ? fc_arena_format(arena, err, "%c %.1f", fc_curve_letter(i), last->mean)
                             : fc_arena_format(arena, err, "%.1f", last->mean);
@@ -105,7 +104,7 @@ static fc_status label_of(const char **out, const fc_mean *last, const fc_result
     const char *part = done < tasks ? fc_arena_format(arena, err, " (task %d)", done) : "";
     if (!spread || !part)
         return FC_EFAIL;
-    *out = fc_arena_format(arena, err, "%s  %.1f%s%s", name, last->mean, spread, part);
+    *out = fc_arena_format(arena, err, "%s  %.1f%s%s", g->label, last->mean, spread, part);
     return *out ? FC_OK : FC_EFAIL;
 }
 

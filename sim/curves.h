@@ -11,9 +11,8 @@ typedef enum fc_curve_x { FC_X_TASKS, FC_X_ROUNDS, FC_X_BYTES, FC_X_TIME } fc_cu
 
 typedef struct fc_curve_options {
     fc_curve_x x;
-    bool task_mean;     /* mean of the accuracies of the tasks, else over all their images */
-    bool short_label;   /* the final mean only, behind the letter of the group: A, B, ... */
-    const char **label; /* (n) at the ends of the lines; NULL: those of the groups */
+    bool task_mean;   /* mean of the accuracies of the tasks, else over all their images */
+    bool short_label; /* the final mean only, behind the letter of the group if there are more */
 } fc_curve_options;
 
 /* A line per group, from arena; width, height and font of *out are the caller's. A group has as

@@ -52,6 +52,8 @@ static const struct {
     {"list", fc_cmd_list, "list WHAT                          methods, merges, datasets, ..."},
     {"config", fc_cmd_config,
      "config show|explain|check ...      options: values, help, validation"},
+    {"report", fc_cmd_report,
+     "report RUN_DIR ... [-o FILE]       HTML page of a run, or of several"},
     {"plot", fc_cmd_plot, "plot RUN_DIR ...                   accuracy curves: SVG, PNG or PDF"},
     {"bench", fc_cmd_bench, "bench step|gemm|kernel|merge|data ... speed on this machine"},
 };

@@ -126,7 +126,7 @@ static range x_range(const fc_plot *p)
 }
 
 /* Labels stand at the ends of their lines; those too close push each other apart, and all stay
- * above the axis. */
+ * beside the axis; more of them than fit go beyond its top. */
 static void place_labels(layout *l, const fc_plot *p, int *order)
 {
     double gap = 1.5 * p->font * (l->y.high - l->y.low) / (p->height - l->top - l->bottom);
@@ -150,6 +150,8 @@ static void place_labels(layout *l, const fc_plot *p, int *order)
                 *below -= push;
             }
         }
+    for (int k = 0; k < n; k++)
+        l->place[order[k]] = fmin(l->place[order[k]], l->y.high - k * gap);
     for (int k = n - 1; k >= 0; k--)
         l->place[order[k]] = fmax(l->place[order[k]], l->y.low + (n - 1 - k) * gap);
 }

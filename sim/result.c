@@ -189,9 +189,13 @@ typedef struct traits {
     int n;
 } traits;
 
+/* Hash of the data or weights; "" if unknown. Random weights follow from the seeds. */
 static const char *content(const fc_result *r, const char *key)
 {
     const json_t *input = json_object_get(r->manifest, "input");
+    const char *path = json_string_value(json_object_get(input, "weights_path"));
+    if (path && !*path && strcmp(key, "weights_sha256") == 0)
+        return "random";
     const char *hash = json_string_value(json_object_get(input, key));
     return hash ? hash : "";
 }

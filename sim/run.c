@@ -25,9 +25,11 @@ fc_status fc_run_loop(fc_run *r, fc_error *err)
         for (int round = (int)r->at.next_round; round < R; round++) {
             FC_TRY(fc_server_round(r, t, round, err));
             FC_TRY(fc_run_checkpoint(r, t, round + 1, err));
+            fc_reporter_round(&r->reporter);
         }
         FC_TRY(fc_server_end_task(r, t, err));
         FC_TRY(fc_run_checkpoint(r, t + 1, 0, err));
+        fc_reporter_round(&r->reporter);
     }
     if (r->ranks.me > 0)
         return FC_OK;

@@ -14,6 +14,7 @@
 #include "sim/methods/method.h"
 #include "sim/progress.h"
 #include "sim/ranks.h"
+#include "sim/reporter.h"
 #include "sim/runlog.h"
 
 /* Test counts of one evaluation: tasks 0 .. seen-1. */
@@ -73,6 +74,7 @@ struct fc_run {
     int *rank_threads; /* (ranks.n), and their sum */
     int all_threads;
     fc_runlog log;
+    fc_reporter reporter;
     double start_wall, start_cpu;
     fc_arena arena;
 };

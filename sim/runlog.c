@@ -110,12 +110,30 @@ static fc_status cut(fc_runlog *log, int which, int64_t size, fc_error *err)
     return end_row(log, which, err);
 }
 
-/* Two processes in one run directory would mix their rows. The lock goes with the process. */
+/* Two processes in one run directory would mix their rows. The lock goes with the process. Whoever
+ * asks fc_runlog_busy holds it too, for a moment. */
 static fc_status lock(fc_runlog *log, fc_error *err)
 {
-    if (flock(fileno(log->file[FC_LOG_EVENTS]), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-        return fc_fail(err, FC_EFAIL, "%s: another process is writing this run", log->dir);
-    return FC_OK; /* some network file systems have no locks */
+    const struct timespec moment = {.tv_nsec = 10 * 1000 * 1000};
+    enum { TRIES = 20 };
+    for (int i = 0; i < TRIES; i++) {
+        if (flock(fileno(log->file[FC_LOG_EVENTS]), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+            return FC_OK; /* some network file systems have no locks */
+        nanosleep(&moment, NULL);
+    }
+    return fc_fail(err, FC_EFAIL, "%s: another process is writing this run", log->dir);
+}
+
+bool fc_runlog_busy(const char *dir)
+{
+    char path[FC_PATH_MAX];
+    if (fc_out_path(path, NULL, "%s/%s", dir, file_name[FC_LOG_EVENTS]) != FC_OK)
+        return false;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool busy = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    if (fd >= 0)
+        close(fd);
+    return busy;
 }
 
 /* What an older run left behind. Its state goes first: it counts on the rows. */
@@ -131,6 +149,7 @@ static fc_status clear(fc_runlog *log, bool fresh, fc_error *err)
         return FC_OK;
     remove_in(log->dir, "acc_matrix.csv");
     remove_in(log->dir, "summary.json");
+    remove_in(log->dir, "report.html");
     for (int i = 0; i < FC_LOG_N; i++)
         if (!wanted(log, i))
             remove_in(log->dir, file_name[i]);

@@ -68,6 +68,8 @@ typedef struct fc_task_row {
 fc_status fc_runlog_open(fc_runlog *log, const char *dir, const int64_t offset[FC_LOG_N],
                          const fc_log_options *options, fc_error *err);
 void fc_runlog_close(fc_runlog *log); /* accepts {0} */
+/* Is a process writing the run in dir? Where the file system has no locks: no. */
+bool fc_runlog_busy(const char *dir);
 /* Sizes in bytes after flush and fsync: what a checkpoint stores. */
 fc_status fc_runlog_sync(fc_runlog *log, int64_t offset[FC_LOG_N], fc_error *err);
 

@@ -154,11 +154,46 @@ static void test_groups(void **state)
     fc_arena_free(&arena);
 }
 
+/* Content tells runs apart where it is known, but for random weights, which the seed makes. */
+static void test_content(void **state)
+{
+    (void)state;
+    static const char *const input[] = {
+        "{\"input\": {\"weights_path\": \"\", \"weights_sha256\": \"aa\", \"data_sha256\": \"d\"}}",
+        "{\"input\": {\"weights_path\": \"\", \"weights_sha256\": \"bb\", \"data_sha256\": \"d\"}}",
+        "{\"input\": {\"weights_path\": \"\", \"weights_sha256\": \"cc\", \"data_sha256\": \"e\"}}",
+        "{\"input\": {\"weights_path\": \"w\", \"weights_sha256\": \"aa\", \"data_sha256\": "
+        "\"e\"}}",
+        "{\"input\": {\"weights_path\": \"w\", \"weights_sha256\": \"ab\", \"data_sha256\": "
+        "\"e\"}}"};
+    enum { N = 5 };
+    static const int first_groups[] = {1, 1, 2, 3, 4}; /* of the first i + 1 runs */
+    fc_result run[N];
+    fc_arena arena = {0};
+    fc_result_group *g;
+    int n;
+    for (int i = 0; i < N; i++) {
+        char config[64], file[32], name[16];
+        snprintf(name, sizeof name, "c%d", i);
+        snprintf(config, sizeof config, "run: {seed: %d}\n", i);
+        const char *dir = run_dir(name, config, NULL);
+        snprintf(file, sizeof file, "%s/manifest.json", name);
+        put(file, input[i]);
+        assert_int_equal(fc_result_read(&run[i], dir, NULL), FC_OK);
+        assert_int_equal(fc_result_groups(&g, &n, run, i + 1, &arena, NULL), FC_OK);
+        assert_int_equal(n, first_groups[i]);
+    }
+    for (int i = 0; i < N; i++)
+        fc_result_free(&run[i]);
+    fc_arena_free(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_csv, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_one_run, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_content, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_groups, set_up, tear_down)};
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }

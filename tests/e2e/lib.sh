@@ -33,6 +33,7 @@ fed: {clients: 4, rounds: 3, beta: 1, min_samples: 2}
 backbone: {patch: 4, width: 32, depth: 2, heads: 2}
 train: {epochs: 2, batch: 8, lr: 0.003, lora_rank: 4}
 method: {name: lorm}
+log: {report: false}
 YAML
 }
 
@@ -118,7 +119,7 @@ contents() {
         clients.csv) drop_columns "$file" train_s ;;
         summary.json) sed -E '/"(wall_s|cpu_s|rss_mib)"/d' "$file" ;;
         config.yaml) sed -E '/^ *(out|threads|checkpoint_s):/d' "$file" ;;
-        manifest.json) say "exists" ;;
+        manifest.json | report.html) say "exists" ;;
         events.out.tfevents.*) tfevents "$file" ;;
         ckpt) (cd "$file" && ls) ;;
         *) cat "$file" ;;

@@ -169,7 +169,7 @@ same_run "$calm" "$(run_dir plain)"
 # rank 1, which has more threads.
 say "a client that diverges on rank 1: one sentence, exit code 1"
 batch=$(($(awk -F, '$1 == 1 && $2 == 1 { print $5 }' "$calm/clients.csv" | sort -n | tail -n 1) - 1))
-diverge=(method.name=fedavg train.optimizer=sgd train.lr=1000 train.epochs=1 train.batch=$batch --out diverged)
+diverge=(method.name=fedavg train.optimizer=sgd train.lr=1000 train.epochs=1 "train.batch=$batch" --out diverged)
 expect 1 "${launch[@]}" -n 1 "$FCIL" run tiny.yaml "${diverge[@]}" --threads 1 : -n 1 "$FCIL" run tiny.yaml "${diverge[@]}" --threads 8
 [ "$(sentences)" -eq 1 ] || fail "not one sentence: $(cat err)"
 grep -q '^fcil: task 1, round ., client .*step 2: loss is .*(rank 1 on ' err || fail "the message does not say where: $(cat err)"

@@ -21,7 +21,7 @@ check_formats() {
     done
     [ "$(number "$d/summary.json" tasks_done)" -eq "$T" ] || fail "tasks_done of summary.json"
     ! grep -vE '^\{"event": ".*\}$' "$d/events.jsonl" || fail "events.jsonl: lines that are no objects"
-    for f in config.yaml events.jsonl DONE; do
+    for f in config.yaml events.jsonl report.html DONE; do
         [ -e "$d/$f" ] || fail "$f is missing"
     done
     [ ! -e "$d/FAILED" ] || fail "marked DONE and FAILED"
