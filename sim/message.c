@@ -58,24 +58,34 @@ static void gram_copy(float *wire, const fc_grams *g, bool to_wire)
     }
 }
 
+/* All fields as text of one width, so that the size of a message does not depend on what is in it.
+ */
+enum { N_META = 9, META_WIDTH = 24 };
+typedef struct meta_text {
+    char value[N_META][META_WIDTH + 1];
+    const char *pair[N_META][2];
+} meta_text;
+
+static void write_meta(meta_text *m, const fc_message_head *h)
+{
+    static const char *const key[N_META] = {"client",    "loss_first", "loss_last",
+                                            "loss_mean", "n_classes",  "n_samples",
+                                            "round",     "steps",      "task"};
+    const double value[N_META] = {h->client,    h->loss_first,    h->loss_last,
+                                  h->loss_mean, h->n_classes,     (double)h->n_samples,
+                                  h->round,     (double)h->steps, h->task};
+    for (int i = 0; i < N_META; i++) {
+        snprintf(m->value[i], sizeof m->value[i], "%*.17g", META_WIDTH, value[i]);
+        m->pair[i][0] = key[i];
+        m->pair[i][1] = m->value[i];
+    }
+}
+
 fc_status fc_message_pack(fc_message *out, const fc_message_head *h, const fc_params *p,
                           unsigned groups, const fc_grams *grams, fc_error *err)
 {
-    char text[9][32];
-    const char *meta[9][2] = {
-        {"client", text[0]},    {"loss_first", text[1]}, {"loss_last", text[2]},
-        {"loss_mean", text[3]}, {"n_classes", text[4]},  {"n_samples", text[5]},
-        {"round", text[6]},     {"steps", text[7]},      {"task", text[8]}};
-    snprintf(text[0], sizeof text[0], "%d", h->client);
-    snprintf(text[1], sizeof text[1], "%.17g", h->loss_first);
-    snprintf(text[2], sizeof text[2], "%.17g", h->loss_last);
-    snprintf(text[3], sizeof text[3], "%.17g", h->loss_mean);
-    snprintf(text[4], sizeof text[4], "%d", h->n_classes);
-    snprintf(text[5], sizeof text[5], "%zu", h->n_samples);
-    snprintf(text[6], sizeof text[6], "%d", h->round);
-    snprintf(text[7], sizeof text[7], "%ld", h->steps);
-    snprintf(text[8], sizeof text[8], "%d", h->task);
-
+    meta_text meta;
+    write_meta(&meta, h);
     fc_st_entry entry[FC_NGROUP + 1];
     int n = p ? group_entries(entry, p, groups) : 0;
     float *wire = NULL;
@@ -87,10 +97,22 @@ fc_status fc_message_pack(fc_message *out, const fc_message_head *h, const fc_pa
         gram_copy(wire, grams, true);
         entry[n++] = vector("grams", count, wire);
     }
-    fc_status s =
-        fc_st_serialize(&out->data, &out->n, entry, n, (const char *const(*)[2])meta, 9, err);
+    fc_status s = fc_st_serialize(&out->data, &out->n, entry, n, (const char *const(*)[2])meta.pair,
+                                  N_META, err);
     free(wire);
     return s;
+}
+
+fc_status fc_message_size(size_t *bytes, const fc_params *p, unsigned groups, const fc_grams *grams,
+                          fc_error *err)
+{
+    meta_text meta;
+    fc_st_entry entry[FC_NGROUP + 1];
+    int n = p ? group_entries(entry, p, groups) : 0;
+    write_meta(&meta, &(fc_message_head){0});
+    if (grams)
+        entry[n++] = vector("grams", fc_message_gram_count(grams), NULL);
+    return fc_st_size(bytes, entry, n, (const char *const(*)[2])meta.pair, N_META, err);
 }
 
 static fc_status read_vector(float *out, size_t n, const char *name, const fc_st *f, fc_error *err)

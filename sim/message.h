@@ -33,6 +33,9 @@ typedef struct fc_message_head {
  */
 fc_status fc_message_pack(fc_message *out, const fc_message_head *head, const fc_params *p,
                           unsigned groups, const fc_grams *grams, fc_error *err);
+/* Bytes of that message, whatever its head says. */
+fc_status fc_message_size(size_t *bytes, const fc_params *p, unsigned groups, const fc_grams *grams,
+                          fc_error *err);
 /* Fills the groups of p, and grams, that the message holds. It must hold exactly these: FC_ECKPT
  * otherwise. */
 fc_status fc_message_unpack(fc_message_head *head, fc_params *p, unsigned groups, fc_grams *grams,

@@ -7,6 +7,8 @@
 #include "core/vit.h"
 #include "tests/tmp.h"
 
+#include <limits.h>
+
 enum { A = 1u << FC_GROUP_A, B = 1u << FC_GROUP_B, HEAD = 1u << FC_GROUP_HEAD };
 enum { BACKBONE = 1u << FC_GROUP_BACKBONE };
 
@@ -262,6 +264,30 @@ static void check_down(unsigned groups, int n_deltas)
     close_sender(&s);
 }
 
+/* Known before anybody has trained, whatever the head will say. */
+static void test_up_size(void **state)
+{
+    (void)state;
+    static const fc_message_head heads[] = {
+        {0},
+        {INT_MAX, INT_MAX, INT_MAX, (size_t)1 << 53, INT_MAX, 1L << 53, NAN, -INFINITY, 0, 0},
+        {1, 2, 3, 4, 5, 6, -2.2250738585072014e-308, 1.7976931348623157e308, 1.0 / 3, 7}};
+    sender s;
+    size_t want;
+    open_sender(&s, &tiny, FC_TRAIN_LORA, 2, 3, 0.5, 0);
+    for (int grams = 0; grams < 2; grams++) {
+        const fc_grams *g = grams ? &s.grams : NULL;
+        assert_int_equal(fc_message_size(&want, &s.p, B | HEAD, g, &s.err), FC_OK);
+        for (int i = 0; i < 3; i++) {
+            fc_message m;
+            assert_int_equal(fc_message_pack(&m, &heads[i], &s.p, B | HEAD, g, &s.err), FC_OK);
+            assert_int_equal(m.n, want);
+            fc_message_free(&m);
+        }
+    }
+    close_sender(&s);
+}
+
 static void test_down_size(void **state)
 {
     (void)state;
@@ -377,15 +403,11 @@ static void test_damage_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_no_losses),
-        cmocka_unit_test(test_wire_order),
-        cmocka_unit_test(test_published_sizes),
-        cmocka_unit_test(test_size_of_a_layout),
-        cmocka_unit_test(test_down_size),
-        cmocka_unit_test(test_other_tensors_refused),
-        cmocka_unit_test(test_metadata_refused),
-        cmocka_unit_test(test_damage_refused),
+        cmocka_unit_test(test_round_trip),       cmocka_unit_test(test_no_losses),
+        cmocka_unit_test(test_wire_order),       cmocka_unit_test(test_published_sizes),
+        cmocka_unit_test(test_size_of_a_layout), cmocka_unit_test(test_up_size),
+        cmocka_unit_test(test_down_size),        cmocka_unit_test(test_other_tensors_refused),
+        cmocka_unit_test(test_metadata_refused), cmocka_unit_test(test_damage_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }
