@@ -35,7 +35,7 @@ static char *cut_line(const char **cell, char *line, int columns)
 }
 
 /* text: whole lines, `size` bytes and a zero, cut up in place. */
-static fc_status parse(fc_csv *csv, char *text, size_t size, fc_arena *arena, fc_error *err)
+static fc_status cut_up(fc_csv *csv, char *text, size_t size, fc_arena *arena, fc_error *err)
 {
     size_t lines = (size_t)count(text, size, '\n');
     if (lines == 0)
@@ -57,26 +57,32 @@ static fc_status parse(fc_csv *csv, char *text, size_t size, fc_arena *arena, fc
     return FC_OK;
 }
 
+fc_status fc_csv_parse(fc_csv *csv, const char *path, const char *text, size_t n, fc_arena *arena,
+                       fc_error *err)
+{
+    *csv = (fc_csv){.path = fc_arena_strdup(arena, path, err)};
+    char *copy = fc_arena_alloc(arena, n + 2, 1, err);
+    if (!csv->path || !copy)
+        return FC_EFAIL;
+    memcpy(copy, text, n);
+    if (n > 0 && text[n - 1] != '\n')
+        copy[n++] = '\n';
+    if (strlen(copy) != n)
+        return fc_fail(err, FC_EDATA, "%s: found a zero byte, expected text", path);
+    return cut_up(csv, copy, n, arena, err);
+}
+
 fc_status fc_csv_read(fc_csv *csv, const char *path, fc_arena *arena, fc_error *err)
 {
     void *map;
-    size_t size, n;
-    *csv = (fc_csv){.path = fc_arena_strdup(arena, path, err)};
-    if (!csv->path)
-        return FC_EFAIL;
+    size_t size;
     FC_TRY(fc_file_map(&map, &size, path, FC_EDATA, err));
-    n = size;
+    size_t n = size;
     while (n > 0 && ((char *)map)[n - 1] != '\n')
         n--;
-    char *text = fc_arena_alloc(arena, n + 1, 1, err);
-    if (text)
-        memcpy(text, map, n);
+    fc_status s = fc_csv_parse(csv, path, map, n, arena, err);
     fc_file_unmap(map, size);
-    if (!text)
-        return FC_EFAIL;
-    if (strlen(text) != n)
-        return fc_fail(err, FC_EDATA, "%s: found a zero byte, expected text", path);
-    return parse(csv, text, n, arena, err);
+    return s;
 }
 
 int fc_csv_column(const fc_csv *csv, const char *name)

@@ -17,6 +17,11 @@ typedef struct fc_csv {
  * Errors: FC_EDATA if it cannot be read, has no header, or a line has too few or too many cells. */
 fc_status fc_csv_read(fc_csv *csv, const char *path, fc_arena *arena, fc_error *err);
 
+/* The same from n bytes of text, which are copied; the last newline may be missing. path heads the
+ * messages. */
+fc_status fc_csv_parse(fc_csv *csv, const char *path, const char *text, size_t n, fc_arena *arena,
+                       fc_error *err);
+
 /* Index of a column, -1 if there is none of that name. */
 int fc_csv_column(const fc_csv *csv, const char *name);
 
