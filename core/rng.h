@@ -23,7 +23,10 @@ typedef enum fc_stream {
     FC_STREAM_CLIENTS,   /* which clients take part */
     FC_STREAM_SYNTH,     /* procedural images */
     FC_STREAM_TEST,      /* tests */
-    FC_STREAM_SWEEP      /* random options of a sweep */
+    FC_STREAM_SWEEP,     /* random options of a sweep */
+    FC_STREAM_DEVICE,    /* speeds of a client's device */
+    FC_STREAM_REACH,     /* is a client within reach in a round */
+    FC_STREAM_LOSS       /* is a client lost in a round, and when */
 } fc_stream;
 
 /* Fields that do not apply stay 0. */

@@ -5,36 +5,13 @@
 #include <stdio.h>
 #include <string.h>
 
-int fc_run_participants(const fc_run *r, int t, int round, int *id)
+int fc_client_classes(const fc_run *r, int t, int client)
 {
-    int K = r->partition.clients, n = (int)(K * r->cfg->fed.participation + 1e-9);
-    if (n < 1)
-        n = 1;
-    if (n < K) {
-        bool per_round = r->cfg->fed.participation_draw == 1;
-        fc_rng g = fc_rng_at((fc_key){.seed = fc_seed(r->cfg, r->cfg->seed.train),
-                                      .stream = FC_STREAM_CLIENTS,
-                                      .task = (uint32_t)t,
-                                      .round = per_round ? (uint32_t)round : 0});
-        /* Selection sampling (Knuth, TAOCP 3.4.2, algorithm S): ascending, each subset equally
-         * likely. */
-        int chosen = 0;
-        for (int k = 0; chosen < n; k++)
-            if ((int)fc_rng_below(&g, (uint32_t)(K - k)) < n - chosen)
-                id[chosen++] = k;
-        return n;
-    }
-    for (int k = 0; k < K; k++)
-        id[k] = k;
-    return K;
-}
-
-/* Distinct classes among samples. */
-static int count_classes(const fc_run *r, int t, const uint32_t *sample, size_t n)
-{
+    const size_t *start = r->partition.start[t];
+    const uint32_t *sample = r->partition.sample[t];
     int count = 0;
     for (int c = r->tasks.first[t]; c < r->tasks.first[t + 1]; c++)
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = start[client]; i < start[client + 1]; i++)
             if (r->net.logit[r->data.train.label[sample[i]]] == c) {
                 count++;
                 break;
@@ -42,13 +19,18 @@ static int count_classes(const fc_run *r, int t, const uint32_t *sample, size_t 
     return count;
 }
 
+size_t fc_client_samples(const fc_run *r, int t, int client)
+{
+    const size_t *start = r->partition.start[t];
+    return start[client + 1] - start[client];
+}
+
 fc_status fc_client_run(fc_message *out, fc_message_head *head, fc_run *r, fc_trainer *t,
                         const fc_client_job *job, int client, fc_error *err)
 {
     const fc_config *c = r->cfg;
-    const size_t *start = r->partition.start[job->task];
-    const uint32_t *sample = r->partition.sample[job->task] + start[client];
-    size_t n = start[client + 1] - start[client];
+    const uint32_t *sample = r->partition.sample[job->task] + r->partition.start[job->task][client];
+    size_t n = fc_client_samples(r, job->task, client);
     double begin = fc_wall();
     char what[96];
     if (job->groups)
@@ -94,7 +76,7 @@ fc_status fc_client_run(fc_message *out, fc_message_head *head, fc_run *r, fc_tr
                               .round = job->round,
                               .client = client,
                               .n_samples = n,
-                              .n_classes = count_classes(r, job->task, sample, n),
+                              .n_classes = fc_client_classes(r, job->task, client),
                               .steps = fit.steps,
                               .loss_first = fit.loss_first,
                               .loss_last = fit.loss_last,

@@ -45,7 +45,8 @@ static fc_status write_start(fc_run *r, const char *dir, int argc, char **argv, 
                      .weights_path = r->weights_path,
                      .weights_sha256 = r->weights_sha256,
                      .partition_sha256 = r->partition.sha256,
-                     .config_hash = r->hash};
+                     .config_hash = r->hash,
+                     .trace_sha256 = r->devices.sha256};
     FC_TRY(fc_manifest_write(dir, &m, err));
     if (!c->log.partition)
         return FC_OK;

@@ -27,6 +27,8 @@ double fc_client_flop(const fc_run *r, const fc_client_job *job, int client)
 typedef struct cost {
     double train, eval, done; /* FLOP */
     double bytes_up, bytes_down;
+    double sim_s; /* simulated clock */
+    long late, lost;
 } cost;
 
 /* Test of tasks 0 .. t, under weights that hold the LoRA already. */
@@ -38,59 +40,52 @@ static double eval_flop(const fc_run *r, int t)
     return n * fc_vit_flop(&r->net.shape, 0, r->net.classes, r->net.mode, 0, false);
 }
 
-/* Numbers that one client sends in a round; the header of the message is a few hundred bytes more.
- */
-static double message_bytes(const fc_run *r, unsigned groups, bool grams)
-{
-    double n = 0;
-    size_t offset;
-    for (int g = 0; g < FC_NGROUP; g++)
-        if (groups >> g & 1)
-            n += (double)fc_params_group(&r->global, (fc_group)g, &offset);
-    if (grams) {
-        fc_grams shape = fc_grams_first(&r->gram_shape, groups ? r->gram_shape.n : r->slots);
-        n += (double)fc_message_gram_count(&shape);
-    }
-    return 4 * n;
-}
-
 /* One round, or (round == fed.rounds) the end of a task. */
-static void add_round(cost *c, const fc_run *r, int t, int round, const int *id, int n)
+static fc_status add_round(cost *c, const fc_run *r, fc_cohort *who, int t, int round,
+                           fc_error *err)
 {
-    int R = r->cfg->fed.rounds;
-    bool end = round == R, grams = r->gram_shape.n > 0;
+    bool end = round == r->cfg->fed.rounds, grams = r->gram_shape.n > 0;
     fc_client_job job = {
         .task = t, .round = round, .groups = end ? 0 : fc_server_groups(r, round), .grams = grams};
-    if (!end || (grams && r->method->task_grams)) {
-        size_t down = 0;
-        for (int i = 0; i < n; i++)
-            c->train += fc_client_flop(r, &job, id[i]);
-        fc_server_bytes_down(&down, r, t, round, NULL);
-        c->bytes_down += (double)down * n;
-        if (!r->method->centralised)
-            c->bytes_up += message_bytes(r, job.groups, grams) * n;
-    }
     if (fc_server_evaluates(r, round))
         c->eval += eval_flop(r, t);
+    if (end && !(grams && r->method->task_grams))
+        return FC_OK;
+    FC_TRY(fc_cohort_draw(who, r, &job, c->sim_s, err));
+    c->sim_s += who->sim_s;
+    for (int i = 0; i < who->n; i++) {
+        const fc_member *m = &who->member[i];
+        c->bytes_down += (double)who->bytes_down;
+        c->bytes_up += m->fate == FC_FATE_LOST ? 0 : (double)who->bytes_up;
+        c->train += m->fate == FC_FATE_OK ? fc_client_flop(r, &job, m->client) : 0;
+        c->late += m->fate == FC_FATE_LATE;
+        c->lost += m->fate == FC_FATE_LOST;
+    }
+    return FC_OK;
+}
+
+static fc_status rounds_cost(cost *c, const fc_run *r, fc_arena *scratch, fc_error *err)
+{
+    fc_cohort who;
+    FC_TRY(fc_cohort_init(&who, r, scratch, err));
+    for (int t = 0; t < r->tasks.n; t++)
+        for (int round = 0; round <= r->cfg->fed.rounds; round++) {
+            if (t == (int)r->at.next_task && round == (int)r->at.next_round)
+                c->done = c->train + c->eval;
+            FC_TRY(add_round(c, r, &who, t, round, err));
+        }
+    if ((int)r->at.next_task >= r->tasks.n)
+        c->done = c->train + c->eval;
+    return FC_OK;
 }
 
 static fc_status cost_of(cost *c, const fc_run *r, fc_error *err)
 {
     fc_arena scratch = {0};
     *c = (cost){0};
-    int *id = fc_arena_alloc(&scratch, (size_t)r->partition.clients, sizeof *id, err);
-    if (!id)
-        return FC_EFAIL;
-    for (int t = 0; t < r->tasks.n; t++)
-        for (int round = 0; round <= r->cfg->fed.rounds; round++) {
-            if (t == (int)r->at.next_task && round == (int)r->at.next_round)
-                c->done = c->train + c->eval;
-            add_round(c, r, t, round, id, fc_run_participants(r, t, round, id));
-        }
-    if ((int)r->at.next_task >= r->tasks.n)
-        c->done = c->train + c->eval;
+    fc_status s = rounds_cost(c, r, &scratch, err);
     fc_arena_free(&scratch);
-    return FC_OK;
+    return s;
 }
 
 double fc_estimate_flop(const fc_run *r, double *done)
@@ -179,14 +174,18 @@ fc_status fc_estimate_make(fc_estimate *e, fc_run *r, double s_per_flop, fc_erro
      * the messages of one wave, one of them unpacked (4 bytes a number), the sums (8) and the
      * result (4) of the merge, and a checkpoint. */
     double packed = (double)fc_packed_bytes(&r->net.shape, false, &r->net.engine);
-    double wave = message_bytes(r, fc_server_groups(r, 0), r->gram_shape.n > 0);
-    wave *= r->partition.clients;
-    wave = wave < FC_WAVE_BYTES ? wave : FC_WAVE_BYTES;
+    size_t message;
+    FC_TRY(fc_message_size(&message, &r->global, fc_server_groups(r, 0),
+                           r->gram_shape.n ? &r->gram_shape : NULL, err));
+    double wave = fmin((double)message * fc_cohort_max(r), FC_WAVE_BYTES);
     double grams = (double)r->gram_shape.size * sizeof(double);
     *e = (fc_estimate){.train_flop = c.train,
                        .eval_flop = c.eval,
                        .bytes_up = c.bytes_up,
                        .bytes_down = c.bytes_down,
+                       .sim_s = c.sim_s,
+                       .clients_late = c.late,
+                       .clients_lost = c.lost,
                        .s_per_flop = s_per_flop > 0 ? s_per_flop : measured};
     e->seconds = (c.train + c.eval) * e->s_per_flop;
     e->memory_mib = fc_rss_peak() + (packed + wave + 16.0 * (double)r->global.n + 2 * grams +
@@ -216,6 +215,9 @@ static void print_text(const fc_run *r, const fc_estimate *e)
     printf("memory      about %.0f MiB\n", e->memory_mib);
     printf("bytes up    %.1f MB over all clients and rounds\n", e->bytes_up / 1e6);
     printf("bytes down  %.1f MB\n", e->bytes_down / 1e6);
+    if (r->devices.on)
+        printf("simulated   %s on the clients' devices; %ld updates late, %ld lost\n",
+               fc_duration(time, e->sim_s), e->clients_late, e->clients_lost);
 }
 
 fc_status fc_estimate_print(fc_run *r, bool as_json, fc_error *err)
@@ -231,6 +233,10 @@ fc_status fc_estimate_print(fc_run *r, bool as_json, fc_error *err)
                   e.train_flop, "eval_flop", e.eval_flop, "seconds", e.seconds, "memory_mib",
                   e.memory_mib, "bytes_up", e.bytes_up, "threads", r->threads);
     json_object_set_new(o, "bytes_down", json_real(e.bytes_down));
+    if (r->devices.on)
+        json_object_update_new(o, json_pack("{s:f, s:I, s:I}", "sim_s", e.sim_s, "clients_late",
+                                            (json_int_t)e.clients_late, "clients_lost",
+                                            (json_int_t)e.clients_lost));
     json_dumpf(o, stdout, JSON_COMPACT);
     putchar('\n');
     json_decref(o);

@@ -2,6 +2,8 @@
 
 #include "sim/signals.h"
 
+#include <assert.h>
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,17 +16,10 @@ static int by_length(const void *a, const void *b)
     return x->slot - y->slot;
 }
 
-static size_t samples_of(const fc_run *r, int t, int client)
-{
-    const size_t *start = r->partition.start[t];
-    return start[client + 1] - start[client];
-}
-
 fc_status fc_exchange_init(fc_exchange *x, fc_run *r, int t, int round, unsigned groups,
                            fc_error *err)
 {
     fc_arena *a = &r->arena;
-    int K = r->partition.clients;
     bool grams = r->gram_shape.n > 0;
     *x = (fc_exchange){.job = {.task = t,
                                .round = round,
@@ -36,10 +31,14 @@ fc_status fc_exchange_init(fc_exchange *x, fc_run *r, int t, int round, unsigned
                        .id_match = fc_run_ckpt_id(r),
                        .save_after = fc_wall() + r->cfg->run.checkpoint_s,
                        .row = {.task = t + 1, .round = round + 1, .train_loss = NAN, .loss = NAN}};
-    x->id = fc_arena_alloc(a, (size_t)K, sizeof *x->id, err);
+    FC_TRY(fc_cohort_init(&x->cohort, r, a, err));
+    FC_TRY(fc_cohort_draw(&x->cohort, r, &x->job, r->sim_s, err));
+    x->id = fc_arena_alloc(a, (size_t)x->cohort.n, sizeof *x->id, err);
     if (!x->id)
         return FC_EFAIL;
-    x->n = fc_run_participants(r, t, round, x->id);
+    for (int i = 0; i < x->cohort.n; i++)
+        if (x->cohort.member[i].fate == FC_FATE_OK)
+            x->id[x->n++] = x->cohort.member[i].client;
     FC_TRY(fc_params_alloc(&x->params, &r->global, a, err));
     fc_grams shape = fc_grams_first(&r->gram_shape, groups ? r->gram_shape.n : r->slots);
     if (grams)
@@ -85,6 +84,37 @@ static fc_status wave_client(fc_exchange *x, fc_run *r, fc_trainer *t, int slot,
                                                           : FC_OK;
 }
 
+/* Those of the cohort before `client` whose updates are not merged: counts and rows. */
+static fc_status drop_before(fc_exchange *x, fc_run *r, int client, fc_error *err)
+{
+    static const char *const status[] = {[FC_FATE_LATE] = "late", [FC_FATE_LOST] = "lost"};
+    for (; x->logged < x->cohort.n && x->cohort.member[x->logged].client < client; x->logged++) {
+        const fc_member *m = &x->cohort.member[x->logged];
+        if (m->fate == FC_FATE_OK)
+            continue;
+        size_t up = m->fate == FC_FATE_LATE ? x->cohort.bytes_up : 0;
+        *(m->fate == FC_FATE_LATE ? &r->at.clients_late : &r->at.clients_lost) += 1;
+        x->row.clients_dropped++;
+        x->row.bytes_down += x->cohort.bytes_down;
+        x->row.bytes_up += up;
+        if (!r->log.file[FC_LOG_CLIENTS])
+            continue;
+        fc_client_row row = {.task = x->row.task,
+                             .round = x->row.round,
+                             .client = m->client,
+                             .status = status[m->fate],
+                             .n_samples = fc_client_samples(r, x->job.task, m->client),
+                             .n_classes = fc_client_classes(r, x->job.task, m->client),
+                             .loss_first = NAN,
+                             .loss_last = NAN,
+                             .bytes_down = x->cohort.bytes_down,
+                             .bytes_up = up,
+                             .sim_s = m->seconds};
+        FC_TRY(fc_runlog_client(&r->log, &row, err));
+    }
+    return FC_OK;
+}
+
 /* One finished client: its bytes into the merge (or the sum of Grams), its row into the log. */
 static fc_status fold_client(fc_exchange *x, fc_run *r, int slot, fc_error *err)
 {
@@ -99,9 +129,11 @@ static fc_status fold_client(fc_exchange *x, fc_run *r, int slot, fc_error *err)
     } else {
         fc_grams_accumulate(&x->sum, &x->grams);
     }
-    size_t up = r->method->centralised ? 0 : x->message[slot].n;
-    x->row.bytes_up += up;
-    x->row.bytes_down += x->bytes_down;
+    assert(r->method->centralised || x->message[slot].n == x->cohort.bytes_up);
+    FC_TRY(drop_before(x, r, h.client, err));
+    const fc_member *m = &x->cohort.member[x->logged++];
+    x->row.bytes_up += x->cohort.bytes_up;
+    x->row.bytes_down += x->cohort.bytes_down;
     x->row.clients_ok++;
     r->at.steps += h.steps;
     if (h.steps > 0) {
@@ -119,9 +151,10 @@ static fc_status fold_client(fc_exchange *x, fc_run *r, int slot, fc_error *err)
                          .steps = h.steps,
                          .loss_first = h.loss_first,
                          .loss_last = h.loss_last,
-                         .bytes_down = x->bytes_down,
-                         .bytes_up = up,
-                         .train_s = train_s};
+                         .bytes_down = x->cohort.bytes_down,
+                         .bytes_up = x->cohort.bytes_up,
+                         .train_s = train_s,
+                         .sim_s = m->seconds};
     return fc_runlog_client(&r->log, &row, err);
 }
 
@@ -171,7 +204,7 @@ static fc_status make_messages(fc_exchange *x, fc_run *r, const int *id, int n, 
     wave_job job = {x, r, id};
     int mine;
     for (int i = 0; i < n; i++)
-        x->order[i] = (fc_longest){samples_of(r, x->job.task, id[i]), i};
+        x->order[i] = (fc_longest){fc_client_samples(r, x->job.task, id[i]), i};
     qsort(x->order, (size_t)n, sizeof *x->order, by_length);
     if (r->ranks.me == 0)
         load_finished(x, r, id, n);
@@ -211,6 +244,10 @@ fc_status fc_exchange_run(fc_exchange *x, fc_run *r, fc_error *err)
                       (fc_counter){"round", x->job.round + 1, r->cfg->fed.rounds}, x->n);
     for (int first = 0; first < x->n; first += x->wave_max)
         FC_TRY(wave(x, r, first, x->n - first < x->wave_max ? x->n - first : x->wave_max, err));
+    if (r->ranks.me == 0)
+        FC_TRY(drop_before(x, r, INT_MAX, err));
+    r->sim_s += x->cohort.sim_s;
+    x->row.sim_s = x->cohort.sim_s;
     if (x->loss_n > 0)
         x->row.train_loss = x->loss_sum / (double)x->loss_n;
     x->row.train_s = fc_wall() - begin;

@@ -3,7 +3,7 @@
 #ifndef FC_EXCHANGE_H
 #define FC_EXCHANGE_H
 
-#include "sim/run.h"
+#include "sim/cohort.h"
 
 /* Messages held at a time: clients train in waves, so that memory does not grow with their number.
  */
@@ -17,9 +17,9 @@ typedef struct fc_longest {
 
 typedef struct fc_exchange {
     fc_client_job job;
-    int *id, n;          /* participants, ascending */
+    fc_cohort cohort;
+    int *id, n;          /* of it, those whose updates are merged, ascending */
     fc_ckpt_id id_match; /* what a saved message must belong to */
-    size_t bytes_down;   /* per client */
     fc_merge_job merge;
     void *merge_state; /* NULL: at the end of a task, Grams are summed into `sum` */
     fc_grams sum;
@@ -37,6 +37,7 @@ typedef struct fc_exchange {
     double save_after; /* fc_wall() from which finished clients are saved */
     /* result */
     fc_round_row row;
+    int logged; /* of the cohort, are in clients.csv */
     double loss_sum;
     size_t loss_n;
 } fc_exchange;
@@ -45,7 +46,7 @@ typedef struct fc_exchange {
  * Memory from r->arena: the caller releases to a mark. */
 fc_status fc_exchange_init(fc_exchange *x, fc_run *r, int t, int round, unsigned groups,
                            fc_error *err);
-/* All participants, with x->job, x->bytes_down and (in a round) x->merge and x->merge_state set. */
+/* All participants, with x->job and (in a round) x->merge and x->merge_state set. */
 fc_status fc_exchange_run(fc_exchange *x, fc_run *r, fc_error *err);
 
 #endif

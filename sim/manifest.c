@@ -81,11 +81,11 @@ static json_t *build(void)
 
 static json_t *input(const fc_manifest *m)
 {
-    return json_pack("{s:o, s:o, s:s, s:o, s:s, s:s, s:s}", "data", fc_out_json_text(m->data_name),
-                     "data_path", fc_out_json_text(m->data_path), "data_sha256", m->data_sha256,
-                     "weights_path", fc_out_json_text(m->weights_path), "weights_sha256",
-                     m->weights_sha256, "partition_sha256", m->partition_sha256, "config_hash",
-                     m->config_hash);
+    return json_pack(
+        "{s:o, s:o, s:s, s:o, s:s, s:s, s:s, s:s}", "data", fc_out_json_text(m->data_name),
+        "data_path", fc_out_json_text(m->data_path), "data_sha256", m->data_sha256, "weights_path",
+        fc_out_json_text(m->weights_path), "weights_sha256", m->weights_sha256, "partition_sha256",
+        m->partition_sha256, "config_hash", m->config_hash, "trace_sha256", m->trace_sha256);
 }
 
 fc_status fc_manifest_write(const char *dir, const fc_manifest *m, fc_error *err)

@@ -12,6 +12,7 @@ typedef struct fc_manifest {
     const char *data_name, *data_path, *data_sha256;
     const char *weights_path, *weights_sha256; /* "" if none */
     const char *partition_sha256, *config_hash;
+    const char *trace_sha256; /* of the devices; "" if none */
 } fc_manifest;
 
 /* Writes dir/manifest.json atomically: version, commit, compiler, BLAS config + core, CPU model,

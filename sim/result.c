@@ -213,7 +213,7 @@ static fc_status traits_of(traits *out, fc_result *r, bool seeds, fc_arena *aren
     if (!f)
         return FC_EFAIL;
     out->n = 0;
-    out->v = fc_arena_alloc(arena, (size_t)n + 2, sizeof *out->v, err);
+    out->v = fc_arena_alloc(arena, (size_t)n + 3, sizeof *out->v, err);
     if (!out->v)
         return FC_EFAIL;
     for (int i = 0; i < n; i++) {
@@ -227,6 +227,7 @@ static fc_status traits_of(traits *out, fc_result *r, bool seeds, fc_arena *aren
     if (!seeds) {
         out->v[out->n++] = (trait){"content", "data", content(r, "data_sha256")};
         out->v[out->n++] = (trait){"content", "weights", content(r, "weights_sha256")};
+        out->v[out->n++] = (trait){"content", "trace", content(r, "trace_sha256")};
     }
     return FC_OK;
 }

@@ -7,6 +7,7 @@
 #include "sim/outfile.h"
 #include "sim/signals.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -62,6 +63,7 @@ static int state_fields(fc_run *r, fc_state_field f[16])
     f[n++] = (fc_state_field){"eval.total", FC_I64, T, r->eval.total};
     f[n++] = (fc_state_field){"eval.loss", FC_F64, 1, &r->eval.loss};
     f[n++] = (fc_state_field){"position", FC_I64, sizeof r->at / sizeof(int64_t), &r->at};
+    f[n++] = (fc_state_field){"sim_s", FC_F64, 1, &r->sim_s};
     f[n++] = (fc_state_field){"clock", FC_F64, 2, r->clock};
     f[n++] = (fc_state_field){"log", FC_I64, FC_LOG_N, r->log_offset};
     return n;
@@ -160,6 +162,9 @@ fc_status fc_run_summary(fc_run *r, fc_error *err)
     fc_summary s = {.acc = &r->acc,
                     .bytes_up = (uint64_t)r->at.bytes_up,
                     .bytes_down = (uint64_t)r->at.bytes_down,
+                    .clients_late = (long)r->at.clients_late,
+                    .clients_lost = (long)r->at.clients_lost,
+                    .sim_s = r->devices.on ? r->sim_s : NAN,
                     .wall_s = r->clock[0] + fc_wall() - r->start_wall,
                     .cpu_s = r->clock[1] + fc_cpu() - r->start_cpu,
                     .rss_mib = fc_rss_peak(),
@@ -168,6 +173,7 @@ fc_status fc_run_summary(fc_run *r, fc_error *err)
                     .seed_partition = fc_seed(c, c->seed.partition),
                     .seed_init = fc_seed(c, c->seed.init),
                     .seed_train = fc_seed(c, c->seed.train),
+                    .seed_device = fc_seed(c, c->seed.device),
                     .method = r->method->name,
                     .rule = c->rule->name,
                     .name = c->run.name,

@@ -9,6 +9,7 @@
 #include "datasets/partition.h"
 #include "datasets/tasks.h"
 #include "sim/checkpoint.h"
+#include "sim/devices.h"
 #include "sim/fit.h"
 #include "sim/message.h"
 #include "sim/methods/method.h"
@@ -29,6 +30,7 @@ typedef struct fc_eval {
 typedef struct fc_position {
     int64_t next_task, next_round, seq, steps;
     int64_t bytes_up, bytes_down;
+    int64_t clients_late, clients_lost; /* updates that were not merged */
 } fc_position;
 
 struct fc_run {
@@ -42,6 +44,7 @@ struct fc_run {
     fc_dataset data;
     fc_tasks tasks;
     fc_partition partition;
+    fc_devices devices;
     int max_side; /* of any image */
 
     /* Const after set-up. */
@@ -58,6 +61,7 @@ struct fc_run {
     fc_acc_matrix acc;
     fc_eval eval; /* the last evaluation */
     fc_position at;
+    double sim_s;    /* simulated clock; 0 without a model of devices */
     double clock[2]; /* wall and CPU seconds of earlier processes */
     int64_t log_offset[FC_LOG_N];
 
@@ -129,10 +133,7 @@ fc_status fc_backbone_open(fc_run *r, fc_error *err);
 /* w_train packed, or NULL in full fine-tuning, where each client packs its own weights. */
 const fc_packed *fc_run_packed(const fc_run *r);
 
-/* client.c: the participants of round `round` of task t, ascending, into id (fed.clients); returns
- * how many. */
-int fc_run_participants(const fc_run *r, int t, int round, int *id);
-
+/* client.c */
 typedef struct fc_client_job {
     int task, round; /* round == fed.rounds: Grams at the end of the task */
     unsigned groups; /* trained; 0 at the end of the task */
@@ -144,6 +145,8 @@ typedef struct fc_client_job {
 /* Train a client (or take its Grams) and pack what it sends. */
 fc_status fc_client_run(fc_message *out, fc_message_head *head, fc_run *r, fc_trainer *t,
                         const fc_client_job *job, int client, fc_error *err);
+size_t fc_client_samples(const fc_run *r, int t, int client);
+int fc_client_classes(const fc_run *r, int t, int client); /* distinct ones among its samples */
 /* Its work in FLOP. */
 double fc_client_flop(const fc_run *r, const fc_client_job *job, int client);
 
@@ -171,6 +174,8 @@ typedef struct fc_estimate {
     double train_flop, eval_flop, seconds, s_per_flop;
     double memory_mib; /* peak of a process that does nothing else */
     double bytes_up, bytes_down;
+    double sim_s; /* simulated seconds; 0 without a model of devices */
+    long clients_late, clients_lost;
 } fc_estimate;
 /* s_per_flop: of all threads; 0: measured in about a second. */
 fc_status fc_estimate_make(fc_estimate *e, fc_run *r, double s_per_flop, fc_error *err);

@@ -26,10 +26,10 @@ static const char *const header[FC_LOG_N] = {
     [FC_LOG_ROUNDS] =
         ("task,round,step,acc,acc_task_mean,correct,total,loss,train_loss,clients_ok,"
          "clients_dropped,bytes_down,bytes_up,bytes_down_cum,bytes_up_cum,train_s,merge_s,eval_s,"
-         "wall_s,cpu_s,rss_mib\n"),
+         "wall_s,cpu_s,rss_mib,sim_s,sim_s_cum\n"),
     [FC_LOG_TASKS] = "after_task,eval_task,correct,total,acc,acc_masked\n",
     [FC_LOG_CLIENTS] = ("task,round,client,status,n_samples,n_classes,steps,loss_first,loss_last,"
-                        "bytes_down,bytes_up,train_s\n"),
+                        "bytes_down,bytes_up,train_s,sim_s\n"),
     [FC_LOG_EVENTS] = "",
     [FC_LOG_TENSORBOARD] = "", /* a record that holds the time */
 };
@@ -270,8 +270,11 @@ fc_status fc_runlog_round(fc_runlog *log, const fc_round_row *r, fc_error *err)
     fprintf(f, ",%d,%d,%llu,%llu,%llu,%llu", r->clients_ok, r->clients_dropped,
             (unsigned long long)r->bytes_down, (unsigned long long)r->bytes_up,
             (unsigned long long)r->bytes_down_cum, (unsigned long long)r->bytes_up_cum);
-    fprintf(f, ",%.3f,%.3f,%.3f,%.3f,%.3f,%.1f\n", r->train_s, r->merge_s, r->eval_s, r->wall_s,
+    fprintf(f, ",%.3f,%.3f,%.3f,%.3f,%.3f,%.1f", r->train_s, r->merge_s, r->eval_s, r->wall_s,
             r->cpu_s, r->rss_mib);
+    real_cell(f, r->sim_s, 6);
+    real_cell(f, r->sim_s_cum, 6);
+    fputc('\n', f);
     FC_TRY(end_row(log, FC_LOG_ROUNDS, err));
     return log->file[FC_LOG_TENSORBOARD] ? round_scalars(log, r, err) : FC_OK;
 }
@@ -285,8 +288,10 @@ fc_status fc_runlog_client(fc_runlog *log, const fc_client_row *r, fc_error *err
             r->n_classes, r->steps);
     real_cell(f, r->loss_first, 6);
     real_cell(f, r->loss_last, 6);
-    fprintf(f, ",%llu,%llu,%.3f\n", (unsigned long long)r->bytes_down,
+    fprintf(f, ",%llu,%llu,%.3f", (unsigned long long)r->bytes_down,
             (unsigned long long)r->bytes_up, r->train_s);
+    real_cell(f, r->sim_s, 6);
+    fputc('\n', f);
     return end_row(log, FC_LOG_CLIENTS, err);
 }
 
@@ -378,18 +383,21 @@ fc_status fc_runlog_summary(fc_runlog *log, const fc_summary *s, fc_error *err)
         m.forgetting_fedmammoth, "forgetting_max", m.forgetting_max, "bwt", m.bwt,
         "learning_accuracy", m.learning_accuracy, "acc_curve", curve(s->acc, fc_acc_micro),
         "acc_curve_task_mean", curve(s->acc, fc_acc_task_mean));
-    json_t *seeds = json_pack("{s:I, s:I, s:I, s:I, s:I}", "run", (json_int_t)s->seed, "order",
+    json_t *seeds = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "run", (json_int_t)s->seed, "order",
                               (json_int_t)s->seed_order, "partition", (json_int_t)s->seed_partition,
-                              "init", (json_int_t)s->seed_init, "train", (json_int_t)s->seed_train);
+                              "init", (json_int_t)s->seed_init, "train", (json_int_t)s->seed_train,
+                              "device", (json_int_t)s->seed_device);
     json_t *o = json_pack(
         "{s:o, s:o, s:o, s:s, s:s, s:i, s:i}", "name", fc_out_json_text(s->name), "method",
         fc_out_json_text(s->method), "rule", s->rule ? fc_out_json_text(s->rule) : json_null(),
         "config_hash", s->config_hash, "status", s->acc->done == s->acc->tasks ? "done" : "partial",
         "tasks", s->acc->tasks, "tasks_done", s->acc->done);
-    json_t *cost =
-        json_pack("{s:I, s:I, s:I, s:f, s:f, s:f, s:o}", "steps", (json_int_t)s->steps, "bytes_up",
-                  (json_int_t)s->bytes_up, "bytes_down", (json_int_t)s->bytes_down, "wall_s",
-                  s->wall_s, "cpu_s", s->cpu_s, "rss_mib", s->rss_mib, "seeds", seeds);
+    json_t *cost = json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:o, s:f, s:f, s:f, s:o}", "steps", (json_int_t)s->steps,
+        "bytes_up", (json_int_t)s->bytes_up, "bytes_down", (json_int_t)s->bytes_down,
+        "clients_late", (json_int_t)s->clients_late, "clients_lost", (json_int_t)s->clients_lost,
+        "sim_s", isnan(s->sim_s) ? json_null() : json_real(s->sim_s), "wall_s", s->wall_s, "cpu_s",
+        s->cpu_s, "rss_mib", s->rss_mib, "seeds", seeds);
     /* one flat object; a part that is NULL (memory) makes the whole NULL */
     if (json_object_update(o, metrics) != 0 || json_object_update(o, cost) != 0) {
         json_decref(o);

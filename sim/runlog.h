@@ -26,9 +26,10 @@ typedef struct fc_runlog {
 
 /* rounds.csv:
  * task,round,step,acc,acc_task_mean,correct,total,loss,train_loss,clients_ok,clients_dropped,bytes_down,bytes_up,
- * bytes_down_cum,bytes_up_cum,train_s,merge_s,eval_s,wall_s,cpu_s,rss_mib. Round numbers from 1;
- * the row of the end of a task has round = rounds + 1. acc .. loss are empty when the round was not
- * evaluated (total == 0), train_loss when nothing was trained (NaN). */
+ * bytes_down_cum,bytes_up_cum,train_s,merge_s,eval_s,wall_s,cpu_s,rss_mib,sim_s,sim_s_cum. Round
+ * numbers from 1; the row of the end of a task has round = rounds + 1. acc .. loss are empty when
+ * the round was not evaluated (total == 0), train_loss when nothing was trained (NaN), sim_s
+ * without a model of the clients' devices (NaN). clients_dropped are late or lost. */
 typedef struct fc_round_row {
     int task, round;
     long step; /* optimiser steps of all clients so far */
@@ -38,20 +39,23 @@ typedef struct fc_round_row {
     int clients_ok, clients_dropped;
     uint64_t bytes_down, bytes_up, bytes_down_cum, bytes_up_cum;
     double train_s, merge_s, eval_s, wall_s, cpu_s, rss_mib;
+    double sim_s, sim_s_cum; /* simulated seconds: of the round, since the start */
 } fc_round_row;
 
 /* clients.csv:
- * task,round,client,status,n_samples,n_classes,steps,loss_first,loss_last,bytes_down,bytes_up,train_s
+ * task,round,client,status,n_samples,n_classes,steps,loss_first,loss_last,bytes_down,bytes_up,train_s,sim_s
  */
 typedef struct fc_client_row {
     int task, round, client;
-    const char *status; /* "ok" */
+    const char *status; /* ok, late or lost: late and lost clients are not trained */
     size_t n_samples;
     int n_classes;
     long steps;
     double loss_first, loss_last; /* NaN = empty */
     uint64_t bytes_down, bytes_up;
     double train_s;
+    double
+        sim_s; /* simulated seconds until the update arrives or the client is lost; NaN = empty */
 } fc_client_row;
 
 /* tasks.csv: after_task,eval_task,correct,total,acc,acc_masked */
@@ -96,8 +100,10 @@ fc_status fc_runlog_matrix(const fc_runlog *log, const fc_acc_matrix *m, fc_erro
 typedef struct fc_summary {
     const fc_acc_matrix *acc;
     uint64_t bytes_up, bytes_down;
+    long clients_late, clients_lost;
+    double sim_s; /* NaN = null */
     double wall_s, cpu_s, rss_mib;
-    uint64_t seed, seed_order, seed_partition, seed_init, seed_train;
+    uint64_t seed, seed_order, seed_partition, seed_init, seed_train, seed_device;
     const char *method, *rule, *name, *config_hash;
     long steps;
 } fc_summary;

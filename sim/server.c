@@ -72,6 +72,9 @@ static fc_status log_round(fc_exchange *x, fc_run *r, fc_error *err)
     row->wall_s = r->clock[0] + fc_wall() - r->start_wall;
     row->cpu_s = r->clock[1] + fc_cpu() - r->start_cpu;
     row->rss_mib = fc_rss_peak();
+    row->sim_s_cum = r->sim_s;
+    if (!r->devices.on)
+        row->sim_s = row->sim_s_cum = NAN;
     FC_TRY(fc_runlog_round(&r->log, row, err));
     char where[48], acc[32] = "", loss[32] = "", left[32];
     int R = r->cfg->fed.rounds;
@@ -123,15 +126,17 @@ unsigned fc_server_groups(const fc_run *r, int round)
 }
 
 /* Down: what the last round merged; at the start of a task the fresh A (B is 0) and the head, and
- * the finished tasks in factored form where the clients' models hold them. Where the participants
- * change from round to round, each one gets all that its model holds. At the end of a task the head
+ * the finished tasks in factored form where the clients' models hold them. Where a client may
+ * have missed a round, each one gets all that its model holds. At the end of a task the head
  * is not needed. */
 fc_status fc_server_bytes_down(size_t *bytes, const fc_run *r, int t, int round, fc_error *err)
 {
     const unsigned A = 1u << FC_GROUP_A, B = 1u << FC_GROUP_B, head = 1u << FC_GROUP_HEAD;
     enum { PER_ROUND = 1 };
     bool lora = r->net.mode == FC_TRAIN_LORA, end = round == r->cfg->fed.rounds;
-    bool strangers = r->cfg->fed.participation < 1 && r->cfg->fed.participation_draw == PER_ROUND;
+    bool strangers =
+        (r->cfg->fed.participation < 1 && r->cfg->fed.participation_draw == PER_ROUND) ||
+        fc_devices_come_and_go(&r->devices);
     *bytes = 0;
     if (r->method->centralised)
         return FC_OK;
@@ -148,10 +153,14 @@ fc_status fc_server_bytes_down(size_t *bytes, const fc_run *r, int t, int round,
                                 r->deltas.n_A + r->deltas.n_B, err);
 }
 
-/* The merge of what was folded becomes the global state. */
+/* The merge of what was folded becomes the global state, which stays as it was if that is nothing.
+ */
 static fc_status merge(fc_exchange *x, fc_run *r, fc_error *err)
 {
     fc_params merged;
+    if (x->loss_n == 0)
+        return fc_runlog_event(&r->log, "no_update", x->row.task, x->row.round,
+                               "no update with a sample: the model stays as it was", err);
     FC_TRY(fc_params_alloc(&merged, &r->global, &r->arena, err));
     FC_TRY(r->cfg->rule->finish(x->merge_state, &x->merge, &merged, err));
     memcpy(r->global.p, merged.p, merged.n * sizeof *merged.p);
@@ -166,7 +175,6 @@ fc_status fc_server_round(fc_run *r, int t, int round, fc_error *err)
     fc_exchange x;
     unsigned groups = fc_server_groups(r, round);
     FC_TRY(fc_exchange_init(&x, r, t, round, groups, err));
-    FC_TRY(fc_server_bytes_down(&x.bytes_down, r, t, round, err));
     set_gram_model(&x, r);
     x.merge = (fc_merge_job){.base = &r->global,
                              .groups = groups,
@@ -223,7 +231,6 @@ static fc_status log_task(fc_run *r, int t, fc_error *err)
 static fc_status collect_task_grams(fc_exchange *x, fc_run *r, int t, fc_error *err)
 {
     FC_TRY(fc_exchange_init(x, r, t, r->cfg->fed.rounds, 0, err));
-    FC_TRY(fc_server_bytes_down(&x->bytes_down, r, t, r->cfg->fed.rounds, err));
     set_gram_model(x, r);
     return fc_ranks_share(&r->ranks, fc_exchange_run(x, r, err), x->sum.g,
                           x->sum.size * sizeof *x->sum.g, err);
@@ -237,6 +244,9 @@ fc_status fc_server_end_task(fc_run *r, int t, fc_error *err)
     bool grams = r->method->task_grams && r->gram_shape.n > 0;
     if (grams)
         FC_TRY(collect_task_grams(&x, r, t, err));
+    if (grams && r->ranks.me == 0 && x.row.clients_ok == 0)
+        FC_TRY(fc_runlog_event(&r->log, "no_update", t + 1, x.row.round,
+                               "no Grams: the task has no weight in the merged model", err));
     double begin = fc_wall();
     if (r->net.mode == FC_TRAIN_LORA)
         FC_TRY(fc_deltas_push(&r->deltas, &r->global, grams ? &x.sum : NULL, err));

@@ -276,14 +276,14 @@ static fc_status check_options(const fc_run *r, fc_error *err)
     return FC_OK;
 }
 
-/* Names the run by what it depends on: the options, and the content of weights, data and partition
- * wherever they lie. */
+/* Names the run by what it depends on: the options, and the content of weights, data, partition and
+ * trace wherever they lie. */
 static fc_status run_hash(fc_run *r, fc_error *err)
 {
-    char text[256], hex[65];
+    char text[320], hex[65];
     FC_TRY(fc_config_hash(r->hash, r->cfg, err));
-    snprintf(text, sizeof text, "%s %s %s %s", r->hash, r->weights_sha256, r->data.sha256,
-             r->partition.sha256);
+    snprintf(text, sizeof text, "%s %s %s %s %s", r->hash, r->weights_sha256, r->data.sha256,
+             r->partition.sha256, r->devices.sha256);
     fc_sha256(hex, text, strlen(text));
     snprintf(r->hash, sizeof r->hash, "%.8s", hex);
     return FC_OK;
@@ -343,6 +343,7 @@ static fc_status open_parts(fc_run *r, fc_error *err)
     r->max_side = fc_dataset_side(&r->data);
     FC_TRY(fc_tasks_open(&r->tasks, &r->data, c, &r->arena, err));
     FC_TRY(fc_partition_open(&r->partition, &r->data, &r->tasks, c, &r->arena, err));
+    FC_TRY(fc_devices_open(&r->devices, c, r->partition.clients, &r->arena, err));
     FC_TRY(run_hash(r, err));
     r->net.classes = r->data.classes;
     r->net.transform = fc_transform_of(c, r->net.shape.image);

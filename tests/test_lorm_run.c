@@ -2,10 +2,10 @@
  * formulas of the papers: what clients train on, the model of the Grams, the merge of a round, the
  * model that is evaluated, the merge at the end of a task. Only local training itself is shared. */
 #include "core/head.h"
-#include "sim/run.h"
+#include "sim/cohort.h"
 #include "tests/tmp.h"
 
-enum { CLIENTS = 3, LAYERS = 8, ROUNDS = 3 };
+enum { CLIENTS = 3, LAYERS = 8, ROUNDS = 3, SETTINGS = 8 };
 enum { BACKBONE = 1u << FC_GROUP_BACKBONE, A = 1u << FC_GROUP_A, B = 1u << FC_GROUP_B };
 enum { HEAD = 1u << FC_GROUP_HEAD };
 
@@ -23,7 +23,7 @@ static const char base_config[] =
 typedef enum share { NONE, SUM, MEAN, MEAN_OF_ALL } share;
 
 typedef struct variant {
-    const char *set[5]; /* section.key=value */
+    const char *set[SETTINGS]; /* section.key=value */
     share train, eval, gram;
     bool grams;
     double alpha_backbone, alpha_head;
@@ -57,7 +57,8 @@ typedef struct oracle {
     fc_params before, client[CLIENTS];
     fc_grams gram[CLIENTS]; /* full, off-diagonals not scaled yet */
     size_t samples[CLIENTS];
-    int id[CLIENTS], n; /* participants */
+    int id[CLIENTS], n; /* clients whose updates are merged */
+    int idle, partial;  /* rounds without a client, and with some of them */
     double *want;       /* trained block after the round */
     long steps;
 } oracle;
@@ -374,19 +375,45 @@ static void check_bytes_down(oracle *o, int t, int round)
     assert_in_range(bytes, 4 * n + 8, 4 * n + 400);
 }
 
+/* The clients whose updates are merged. */
+static void find_clients(oracle *o, int t, int round)
+{
+    fc_run *r = &o->run;
+    fc_cohort c;
+    fc_client_job job = {.task = t, .round = round, .grams = o->v->grams};
+    job.groups = round < ROUNDS ? fc_server_groups(r, round) : 0;
+    ok(o, fc_cohort_init(&c, r, &o->arena, &o->err));
+    ok(o, fc_cohort_draw(&c, r, &job, r->sim_s, &o->err));
+    o->n = 0;
+    for (int i = 0; i < c.n; i++)
+        if (c.member[i].fate == FC_FATE_OK)
+            o->id[o->n++] = c.member[i].client;
+    o->idle += o->n == 0;
+    o->partial += o->n > 0 && o->n < CLIENTS;
+}
+
+static void as_before(oracle *o)
+{
+    for (size_t i = 0; i < o->before.n; i++)
+        o->want[i] = o->before.p[i];
+}
+
 static void check_round(oracle *o, int t, int round)
 {
     fc_run *r = &o->run;
     unsigned groups = o->v->groups[round % 2];
     memcpy(o->before.p, r->global.p, r->global.n * sizeof *r->global.p);
-    o->n = fc_run_participants(r, t, round, o->id);
+    find_clients(o, t, round);
     for (int i = 0; i < o->n; i++) {
         dense_model(o, o->v->train, NULL);
         train(o, i, t, round);
         if (o->v->grams)
             take_grams(o, i, t, round, &o->client[i]);
     }
-    merge(o, groups);
+    if (o->n)
+        merge(o, groups);
+    else
+        as_before(o);
     check_bytes_down(o, t, round);
 
     ok(o, fc_server_round(r, t, round, &o->err));
@@ -444,7 +471,7 @@ static void check_end_of_task(oracle *o, int t)
     fc_run *r = &o->run;
     long before = r->eval.correct[0];
     if (o->v->grams) {
-        o->n = fc_run_participants(r, t, ROUNDS, o->id);
+        find_clients(o, t, ROUNDS);
         gram_merge_of_tasks(o, t);
         check_bytes_down(o, t, ROUNDS);
     }
@@ -514,10 +541,10 @@ static void open_oracle(oracle *o, const variant *v)
 {
     *o = (oracle){.v = v, .tmp = fc_tmp_new()};
     fc_run *r = &o->run;
-    char *set[5];
+    char *set[SETTINGS];
     int n = 0, dim[LAYERS + 1];
     double alpha[LAYERS + 1];
-    for (; n < 5 && v->set[n]; n++)
+    for (; n < SETTINGS && v->set[n]; n++)
         set[n] = (char *)(uintptr_t)v->set[n];
     const char *path = fc_tmp_put(&o->tmp, "config.yaml", base_config, strlen(base_config));
     ok(o, fc_config_load(&o->cfg, path, set, n, &o->err));
@@ -558,6 +585,8 @@ static void check_run(const variant *v)
             check_round(&o, t, round);
         check_end_of_task(&o, t);
     }
+    if (o.run.devices.on)
+        assert_true(o.idle > 0 && o.partial > 0);
     fc_crew_free(&o.crew);
     fc_run_close(&o.run);
     fc_config_free(&o.cfg);
@@ -648,6 +677,39 @@ static void test_lorm_seldom_tested(void **state)
     check_run(&v);
 }
 
+/* --- any subset of the clients ----------------------------------------------------------------
+ */
+
+/* Rounds that lack some clients, and rounds without any. By this seed some Grams come at the end of
+ * the first task: the oracle inverts their sum. */
+static void check_devices(variant v)
+{
+    int n = 0;
+    while (v.set[n])
+        n++;
+    v.set[n++] = "device.model=random";
+    v.set[n++] = "device.availability=0.7";
+    v.set[n++] = "device.dropout=0.4";
+    v.set[n++] = "seed.device=2";
+    v.strangers = true;
+    check_run(&v);
+}
+
+static void test_devices(void **state)
+{
+    (void)state;
+    check_devices(lorm(0, NULL));
+    check_devices(lorm(0.3, "method.alpha_backbone=0.3"));
+    check_devices((variant){.set = {"method.name=fedavg_lora"},
+                            .eval = MEAN_OF_ALL,
+                            .groups = {A | B | HEAD, A | B | HEAD}});
+    check_devices((variant){
+        .set = {"method.name=ffa_lora"}, .eval = MEAN_OF_ALL, .groups = {B | HEAD, B | HEAD}});
+    check_devices(
+        (variant){.set = {"method.name=fedavg"}, .groups = {BACKBONE | HEAD, BACKBONE | HEAD}});
+    check_devices((variant){.set = {"method.name=head_only"}, .groups = {HEAD, HEAD}});
+}
+
 /* --- averages ---------------------------------------------------------------------------------
  */
 
@@ -716,6 +778,7 @@ int main(void)
         cmocka_unit_test(test_lorm_two_of_three_clients),
         cmocka_unit_test(test_lorm_new_clients_each_round),
         cmocka_unit_test(test_lorm_trained_gram_model),
+        cmocka_unit_test(test_devices),
         cmocka_unit_test(test_lorm_only_B),
         cmocka_unit_test(test_lorm_only_A),
         cmocka_unit_test(test_lorm_seldom_tested),

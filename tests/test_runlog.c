@@ -64,12 +64,12 @@ static void put(const char *name, const char *text)
 
 #define ROUNDS                                                                                     \
     "task,round,step,acc,acc_task_mean,correct,total,loss,train_loss,clients_ok,clients_dropped,"  \
-    "bytes_down,bytes_up,bytes_down_cum,bytes_up_cum,train_s,merge_s,eval_s,wall_s,cpu_s,rss_"     \
-    "mib\n"
+    "bytes_down,bytes_up,bytes_down_cum,bytes_up_cum,train_s,merge_s,eval_s,wall_s,cpu_s,"         \
+    "rss_mib,sim_s,sim_s_cum\n"
 #define TASKS "after_task,eval_task,correct,total,acc,acc_masked\n"
 #define CLIENTS                                                                                    \
     "task,round,client,status,n_samples,n_classes,steps,loss_first,loss_last,bytes_down,bytes_up," \
-    "train_s\n"
+    "train_s,sim_s\n"
 
 static const fc_log_options options = {.clients = true, .rounds = 3}, bare = {.rounds = 3};
 
@@ -93,11 +93,13 @@ static const fc_round_row round_row = {.task = 1,
                                        .eval_s = 0.125,
                                        .wall_s = 2,
                                        .cpu_s = 3.9996,
-                                       .rss_mib = 12.34};
+                                       .rss_mib = 12.34,
+                                       .sim_s = 0.5,
+                                       .sim_s_cum = 1234.5678901};
 #define EVENTS "events.out.tfevents.0.fcil"
 #define ROUND_ROW                                                                                  \
     "1,2,340,66.6667,50.0000,2,3,1.250000,0.062500,4,1,10,20,5000000000,40,1.500,0.250,0.125,"     \
-    "2.000,4.000,12.3\n"
+    "2.000,4.000,12.3,0.500000,1234.567890\n"
 
 static void test_rows(void **state)
 {
@@ -108,8 +110,11 @@ static void test_rows(void **state)
     fc_round_row untested = round_row; /* and nothing trained */
     untested.total = 0;
     untested.acc = untested.acc_task_mean = untested.loss = untested.train_loss = NAN;
+    untested.sim_s = untested.sim_s_cum = NAN;
     assert_int_equal(fc_runlog_round(&log, &untested, NULL), FC_OK);
-    fc_client_row client = {1, 2, 3, "ok", 17, 2, 5, 2.5, NAN, 10, 20, 0.5};
+    fc_client_row client = {1, 2, 3, "ok", 17, 2, 5, 2.5, NAN, 10, 20, 0.5, NAN};
+    assert_int_equal(fc_runlog_client(&log, &client, NULL), FC_OK);
+    client = (fc_client_row){1, 2, 4, "lost", 17, 2, 0, NAN, NAN, 10, 0, 0, 2.25};
     assert_int_equal(fc_runlog_client(&log, &client, NULL), FC_OK);
     fc_task_row task = {2, 1, 1, 8, 4};
     assert_int_equal(fc_runlog_task(&log, &task, NULL), FC_OK);
@@ -121,8 +126,9 @@ static void test_rows(void **state)
 
     /* the log is still open: every row must be in the file already */
     assert_file("rounds.csv", ROUNDS ROUND_ROW "1,2,340,,,,,,,4,1,10,20,5000000000,40,1.500,0.250,"
-                                               "0.125,2.000,4.000,12.3\n");
-    assert_file("clients.csv", CLIENTS "1,2,3,ok,17,2,5,2.500000,,10,20,0.500\n");
+                                               "0.125,2.000,4.000,12.3,,\n");
+    assert_file("clients.csv", CLIENTS "1,2,3,ok,17,2,5,2.500000,,10,20,0.500,\n"
+                                       "1,2,4,lost,17,2,0,,,10,0,0.000,2.250000\n");
     assert_file("tasks.csv", TASKS "2,1,1,8,12.5000,50.0000\n2,2,0,0,,\n");
     assert_file("events.jsonl",
                 "{\"event\": \"note\", \"task\": 1, \"round\": 2, \"text\": \"a \\\"quoted\\\"\\n"
@@ -193,7 +199,7 @@ static void test_clients_switched(void **state)
     (void)state;
     fc_runlog log;
     int64_t at[FC_LOG_N];
-    fc_client_row client = {1, 1, 0, "ok", 1, 1, 1, 1, 1, 1, 1, 0};
+    fc_client_row client = {1, 1, 0, "ok", 1, 1, 1, 1, 1, 1, 1, 0, 0};
     put("clients.csv", "of an older run");
     assert_int_equal(fc_runlog_open(&log, dir, NULL, &bare, NULL), FC_OK);
     assert_false(exists("clients.csv"));
@@ -318,7 +324,7 @@ static void test_cannot_open(void **state)
     assert_int_equal(fc_runlog_open(&log, long_dir, NULL, &options, &err), FC_EFAIL);
 }
 
-/* In a child whose files must not pass 300 bytes: rounds.csv has room for its header (192), not for
+/* In a child whose files must not pass 400 bytes: rounds.csv has room for its header (199), not for
  * a row more than one. */
 static int write_until_full(void)
 {
@@ -326,7 +332,7 @@ static int write_until_full(void)
     fc_error err = {0};
     int64_t at[FC_LOG_N];
     signal(SIGXFSZ, SIG_IGN);
-    setrlimit(RLIMIT_FSIZE, &(struct rlimit){300, 300});
+    setrlimit(RLIMIT_FSIZE, &(struct rlimit){400, 400});
     if (fc_runlog_open(&log, dir, NULL, &options, &err) != FC_OK ||
         fc_runlog_round(&log, &round_row, &err) != FC_OK)
         return 1;
@@ -390,6 +396,9 @@ static void test_summary(void **state)
     fc_summary s = {.acc = &matrix,
                     .bytes_up = 5000000000,
                     .bytes_down = 7,
+                    .clients_late = 8,
+                    .clients_lost = 9,
+                    .sim_s = 0.25,
                     .wall_s = 1.5,
                     .cpu_s = 2.5,
                     .rss_mib = 100,
@@ -398,6 +407,7 @@ static void test_summary(void **state)
                     .seed_partition = 2,
                     .seed_init = 3,
                     .seed_train = 4,
+                    .seed_device = 5,
                     .method = "lorm",
                     .rule = NULL,
                     .name = "a \"name\" \xff",
@@ -421,12 +431,21 @@ static void test_summary(void **state)
     assert_close(number(o, "bytes_down"), 7, 0, 0);
     assert_close(number(o, "steps"), 12, 0, 0);
     assert_close(number(o, "wall_s"), 1.5, 0, 0);
+    assert_close(number(o, "clients_late"), 8, 0, 0);
+    assert_close(number(o, "clients_lost"), 9, 0, 0);
+    assert_close(number(o, "sim_s"), 0.25, 0, 0);
     assert_close(number(o, "tasks_done"), 2, 0, 0);
     assert_close(number(json_object_get(o, "seeds"), "run"), 9e15, 0, 0);
     assert_close(number(json_object_get(o, "seeds"), "train"), 4, 0, 0);
+    assert_close(number(json_object_get(o, "seeds"), "device"), 5, 0, 0);
     assert_true(json_is_null(json_object_get(o, "rule")));
     assert_string_equal(json_string_value(json_object_get(o, "name")), "a \"name\" ?");
     assert_string_equal(json_string_value(json_object_get(o, "config_hash")), "0123abcd");
+    json_decref(o);
+    s.sim_s = NAN; /* no simulated clock */
+    assert_int_equal(fc_runlog_summary(&log, &s, NULL), FC_OK);
+    o = json_load_file(in_dir("summary.json"), JSON_REJECT_DUPLICATES, NULL);
+    assert_true(json_is_null(json_object_get(o, "sim_s")));
     json_decref(o);
     fc_runlog_close(&log);
 }
@@ -460,7 +479,8 @@ static void test_manifest(void **state)
                      .weights_path = "",
                      .weights_sha256 = "",
                      .partition_sha256 = "p",
-                     .config_hash = "h"};
+                     .config_hash = "h",
+                     .trace_sha256 = ""};
     assert_int_equal(fc_manifest_write(dir, &m, NULL), FC_OK);
     json_t *o = json_load_file(in_dir("manifest.json"), JSON_REJECT_DUPLICATES, NULL);
     assert_non_null(o);
