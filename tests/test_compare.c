@@ -152,6 +152,30 @@ static void test_statistics(void **state)
                 "'fedavg'", "one of 'lorm', 'fedavg_lora'");
 }
 
+/* Only runs that draw all from the same seeds are pairs. */
+static void test_pairs(void **state)
+{
+    (void)state;
+    add(CONFIG("lorm", "run: {seed: 1}"), 60, true);
+    add(CONFIG("fedavg_lora", "run: {seed: 1}\nseed: {data: 7}"), 50, true);
+    add(CONFIG("fedavg_lora", "run: {seed: 1}\nseed: {order: 7}"), 50, true);
+    add(CONFIG("fedavg_lora", "run: {seed: 1}\nseed: {partition: 7}"), 50, true);
+    add(CONFIG("fedavg_lora", "run: {seed: 1}\nseed: {init: 7}"), 50, true);
+    add(CONFIG("fedavg_lora", "run: {seed: 1}\nseed: {train: 7}"), 50, true);
+    fc_comparison c = compare("faa", 0);
+    assert_int_equal(c.value[1].n, 5);
+    assert_int_equal(c.difference[1].mean.n, 0);
+    assert_true(isnan(c.difference[1].p));
+    /* the same difference twice: no spread, and no doubt */
+    add(CONFIG("lorm", "run: {seed: 2}"), 70, true);
+    add(CONFIG("fedavg_lora", "run: {seed: 1}"), 50, true);
+    add(CONFIG("fedavg_lora", "run: {seed: 2}"), 60, true);
+    c = compare("faa", 0);
+    assert_int_equal(c.difference[1].mean.n, 2);
+    assert_close(c.difference[1].mean.mean, -10, 0, 0);
+    assert_close(c.difference[1].p, 0, 0, 0);
+}
+
 static const char *printed(void (*print)(FILE *, const fc_table *), const fc_table *t)
 {
     char *p = NULL;
@@ -192,11 +216,50 @@ static void test_tables(void **state)
     assert_non_null(strstr(csv, ",,,,,,\n")); /* the baseline is compared with nothing */
 }
 
+/* Less is better of costs and of forgetting. */
+static void test_best(void **state)
+{
+    (void)state;
+    for (int i = 0; i < fc_metric_count; i++) {
+        const char *name = fc_metric_table[i].name;
+        bool less = strstr(name, "bytes") || strstr(name, "_s") == name + strlen(name) - 2 ||
+                    strstr(name, "rss") || strstr(name, "forgetting");
+        assert_int_equal(fc_metric_table[i].better, less ? -1 : 1);
+    }
+    two_groups(); /* 6 s and 4 to 5 s */
+    fc_comparison c = compare("wall_s", 0);
+    fc_table t;
+    assert_int_equal(fc_compare_table(&t, &c, &arena, NULL), FC_OK);
+    assert_false(t.cell[2].best);
+    assert_true(t.cell[5].best);
+}
+
+/* One run has no spread, none has no number, and what stands alone is not the best. */
+static void test_few_runs(void **state)
+{
+    (void)state;
+    add(CONFIG("lorm", "run: {seed: 0}"), 60, true);
+    add(CONFIG("fedavg_lora", "run: {seed: 0}"), 50, false);
+    fc_comparison c = compare("faa", 0);
+    fc_table t;
+    assert_int_equal(fc_compare_table(&t, &c, &arena, NULL), FC_OK);
+    assert_string_equal(printed(fc_table_markdown, &t),
+                        "| runs | n | FAA (%) |\n|---|---:|---:|\n"
+                        "| lorm | 1 | 60.0 |\n| fedavg_lora | 0 of 1 |  |\n");
+    assert_int_equal(fc_compare_differences(&t, &c, &arena, NULL), FC_OK);
+    assert_string_equal(printed(fc_table_markdown, &t),
+                        "| minus lorm | pairs | FAA (%) |\n|---|---:|---:|\n"
+                        "| fedavg_lora | 0 |  |\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_metrics, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_statistics, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_tables, set_up, tear_down)};
+        cmocka_unit_test_setup_teardown(test_pairs, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_tables, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_best, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_few_runs, set_up, tear_down)};
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }

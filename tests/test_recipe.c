@@ -5,11 +5,9 @@
 #include "tests/tmp.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 static fc_tmp tmp;
-static char path[600];
 
 static int set_up(void **state)
 {
@@ -27,12 +25,7 @@ static int tear_down(void **state)
 
 static const char *put(const char *name, const char *text)
 {
-    snprintf(path, sizeof path, "%s/%s", tmp.dir, name);
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    fputs(text, f);
-    fclose(f);
-    return path;
+    return fc_tmp_put(&tmp, name, text, strlen(text));
 }
 
 #define HEAD "name: twin\nconfig: base.yaml\nseeds: 3\n"
@@ -84,7 +77,11 @@ static void test_refused(void **state)
         {HEAD "expect:\n  faa: {mean: 1, tolerance: 1}\npaper: {titel: x}\n",
          "did you mean title?"},
         {HEAD "axes: {fed.beta: [1, 2]}\nexpect:\n  faa: {mean: 1, tolerance: 1}\n",
-         "one setting and its seeds, found 2"}};
+         "one setting and its seeds, found 2"},
+        {HEAD "search: {halving: {budget: fed.rounds, values: [1, 2]}}\n"
+              "expect:\n  faa: {mean: 1, tolerance: 1}\n",
+         "one setting and its seeds"},
+        {HEAD "expect:\n  faa,aia: {mean: 1, tolerance: 1}\n", "unknown metric 'faa,aia'"}};
     put("base.yaml", "fed: {clients: 3}\n");
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         fc_recipe r;

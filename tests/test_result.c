@@ -8,10 +8,8 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 static fc_tmp tmp;
-static char path[2048];
 
 static int set_up(void **state)
 {
@@ -29,12 +27,7 @@ static int tear_down(void **state)
 
 static const char *put(const char *name, const char *text)
 {
-    snprintf(path, sizeof path, "%s/%s", tmp.dir, name);
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    fputs(text, f);
-    fclose(f);
-    return path;
+    return fc_tmp_put(&tmp, name, text, strlen(text));
 }
 
 static void test_csv(void **state)
@@ -59,22 +52,27 @@ static void test_csv(void **state)
     err = (fc_error){0};
     assert_int_equal(fc_csv_read(&csv, put("a.csv", ""), &arena, &err), FC_EDATA);
     assert_non_null(strstr(err.msg, "expected a header"));
+    err = (fc_error){0};
+    /* a last line that a crash filled with zeros, and zeros where there should be text */
+    static const char torn[] = "x,y\n1,2\n\0\0", zero[] = "x,y\n1,\0\n";
+    const char *file = fc_tmp_put(&tmp, "a.csv", torn, sizeof torn - 1);
+    assert_int_equal(fc_csv_read(&csv, file, &arena, &err), FC_OK);
+    assert_int_equal(csv.rows, 1);
+    file = fc_tmp_put(&tmp, "a.csv", zero, sizeof zero - 1);
+    assert_says(fc_csv_read(&csv, file, &arena, &err), &err, FC_EDATA, "a.csv", "a zero byte");
     fc_arena_free(&arena);
 }
 
 /* Folder `name` with a config and, if rows, a tasks.csv. */
 static const char *run_dir(const char *name, const char *config, const char *rows)
 {
-    static char dir[600];
-    char file[700];
-    snprintf(dir, sizeof dir, "%s/%s", tmp.dir, name);
-    mkdir(dir, 0777);
+    char file[64];
     snprintf(file, sizeof file, "%s/config.yaml", name);
     put(file, config);
     snprintf(file, sizeof file, "%s/tasks.csv", name);
     if (rows)
         put(file, rows);
-    return dir;
+    return fc_tmp_path(&tmp, name);
 }
 
 #define TASKS "after_task,eval_task,correct,total,acc,acc_masked\n"
@@ -110,6 +108,7 @@ static void test_one_run(void **state)
                {TASKS "1,1,1,1,0,0\n2,1,1,1,0,0\n2,2,1,1,0,0\n3,1,1,1,0,0\n3,2,1,1,0,0\n"
                       "3,3,1,1,0,0\n4,1,1,1,0,0\n",
                 "tasks.csv:8: a row too many for 3 tasks"},
+               {TASKS "1,1,5,40.5,0,0\n", "tasks.csv:2"},
                {"after_task\n1\n", "tasks.csv:2"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         dir = run_dir("one", "tasks: {count: 3}\n", bad[i].rows);
@@ -119,6 +118,59 @@ static void test_one_run(void **state)
     }
     assert_int_equal(fc_result_read(&r, tmp.dir, &err), FC_EDATA);
     assert_non_null(strstr(err.msg, "no config.yaml"));
+}
+
+/* FAILED is told above; results that are kept have no DONE, but a summary. */
+static void test_state(void **state)
+{
+    (void)state;
+    fc_result r;
+    static const struct {
+        const char *file;
+        fc_result_state state;
+    } cases[] = {{"old/summary.json", FC_RESULT_DONE},
+                 {"stopped/STOPPED", FC_RESULT_STOPPED},
+                 {"done/DONE", FC_RESULT_DONE}};
+    for (int i = 0; i < 3; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(cases[i].file, "/"), cases[i].file);
+        const char *dir = run_dir(name, "tasks: {count: 3}\n", NULL);
+        put(cases[i].file, "{}\n");
+        assert_int_equal(fc_result_read(&r, dir, NULL), FC_OK);
+        assert_int_equal(r.state, cases[i].state);
+        fc_result_free(&r);
+    }
+}
+
+/* The same options on other data are another group; a run that does not say what data it had
+ * belongs to the first. */
+static void test_unknown_content(void **state)
+{
+    (void)state;
+    static const char *const hash[] = {"0123456789abcdef", "fedcba9876543210", NULL};
+    fc_result run[3];
+    fc_result_group *g;
+    fc_arena arena = {0};
+    int n;
+    for (int i = 0; i < 3; i++) {
+        char name[32], text[100];
+        snprintf(name, sizeof name, "content%d", i);
+        const char *dir = run_dir(name, "fed: {beta: 0.5}\n", NULL);
+        snprintf(text, sizeof text, "{\"input\": {\"data_sha256\": \"%s\"}}",
+                 hash[i] ? hash[i] : "");
+        snprintf(name, sizeof name, "content%d/manifest.json", i);
+        if (hash[i])
+            put(name, text);
+        assert_int_equal(fc_result_read(&run[i], dir, NULL), FC_OK);
+    }
+    run[2].config.run.seed = 1;
+    assert_int_equal(fc_result_groups(&g, &n, run, 3, &arena, NULL), FC_OK);
+    assert_int_equal(n, 2);
+    assert_string_equal(g[0].label, "data=01234567");
+    assert_string_equal(g[1].label, "data=fedcba98");
+    for (int i = 0; i < 3; i++)
+        fc_result_free(&run[i]);
+    fc_arena_free(&arena);
 }
 
 static void test_groups(void **state)
@@ -149,6 +201,8 @@ static void test_groups(void **state)
     assert_ptr_equal(g[0].run[1], &run[2]);
     assert_int_equal(fc_result_groups(&g, &n, run, 1, &arena, NULL), FC_OK);
     assert_string_equal(g[0].label, "lorm");
+    assert_int_equal(fc_result_groups(&g, &n, run, 2, &arena, NULL), FC_OK);
+    assert_string_equal(g[1].label, "beta=0.1");
     for (int i = 0; i < N; i++)
         fc_result_free(&run[i]);
     fc_arena_free(&arena);
@@ -194,6 +248,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_csv, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_one_run, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_content, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_state, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_unknown_content, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_groups, set_up, tear_down)};
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }

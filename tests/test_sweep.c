@@ -106,6 +106,12 @@ static void test_spaced(void **state)
     load(&s, "axes:\n  train.lr: {range: [0.1, 0.5, 0.1]}\n");
     assert_string_equal(values(&s, "train.lr"), "0.1 0.2 0.3 0.4 0.5");
     fc_sweep_free(&s);
+    load(&s, "axes:\n  train.lr: {range: [0, 0.3, 0.1]}\n"); /* 0.3 / 0.1 < 3 */
+    assert_string_equal(values(&s, "train.lr"), "0 0.1 0.2 0.3");
+    fc_sweep_free(&s);
+    load(&s, "axes:\n  train.lr: {linear: [0.25, 0.333333333], n: 2}\n"); /* ends as they are */
+    assert_string_equal(values(&s, "train.lr"), "0.25 0.333333333");
+    fc_sweep_free(&s);
     load(&s, "axes:\n  train.batch: {range: [1, 6, 2]}\n");
     assert_string_equal(values(&s, "train.batch"), "1 3 5");
     fc_sweep_free(&s);
@@ -160,6 +166,15 @@ static void test_drawn(void **state)
     for (int i = 0; i < 3; i++) {
         assert_string_equal(again.run[i].value[0], s.run[i].value[1]);
         assert_string_equal(again.run[i].value[2], s.run[i].value[0]);
+    }
+    fc_sweep_free(&again);
+    /* another seed, other values; six digits may lie outside of the bounds */
+    load(&again, "draws: {count: 3, seed: 8}\naxes:\n  train.lr: {log: [1e-4, 1e-2]}\n"
+                 "  train.lr_A: {linear: [0.12345671, 0.12345672]}\n");
+    for (int i = 0; i < 3; i++) {
+        double a = strtod(again.run[i].value[1], NULL);
+        assert_string_not_equal(again.run[i].value[0], s.run[i].value[0]);
+        assert_true(a >= 0.12345671 && a <= 0.12345672);
     }
     fc_sweep_free(&again);
     fc_sweep_free(&s);
@@ -227,6 +242,7 @@ static void test_where(void **state)
         /* options that fedavg does not have are neither equal nor different in size */
         {"method.alpha_head <= 1", 4},
         {"not method.alpha_head <= 1", 4},
+        {"method.alpha_head >= 0", 4},
         {"method.alpha_head != 2", 8},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -242,6 +258,19 @@ static void test_where(void **state)
         assert_int_equal(s.excluded, 8 - cases[i].left);
         fc_sweep_free(&s);
     }
+}
+
+/* Parentheses are counted as far as they are open. */
+static void test_long_where(void **state)
+{
+    (void)state;
+    fc_sweep s;
+    char text[2000] = "where: (train.lr < 1)";
+    for (int i = 0; i < 60; i++)
+        strcat(text, " and (train.lr < 1)");
+    load(&s, strcat(text, "\n"));
+    assert_int_equal(s.n_runs, 1);
+    fc_sweep_free(&s);
 }
 
 static void test_baseline(void **state)
@@ -300,7 +329,7 @@ int main(void)
         cmocka_unit_test(test_drawn),        cmocka_unit_test(test_own_options),
         cmocka_unit_test(test_configs),      cmocka_unit_test(test_where),
         cmocka_unit_test(test_baseline),     cmocka_unit_test(test_halving),
-        cmocka_unit_test(test_command_line),
+        cmocka_unit_test(test_command_line), cmocka_unit_test(test_long_where),
     };
     static const char base[] = "tasks: {count: 2}\n";
     tmp = fc_tmp_new();

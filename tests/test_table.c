@@ -93,6 +93,8 @@ static void test_html_bytes(void **state)
     } c[] = {{"\xe2\x82\xac \xf0\x9f\x98\x80", "\xe2\x82\xac \xf0\x9f\x98\x80"},
              {"\xc0\xaf", "\xef\xbf\xbd\xef\xbf\xbd"}, /* overlong */
              {"\xe0\x80\xaf", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},
+             {"\xf0\x80\x80\xaf", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},
+             {"a\n\tb", "a\n\tb"},
              {"\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"}, /* a surrogate */
              {"\xf4\x90\x80\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},
              {"a\xe2\x82", "a\xef\xbf\xbd\xef\xbf\xbd"}, /* cut off */
@@ -108,6 +110,31 @@ static void test_html_bytes(void **state)
     }
 }
 
+/* What may stand in names, cell by cell. */
+static void test_names(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *markdown, *latex, *csv;
+    } c[] = {{"a\nb", "a b", "a b", "\"a\nb\""},
+             {"*x*", "\\*x\\*", "*x*", "*x*"},
+             {"x^2 -y", "x^2 -y", "x\\symbol{94}2 -y", "x^2 -y"},
+             {"lr=-1 1e-3", "lr=-1 1e-3", "lr=$-$1 1e-3", "lr=-1 1e-3"}};
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+        char want[200];
+        fc_table t;
+        assert_int_equal(fc_table_init(&t, 1, 1, 1, &arena, NULL), FC_OK);
+        t.head[0] = "h";
+        t.cell[0].text = c[i].text;
+        snprintf(want, sizeof want, "| h |\n|---|\n| %s |\n", c[i].markdown);
+        assert_string_equal(printed(fc_table_markdown, &t), want);
+        snprintf(want, sizeof want, "\\midrule\n%s \\\\\n", c[i].latex);
+        assert_non_null(strstr(printed(fc_table_latex, &t), want));
+        snprintf(want, sizeof want, "h\n%s\n", c[i].csv);
+        assert_string_equal(printed(fc_table_csv, &t), want);
+    }
+}
+
 static int tear_down(void **state)
 {
     (void)state;
@@ -118,7 +145,8 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_markdown), cmocka_unit_test(test_latex), cmocka_unit_test(test_csv),
-        cmocka_unit_test(test_html), cmocka_unit_test(test_html_bytes)};
+        cmocka_unit_test(test_markdown),   cmocka_unit_test(test_latex),
+        cmocka_unit_test(test_csv),        cmocka_unit_test(test_html),
+        cmocka_unit_test(test_html_bytes), cmocka_unit_test(test_names)};
     return cmocka_run_group_tests(tests, NULL, tear_down) != 0;
 }

@@ -78,6 +78,20 @@ static void write_long(FILE *f)
     fc_tb_scalar(f, 1e9, INT64_MAX, tag, 1e300);
 }
 
+/* 128 is the least step of two bytes. */
+static void write_128(FILE *f)
+{
+    fc_tb_scalar(f, 0, 128, "t", 0);
+}
+
+static void test_two_bytes(void **state)
+{
+    (void)state;
+    unsigned char got[256];
+    written(got, sizeof got, write_128);
+    assert_memory_equal(got + 12 + 9, "\x10\x80\x01\x2a", 4);
+}
+
 static void test_longest(void **state)
 {
     (void)state;
@@ -94,8 +108,8 @@ static void test_longest(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_crc32c),
-                                       cmocka_unit_test(test_records),
-                                       cmocka_unit_test(test_longest)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_crc32c), cmocka_unit_test(test_records),
+        cmocka_unit_test(test_two_bytes), cmocka_unit_test(test_longest)};
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }
