@@ -128,6 +128,12 @@ static bool make_dir(const char *path)
     return false;
 }
 
+bool fc_file_exists(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0;
+}
+
 fc_status fc_mkdirs(const char *path, fc_error *err)
 {
     if (!*path)

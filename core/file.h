@@ -4,6 +4,7 @@
 
 #include "core/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Map a regular file read-only. code is the status of a failure (FC_EDATA for data, FC_EUSAGE for
@@ -14,6 +15,9 @@ void fc_file_unmap(void *p, size_t n);
 /* Write n bytes to path: temporary name beside it, fsync, rename, fsync of the folder. On failure
  * the temporary file is removed and the old file is untouched. Errors FC_EFAIL. */
 fc_status fc_file_write_atomic(const char *path, const void *data, size_t n, fc_error *err);
+
+/* Is there anything of that name? */
+bool fc_file_exists(const char *path);
 
 /* mkdir -p. Errors FC_EFAIL. */
 fc_status fc_mkdirs(const char *path, fc_error *err);

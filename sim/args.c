@@ -57,7 +57,7 @@ static int *toggle_of(fc_args *a, const char *flag)
                    {"--quiet", &a->quiet},   {"--verbose", &a->verbose},
                    {"--json", &a->json},     {"--help", &a->help},
                    {"-h", &a->help},         {"--retry-failed", &a->retry_failed},
-                   {"--watch", &a->watch}};
+                   {"--watch", &a->watch},   {"--recorded", &a->recorded}};
     for (size_t i = 0; i < sizeof toggles / sizeof *toggles; i++)
         if (strcmp(toggles[i].flag, flag) == 0)
             return toggles[i].to;

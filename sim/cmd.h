@@ -15,6 +15,7 @@ fc_status fc_cmd_bench(int argc, char **argv, fc_error *err);
 fc_status fc_cmd_sweep(int argc, char **argv, fc_error *err);
 fc_status fc_cmd_plot(int argc, char **argv, fc_error *err);
 fc_status fc_cmd_report(int argc, char **argv, fc_error *err);
+fc_status fc_cmd_verify(int argc, char **argv, fc_error *err);
 
 /* What every verb that reads a config takes:
  *   CONFIG [section.key=value ...] [--out DIR] [--data DIR] [--threads N] [--resume] [--dry-run]
@@ -26,7 +27,7 @@ typedef struct fc_args {
     int n_override;
     char **extra; /* further words */
     int n_extra;
-    int resume, dry_run, quiet, verbose, json, help, retry_failed, watch;
+    int resume, dry_run, quiet, verbose, json, help, retry_failed, watch, recorded;
     const char *output;                      /* -o FILE */
     const char *dir;                         /* --dir DIR */
     const char *jobs, *shard, *only, *stale; /* of fcil sweep, as text */
@@ -41,5 +42,9 @@ typedef struct fc_args {
  * The arrays are malloc'ed; fc_args_free. */
 fc_status fc_args_parse(fc_args *a, int argc, char **argv, const char *allowed, fc_error *err);
 void fc_args_free(fc_args *a);
+
+/* What --jobs, --shard, --only, --stale and --retry-failed ask of the worker of a sweep. */
+struct fc_worker_options;
+fc_status fc_args_worker(struct fc_worker_options *o, const fc_args *a, fc_error *err);
 
 #endif

@@ -13,9 +13,8 @@
 static bool exists(const char *dir, const char *name)
 {
     char path[4200];
-    struct stat st;
     snprintf(path, sizeof path, "%s/%s", dir, name);
-    return stat(path, &st) == 0;
+    return fc_file_exists(path);
 }
 
 static fc_status write_text(const char *dir, const char *name, const char *text, fc_error *err)

@@ -1,5 +1,7 @@
 /* fcil sweep: many runs from one file. */
 #include "sim/cmd.h"
+#include "sim/compare.h"
+#include "sim/sweep_collect.h"
 #include "sim/sweep_plan.h"
 #include "sim/sweep_run.h"
 #include "sim/sweep_slurm.h"
@@ -19,6 +21,7 @@ static const char usage[] =
     "fcil sweep status SWEEP [--watch] [--json]        what became of them\n"
     "fcil sweep print SWEEP                            a command line for each unfinished run\n"
     "fcil sweep slurm SWEEP [options]                  a script for sbatch: one job per run\n"
+    "fcil sweep collect SWEEP [--metric NAME,...]      tables of the finished ones\n"
     "\n"
     "  --out DIR        folder of all runs: <out>/<name>/<method>-s<seed>-<id> (default: run.out)\n"
     "  --data DIR       data directory\n"
@@ -29,6 +32,7 @@ static const char usage[] =
     "  --retry-failed   try failed runs once more\n"
     "  --stale S        seconds without a sign of life after which another worker's run is taken\n"
     "                   over (default 60)\n"
+    "  --metric NAMES   columns of the tables, of fcil list metrics\n"
     "  of slurm:\n"
     "  --shards N       N jobs that do a part each, instead of one per run (at most 1000)\n"
     "  --threads N      CPUs of a job (default: as many as here)\n"
@@ -49,7 +53,7 @@ static bool whole(int *n, const char **text, long high, char end)
     return true;
 }
 
-static fc_status worker_options(fc_worker_options *o, const fc_args *a, fc_error *err)
+fc_status fc_args_worker(fc_worker_options *o, const fc_args *a, fc_error *err)
 {
     *o = (fc_worker_options){.jobs = 1,
                              .of = 1,
@@ -59,21 +63,18 @@ static fc_status worker_options(fc_worker_options *o, const fc_args *a, fc_error
                              .console = {a->quiet ? FC_QUIET : FC_NORMAL, a->colour}};
     const char *text = a->jobs;
     if (text && !whole(&o->jobs, &text, 4096, '\0'))
-        return fc_fail(err, FC_EUSAGE, "sweep run: --jobs: found '%.60s', expected 1 to 4096",
-                       a->jobs);
+        return fc_fail(err, FC_EUSAGE, "--jobs: found '%.60s', expected 1 to 4096", a->jobs);
     text = a->shard;
     if (text && !(whole(&o->shard, &text, 1000000, '/') && whole(&o->of, &text, 1000000, '\0') &&
                   o->shard <= o->of))
-        return fc_fail(err, FC_EUSAGE,
-                       "sweep run: --shard: found '%.60s', expected I/N with I from 1 to N",
+        return fc_fail(err, FC_EUSAGE, "--shard: found '%.60s', expected I/N with I from 1 to N",
                        a->shard);
     if (text)
         o->shard--;
     int stale;
     text = a->stale;
     if (text && !whole(&stale, &text, 1000000, '\0'))
-        return fc_fail(err, FC_EUSAGE, "sweep run: --stale: found '%.60s', expected seconds",
-                       a->stale);
+        return fc_fail(err, FC_EUSAGE, "--stale: found '%.60s', expected seconds", a->stale);
     if (text)
         o->stale_s = stale;
     return FC_OK;
@@ -82,7 +83,7 @@ static fc_status worker_options(fc_worker_options *o, const fc_args *a, fc_error
 static fc_status run(const fc_sweep *s, const fc_args *a, fc_error *err)
 {
     fc_worker_options o;
-    FC_TRY(worker_options(&o, a, err));
+    FC_TRY(fc_args_worker(&o, a, err));
     return fc_sweep_work(s, &o, err);
 }
 
@@ -106,10 +107,16 @@ static fc_status slurm(const fc_sweep *s, const fc_args *a, fc_error *err)
     return fc_sweep_slurm(s, &o, err);
 }
 
+static fc_status collect(const fc_sweep *s, const fc_args *a, fc_error *err)
+{
+    return fc_sweep_collect(s, a->metric ? a->metric : FC_METRICS_DEFAULT, err);
+}
+
 static const struct {
     const char *name, *flags;
     fc_status (*run)(const fc_sweep *s, const fc_args *a, fc_error *err);
 } parts[] = {
+    {"collect", "--out --data --metric", collect},
     {"plan", "--out --data --threads --json", plan},
     {"run", "--out --data --threads --jobs --shard --only --stale --retry-failed --quiet --color",
      run},

@@ -45,6 +45,24 @@ static fc_status text_of(const char **out, const fc_yaml *map, const char *key, 
     return !y || y->kind == FC_YAML_TEXT ? FC_OK : fc_yaml_fail(err, y, "%s: expected text", key);
 }
 
+/* source: {kind: paper, text: "Table 1"} */
+static fc_status read_source(fc_recipe *r, const fc_yaml *root, fc_error *err)
+{
+    static const char *const keys[] = {"kind", "text"};
+    static const char *const kinds[] = {"paper", "issue", "own run"};
+    const fc_yaml *source = fc_yaml_get(root, "source");
+    if (!source)
+        return fc_yaml_fail(err, root, "expected `source:`, where the expected numbers come from");
+    FC_TRY(fc_yaml_check_keys(source, "source", keys, 2, err));
+    FC_TRY(text_of(&r->kind, source, "kind", err));
+    FC_TRY(text_of(&r->source, source, "text", err));
+    for (int i = 0; i < 3; i++)
+        if (strcmp(r->kind, kinds[i]) == 0)
+            return FC_OK;
+    return fc_yaml_fail(err, source, "kind: found '%.60s', expected paper, issue or own run",
+                        r->kind);
+}
+
 static fc_status read_paper(fc_recipe *r, const fc_yaml *root, fc_error *err)
 {
     static const char *const keys[] = {"title", "row", "published", "setting"};
@@ -75,7 +93,7 @@ static fc_status load(fc_recipe *r, const char *path, char *const *override, int
     for (const fc_yaml *y = expect->first; y; y = y->next)
         FC_TRY(read_expected(&r->expected[r->n_expected++], y, err));
     FC_TRY(read_paper(r, root, err));
-    FC_TRY(text_of(&r->source, root, "source", err));
+    FC_TRY(read_source(r, root, err));
     FC_TRY(text_of(&r->note, root, "note", err));
     FC_TRY(text_of(&r->recorded, root, "recorded", err));
     if (*r->recorded)

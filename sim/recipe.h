@@ -4,7 +4,7 @@
  *   name: cifar100_twin_b0.5_lorm          # and config, set, seeds: sim/sweep.h
  *   expect:
  *     faa: {mean: 26.9, tolerance: 2, sd: 1.7, n: 3}   # sd and n of the source: optional
- *   source: own run of 2026-11-21, two cores of an AMD EPYC
+ *   source: {kind: own run, text: "2026-11-21, two cores of an AMD EPYC"}   # or paper, issue
  *   paper: {title: "Salami et al., ICLR 2025", row: "CIFAR-100, beta 0.5", published: 86.95,
  *           setting: "ViT-B/16, 224 px"}   # what it is a twin of
  *   recorded: ../../results/cifar100_vit_tiny/b0.5     # kept runs, relative to this file
@@ -26,7 +26,7 @@ typedef struct fc_recipe {
     fc_sweep sweep;
     int n_expected;
     fc_expected *expected;
-    const char *source;
+    const char *kind, *source;                     /* where the expected numbers come from */
     const char *title, *row, *published, *setting; /* of the paper, "" if there is none */
     const char *recorded;                          /* "" if there are none */
     const char *note;

@@ -1,22 +1,23 @@
 #include "sim/result.h"
 
+#include "core/file.h"
 #include "sim/config_parts.h"
 #include "sim/methods/method.h"
 #include "sim/outfile.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /* --- one run ------------------------------------------------------------------------------------
  */
 
 static bool path_in(char path[FC_PATH_MAX], const char *dir, const char *name)
 {
-    struct stat st;
-    return fc_out_path(path, NULL, "%s/%s", dir, name) == FC_OK && stat(path, &st) == 0;
+    return fc_out_path(path, NULL, "%s/%s", dir, name) == FC_OK && fc_file_exists(path);
 }
 
 /* NULL if the file is not there. */
@@ -167,6 +168,38 @@ void fc_results_free(fc_result *r, int n)
     free(r);
 }
 
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+fc_status fc_result_dirs(char ***dir, int *n, const char *parent, fc_arena *arena, fc_error *err)
+{
+    char path[FC_PATH_MAX], config[FC_PATH_MAX];
+    struct dirent *e;
+    size_t room = 0;
+    DIR *d = opendir(parent);
+    if (!d)
+        return fc_fail(err, FC_EDATA, "%s: cannot read the folder: %s", parent, strerror(errno));
+    while (readdir(d))
+        room++;
+    rewinddir(d);
+    *n = 0;
+    *dir = fc_arena_alloc(arena, room, sizeof **dir, err);
+    fc_status s = *dir ? FC_OK : FC_EFAIL;
+    while (s == FC_OK && (size_t)*n < room && (e = readdir(d))) {
+        s = fc_out_path(path, err, "%s/%s", parent, e->d_name);
+        if (e->d_name[0] == '.' || s != FC_OK || !path_in(config, path, "config.yaml"))
+            continue;
+        if (!((*dir)[(*n)++] = fc_arena_strdup(arena, path, err)))
+            s = FC_EFAIL;
+    }
+    closedir(d);
+    if (s == FC_OK)
+        qsort(*dir, (size_t)*n, sizeof **dir, by_name);
+    return s;
+}
+
 double fc_result_masked(const fc_result *r)
 {
     long right = 0, total = 0;
@@ -258,6 +291,16 @@ static bool same_traits(const traits *a, const traits *b)
             return false;
     }
     return true;
+}
+
+fc_status fc_result_same_experiment(bool *same, fc_result *a, fc_result *b, fc_arena *arena,
+                                    fc_error *err)
+{
+    traits of_a, of_b;
+    FC_TRY(traits_of(&of_a, a, false, arena, err));
+    FC_TRY(traits_of(&of_b, b, false, arena, err));
+    *same = same_traits(&of_a, &of_b);
+    return FC_OK;
 }
 
 /* Does any group differ from the first in this one? Options that one of them does not have follow

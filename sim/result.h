@@ -38,6 +38,10 @@ void fc_result_free(fc_result *r); /* accepts {0} */
 fc_status fc_results_read(fc_result **out, const char *const *dir, int n, fc_error *err);
 void fc_results_free(fc_result *r, int n); /* accepts NULL */
 
+/* The run folders directly below `parent`, in the order of their names. Errors: FC_EDATA if it
+ * cannot be read. */
+fc_status fc_result_dirs(char ***dir, int *n, const char *parent, fc_arena *arena, fc_error *err);
+
 /* Accuracy with the task known, over all images seen, after the last finished task; NaN before the
  * first. In per cent. */
 double fc_result_masked(const fc_result *r);
@@ -48,6 +52,10 @@ typedef struct fc_result_group {
     int n;
     fc_result **run; /* (n) in the order given; one of each run that was given twice */
 } fc_result_group;
+
+/* Do a and b differ in nothing but their seeds? Errors: FC_EFAIL when memory is out. */
+fc_status fc_result_same_experiment(bool *same, fc_result *a, fc_result *b, fc_arena *arena,
+                                    fc_error *err);
 
 /* Groups in the order of their first runs. Data and weights are compared by content where a
  * manifest has it. Errors: FC_EFAIL when memory is out. */

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /* What is there of the plan. */
 typedef struct collection {
@@ -24,12 +23,6 @@ typedef struct collection {
     fc_arena arena;
 } collection;
 
-static bool is_there(const char *path)
-{
-    struct stat st;
-    return stat(path, &st) == 0;
-}
-
 static fc_status read_runs(collection *c, fc_error *err)
 {
     const fc_sweep *s = c->sweep;
@@ -38,7 +31,7 @@ static fc_status read_runs(collection *c, fc_error *err)
     if (!c->result || !c->run)
         return FC_EFAIL;
     for (int i = 0; i < s->n_runs; i++) {
-        if (!is_there(s->run[i].dir))
+        if (!fc_file_exists(s->run[i].dir))
             continue;
         c->run[c->done] = i;
         FC_TRY(fc_result_read(&c->result[c->done], s->run[i].dir, err));
@@ -141,8 +134,8 @@ static const char *state_of(const collection *c, const fc_sweep_run *run, const 
     char path[FC_PATH_MAX];
     if (r)
         return "done";
-    bool failed =
-        fc_out_path(path, NULL, "%s/failed/%s", c->sweep->out, run->id) == FC_OK && is_there(path);
+    bool failed = fc_out_path(path, NULL, "%s/failed/%s", c->sweep->out, run->id) == FC_OK &&
+                  fc_file_exists(path);
     return failed ? "failed" : "open";
 }
 

@@ -39,7 +39,7 @@ static void test_load(void **state)
     const char *file =
         put("recipe.yaml", HEAD "expect:\n  faa: {mean: 26.9, tolerance: 2, sd: 1.7, n: 3}\n"
                                 "  forgetting_max: {mean: -1, tolerance: 0}\n"
-                                "source: own run\nrecorded: ../kept\n"
+                                "source: {kind: own run, text: here}\nrecorded: ../kept\n"
                                 "paper: {title: Salami, published: 86.95}\n");
     assert_int_equal(fc_recipe_load(&r, file, NULL, 0, &err), FC_OK);
     assert_int_equal(r.sweep.n_runs, 3);
@@ -74,8 +74,10 @@ static void test_refused(void **state)
          "tolerance: found '-1', expected a number from 0"},
         {HEAD "expect:\n  faa: {mean: 1, tolerance: 1, sd: 2}\n", "sd together with n"},
         {HEAD "expect:\n  faa: {mean: 1, tolerance: 1, std: 2}\n", "unknown key 'std' of faa"},
-        {HEAD "expect:\n  faa: {mean: 1, tolerance: 1}\npaper: {titel: x}\n",
+        {HEAD "expect:\n  faa: {mean: 1, tolerance: 1}\nsource: {kind: paper}\npaper: {titel: x}\n",
          "did you mean title?"},
+        {HEAD "expect:\n  faa: {mean: 1, tolerance: 1}\n", "expected `source:`"},
+        {HEAD "expect:\n  faa: {mean: 1, tolerance: 1}\nsource: {kind: dream}\n", "found 'dream'"},
         {HEAD "axes: {fed.beta: [1, 2]}\nexpect:\n  faa: {mean: 1, tolerance: 1}\n",
          "one setting and its seeds, found 2"},
         {HEAD "search: {halving: {budget: fed.rounds, values: [1, 2]}}\n"

@@ -1,0 +1,333 @@
+/* fcil verify: do recipes give the numbers that they promise? */
+#include "core/file.h"
+#include "sim/cmd.h"
+#include "sim/recipe.h"
+#include "sim/sweep_run.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char usage[] =
+    "fcil verify RECIPE ... [key=value ...] [options]\n"
+    "\n"
+    "Runs each recipe (a config, seeds, and the numbers that should come out) as fcil sweep run\n"
+    "would, skipping finished runs, and says PASS or FAIL: our mean against the expected one.\n"
+    "\n"
+    "  --recorded       judge the kept runs that a recipe names; run nothing\n"
+    "  -o FILE.md       also write the table of all recipes\n"
+    "  --out DIR        folder of the runs (default: run.out of the recipe)\n"
+    "  --data DIR       data directory\n"
+    "  --threads N, --jobs J, --quiet, --color, --json\n"
+    "\n"
+    "Exit code 1 if any recipe fails.\n";
+
+/* A recipe and what came out. */
+typedef struct receipt {
+    fc_recipe recipe;
+    fc_result *run;
+    int n, seeds; /* runs that are there, and that should be */
+    fc_verdict *verdict;
+    bool pass;
+    fc_error why; /* its runs failed */
+} receipt;
+
+/* --- runs ---------------------------------------------------------------------------------------
+ */
+
+static fc_status read_new(receipt *r, fc_error *err)
+{
+    const fc_sweep *s = &r->recipe.sweep;
+    r->run = fc_arena_alloc(&r->recipe.arena, (size_t)s->n_runs, sizeof *r->run, err);
+    if (!r->run)
+        return FC_EFAIL;
+    for (int i = 0; i < s->n_runs; i++)
+        if (fc_file_exists(s->run[i].dir)) {
+            FC_TRY(fc_result_read(&r->run[r->n], s->run[i].dir, err));
+            r->n++;
+        }
+    return FC_OK;
+}
+
+/* The kept runs that are of the recipe's experiment: its config, whatever the seed. */
+static fc_status read_recorded(receipt *r, fc_error *err)
+{
+    const fc_sweep_run *first = &r->recipe.sweep.run[0];
+    fc_arena *arena = &r->recipe.arena;
+    char **dir;
+    int n_dirs;
+    if (!*r->recipe.recorded)
+        return FC_OK;
+    FC_TRY(fc_result_dirs(&dir, &n_dirs, r->recipe.recorded, arena, err));
+    r->run = fc_arena_alloc(arena, (size_t)n_dirs, sizeof *r->run, err);
+    fc_result like = {0};
+    if (!r->run)
+        return FC_EFAIL;
+    FC_TRY(fc_config_load(&like.config, first->config, first->override, first->n_override, err));
+    fc_status s = FC_OK;
+    for (int i = 0; i < n_dirs && s == FC_OK; i++) {
+        bool same = false;
+        s = fc_result_read(&r->run[r->n], dir[i], err);
+        if (s == FC_OK)
+            s = fc_result_same_experiment(&same, &like, &r->run[r->n++], arena, err);
+        if (s == FC_OK && !same)
+            fc_result_free(&r->run[--r->n]);
+    }
+    fc_result_free(&like);
+    return s;
+}
+
+static fc_status judge(receipt *r, fc_error *err)
+{
+    fc_recipe *of = &r->recipe;
+    double *x = fc_arena_alloc(&of->arena, (size_t)r->n + 1, sizeof *x, err);
+    r->verdict = fc_arena_alloc(&of->arena, (size_t)of->n_expected, sizeof *r->verdict, err);
+    if (!x || !r->verdict)
+        return FC_EFAIL;
+    r->pass = true;
+    for (int k = 0; k < of->n_expected; k++) {
+        for (int i = 0; i < r->n; i++)
+            x[i] = fc_metric_final(of->expected[k].metric, &r->run[i]);
+        r->verdict[k] = fc_recipe_judge(&of->expected[k], x, r->n);
+        r->pass = r->pass && r->verdict[k].pass;
+    }
+    return FC_OK;
+}
+
+/* --- what is printed ----------------------------------------------------------------------------
+ */
+
+/* "26.85 +- 1.82" in the metric's unit */
+static const char *spread_text(char buf[80], const fc_metric *m, double mean, double sd)
+{
+    int decimals = m->decimals + 1;
+    if (isnan(sd))
+        snprintf(buf, 80, "%.*f", decimals, mean / m->unit);
+    else
+        snprintf(buf, 80, "%.*f \302\261 %.*f", decimals, mean / m->unit, decimals, sd / m->unit);
+    return buf;
+}
+
+static const char *z_text(char buf[32], double z)
+{
+    if (isnan(z))
+        buf[0] = '\0';
+    else
+        snprintf(buf, 32, "%+.2f", z);
+    return buf;
+}
+
+static void print_receipt(const receipt *r)
+{
+    char ours[80], expected[80], z[32];
+    const fc_recipe *of = &r->recipe;
+    printf("%s  %s\n", r->pass ? "PASS" : "FAIL", of->sweep.path);
+    if (r->why.msg[0])
+        printf("      %s\n", r->why.msg);
+    for (int k = 0; k < of->n_expected; k++) {
+        const fc_expected *e = &of->expected[k];
+        const fc_verdict *v = &r->verdict[k];
+        spread_text(expected, e->metric, e->mean, NAN);
+        if (v->ours.n == 0) {
+            printf("      %s: no finished run, expected %s\n", e->metric->title, expected);
+            continue;
+        }
+        printf("      %s: %s (n = %d), expected %s within %.*f", e->metric->title,
+               spread_text(ours, e->metric, v->ours.mean, v->ours.sd), v->ours.n, expected,
+               e->metric->decimals + 1, e->tolerance / e->metric->unit);
+        if (!isnan(v->z))
+            printf(", z = %s", z_text(z, v->z));
+        puts(v->pass ? "" : "  <- FAIL");
+    }
+}
+
+static json_t *number_or_null(double x)
+{
+    return isnan(x) ? json_null() : json_real(x);
+}
+
+static json_t *json_of(const receipt *r)
+{
+    json_t *all = json_array();
+    for (int k = 0; k < r->recipe.n_expected; k++) {
+        const fc_expected *e = &r->recipe.expected[k];
+        const fc_verdict *v = &r->verdict[k];
+        json_array_append_new(all, json_pack("{s:s, s:b, s:i, s:o, s:o, s:f, s:f, s:o}", "metric",
+                                             e->metric->name, "pass", v->pass, "n", v->ours.n,
+                                             "mean", number_or_null(v->ours.mean), "sd",
+                                             number_or_null(v->ours.sd), "expected", e->mean,
+                                             "tolerance", e->tolerance, "z", number_or_null(v->z)));
+    }
+    return json_pack("{s:s, s:b, s:o}", "recipe", r->recipe.sweep.path, "pass", r->pass, "metrics",
+                     all);
+}
+
+/* --- the table ----------------------------------------------------------------------------------
+ */
+
+/* clang-format off */
+static const char page_head[] =
+    "# Reproduction\n\n"
+    "Written by `fcil verify --recorded -o results/REPRODUCTION.md configs/recipes/*.yaml`: change the recipes,\n"
+    "not this file. What the numbers mean, and where ours disagree with the published ones:\n"
+    "[ANALYSIS.md](ANALYSIS.md).\n\n"
+    "*Ours* are runs of this program, kept below `results/`: mean \302\261 standard deviation over n seeds. *Expected* is\n"
+    "what the recipe asks for, and how far off it may be. *Verified* says against what: a paper, an issue of\n"
+    "its repository, or earlier runs of our own, which shows that nothing broke, not that a paper was\n"
+    "reproduced; *source* has the details. z: the difference in standard errors. A recipe without kept runs is\n"
+    "*not run*: its config is there for whoever has the time.\n\n";
+/* clang-format on */
+
+enum { METHOD, PAPER, PUBLISHED, METRIC, OURS, EXPECTED, Z, VERIFIED, SOURCE, COMMAND, COLUMNS };
+static const char *const heads[COLUMNS] = {"method",   "paper", "published", "metric", "ours (n)",
+                                           "expected", "z",     "verified",  "source", "command"};
+
+/* "Salami et al., ICLR 2025; CIFAR-100, beta 0.5": those that are there. */
+static const char *joined(const char *a, const char *b, fc_arena *arena, fc_error *err)
+{
+    return fc_arena_format(arena, err, "%s%s%s", a, *a && *b ? "; " : "", b);
+}
+
+static fc_status table_row(fc_cell *cell, receipt *r, int k, fc_error *err)
+{
+    char text[80], z[32];
+    fc_recipe *of = &r->recipe;
+    fc_arena *a = &of->arena;
+    const fc_expected *e = &of->expected[k];
+    const fc_verdict *v = &r->verdict[k];
+    cell[METHOD].text = of->sweep.run[0].method;
+    cell[PAPER].text = joined(of->title, of->row, a, err);
+    cell[PUBLISHED].text = joined(k ? "" : of->published, k ? "" : of->setting, a, err);
+    cell[METRIC].text = e->metric->title;
+    spread_text(text, e->metric, v->ours.mean, v->ours.sd);
+    cell[OURS].text = v->ours.n ? fc_arena_format(a, err, "%s (%d)", text, v->ours.n) : "";
+    spread_text(text, e->metric, e->mean, NAN);
+    cell[EXPECTED].text = fc_arena_format(a, err, "%s within %.*f", text, e->metric->decimals + 1,
+                                          e->tolerance / e->metric->unit);
+    cell[Z].text = fc_arena_strdup(a, z_text(z, v->z), err);
+    cell[VERIFIED].text = v->ours.n
+                              ? fc_arena_format(a, err, "%s (%s)", v->pass ? "yes" : "no", of->kind)
+                              : "not run";
+    cell[SOURCE].text = joined(of->source, k ? "" : of->note, a, err);
+    cell[COMMAND].text = fc_arena_format(a, err, "fcil verify %s", of->sweep.path);
+    for (int c = 0; c < COLUMNS; c++)
+        if (!cell[c].text)
+            return FC_EFAIL;
+    return FC_OK;
+}
+
+static fc_status write_page(const char *path, receipt *r, int n, fc_error *err)
+{
+    fc_arena arena = {0};
+    fc_table t;
+    char *text = NULL;
+    size_t size;
+    int rows = 0, row = 0;
+    for (int i = 0; i < n; i++)
+        rows += r[i].recipe.n_expected;
+    fc_status s = fc_table_init(&t, rows, COLUMNS, COLUMNS, &arena, err);
+    if (s == FC_OK)
+        memcpy(t.head, heads, sizeof heads);
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < r[i].recipe.n_expected && s == FC_OK; k++)
+            s = table_row(t.cell + (size_t)row++ * COLUMNS, &r[i], k, err);
+    FILE *f = s == FC_OK ? open_memstream(&text, &size) : NULL;
+    if (f) {
+        fputs(page_head, f);
+        fc_table_markdown(f, &t);
+        bool full = ferror(f) != 0;
+        if (fclose(f) != 0 || full)
+            s = fc_fail(err, FC_EFAIL, "%s: out of memory", path);
+    } else if (s == FC_OK) {
+        s = fc_fail(err, FC_EFAIL, "%s: out of memory", path);
+    }
+    if (s == FC_OK)
+        s = fc_file_write_atomic(path, text, size, err);
+    free(text);
+    fc_arena_free(&arena);
+    return s;
+}
+
+/* --- the verb -----------------------------------------------------------------------------------
+ */
+
+static fc_status verify_one(receipt *r, const char *path, const fc_args *a, bool recorded,
+                            fc_error *err)
+{
+    *r = (receipt){0};
+    FC_TRY(fc_recipe_load(&r->recipe, path, a->override, a->n_override, err));
+    if (!recorded) {
+        fc_worker_options o;
+        FC_TRY(fc_args_worker(&o, a, err));
+        fc_status s = fc_sweep_work(&r->recipe.sweep, &o, &r->why);
+        if (s == FC_ESTOP) {
+            *err = r->why;
+            return s;
+        }
+    }
+    FC_TRY(recorded ? read_recorded(r, err) : read_new(r, err));
+    return judge(r, err);
+}
+
+static void receipt_free(receipt *r)
+{
+    for (int i = 0; i < r->n; i++)
+        fc_result_free(&r->run[i]);
+    fc_recipe_free(&r->recipe);
+}
+
+static fc_status verify(receipt *r, int *done, const fc_args *a, fc_error *err)
+{
+    int failed = 0;
+    json_t *all = a->json ? json_array() : NULL;
+    fc_status s = FC_OK;
+    for (; *done <= a->n_extra && s == FC_OK; (*done)++) {
+        receipt *one = &r[*done];
+        s = verify_one(one, *done ? a->extra[*done - 1] : a->config, a, a->recorded, err);
+        if (s != FC_OK)
+            continue;
+        bool unknown = a->recorded && one->n == 0;
+        failed += !one->pass && !unknown;
+        if (all)
+            json_array_append_new(all, json_of(one));
+        else if (!unknown)
+            print_receipt(one);
+        else
+            printf("----  %s: no kept runs\n", one->recipe.sweep.path);
+        fflush(stdout);
+    }
+    if (all && s == FC_OK) {
+        json_dumpf(all, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(10));
+        putchar('\n');
+    }
+    json_decref(all);
+    if (s == FC_OK && a->output)
+        s = write_page(a->output, r, *done, err);
+    if (s == FC_OK && failed)
+        s = fc_fail(err, FC_EFAIL, "%d of %d recipes failed", failed, *done);
+    return s;
+}
+
+fc_status fc_cmd_verify(int argc, char **argv, fc_error *err)
+{
+    fc_args a;
+    FC_TRY(fc_args_parse(
+        &a, argc, argv, "--out --data --threads --jobs --recorded --quiet --color --json -o", err));
+    fc_status s = FC_OK;
+    if (a.help) {
+        fputs(usage, stdout);
+    } else if (!a.config) {
+        s = fc_fail(err, FC_EUSAGE, "verify: which recipe? fcil verify --help");
+    } else {
+        int done = 0;
+        receipt *r = calloc((size_t)a.n_extra + 1, sizeof *r);
+        s = r ? verify(r, &done, &a, err) : fc_fail(err, FC_EFAIL, "out of memory");
+        for (int i = 0; r && i < done; i++)
+            receipt_free(&r[i]);
+        free(r);
+    }
+    fc_args_free(&a);
+    return s;
+}
