@@ -18,19 +18,23 @@ static int count(const char *text, size_t n, char what)
     return found;
 }
 
-/* Cuts one line into `columns` cells; returns the start of the next one. */
-static char *cut_line(const char **cell, char *line, int columns)
+/* Cuts the next cell off a line; *line is NULL behind the last one. */
+static char *next_cell(char **line)
 {
-    char *end = strchr(line, '\n'), *next = end + 1;
-    if (end > line && end[-1] == '\r')
+    char *cell = *line, *end = cell + strcspn(cell, ",\n");
+    *line = *end == ',' ? end + 1 : NULL;
+    if (!*line && end > cell && end[-1] == '\r')
         end--;
     *end = '\0';
-    for (int i = 0; i < columns; i++) {
-        cell[i] = line;
-        line += strcspn(line, ",");
-        if (*line)
-            *line++ = '\0';
-    }
+    return cell;
+}
+
+/* Cuts one line into `columns` cells, which it has; returns the start of the next one. */
+static char *cut_line(const char **cell, char *line, int columns)
+{
+    char *next = strchr(line, '\n') + 1;
+    for (int i = 0; i < columns; i++)
+        cell[i] = next_cell(&line);
     return next;
 }
 
@@ -110,15 +114,11 @@ static void pick_cells(const char **cell, char *line, const int *at, int n)
 {
     for (int k = 0; k < n; k++)
         cell[k] = "";
-    for (int i = 0; *line; i++) {
-        char *start = line;
-        line += strcspn(line, ",\r\n");
-        bool more = *line == ',';
-        *line = '\0';
+    for (int i = 0; line; i++) {
+        const char *one = next_cell(&line);
         for (int k = 0; k < n; k++)
             if (at[k] == i)
-                cell[k] = start;
-        line += more;
+                cell[k] = one;
     }
 }
 
@@ -127,13 +127,11 @@ static void find_columns(int *at, char *line, const char *const *column, int n)
 {
     for (int k = 0; k < n; k++)
         at[k] = -1;
-    char *save = NULL;
-    int i = 0;
-    for (char *name = strtok_r(line, ",\r\n", &save); name; name = strtok_r(NULL, ",\r\n", &save)) {
+    for (int i = 0; line; i++) {
+        const char *name = next_cell(&line);
         for (int k = 0; k < n; k++)
             if (strcmp(name, column[k]) == 0)
                 at[k] = i;
-        i++;
     }
 }
 

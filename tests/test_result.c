@@ -63,6 +63,26 @@ static void test_csv(void **state)
     fc_arena_free(&arena);
 }
 
+static void join_cells(void *ctx, const char *const *cell)
+{
+    strcat(strcat(strcat(strcat(ctx, cell[0]), "|"), cell[1]), "|");
+    strcat(strcat(ctx, cell[2]), ";");
+}
+
+/* Columns in the order that was asked for; what is not there is empty. */
+static void test_csv_each(void **state)
+{
+    (void)state;
+    static const char *const columns[] = {"c", "none", "a"};
+    char got[64] = "";
+    fc_error err = {0};
+    const char *file = put("a.csv", "a,,c\r\n1,2,3\r\n4\n,,5\n6,7,8");
+    assert_int_equal(fc_csv_each(file, columns, 3, join_cells, got, &err), FC_OK);
+    assert_string_equal(got, "3||1;||4;5||;");
+    assert_says(fc_csv_each(fc_tmp_path(&tmp, "no.csv"), columns, 3, join_cells, got, &err), &err,
+                FC_EDATA, "no.csv", "cannot open");
+}
+
 /* Folder `name` with a config and, if rows, a tasks.csv. */
 static const char *run_dir(const char *name, const char *config, const char *rows)
 {
@@ -246,6 +266,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_csv, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_csv_each, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_one_run, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_content, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_state, set_up, tear_down),
