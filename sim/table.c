@@ -94,6 +94,8 @@ void fc_table_latex(FILE *f, const fc_table *t)
         const fc_cell *cell = row_of(t, r);
         for (int c = 0; c < t->columns; c++) {
             fputs(c ? " & " : "", f);
+            if (c == 0 && (*or_empty(cell[c].text) == '[' || *or_empty(cell[c].text) == '*'))
+                fputs("{}", f); /* or \\ of the line above would take it for its argument */
             fputs(cell[c].best ? "\\textbf{" : "", f);
             latex_text(f, or_empty(cell[c].text));
             fputs(cell[c].best ? "}" : "", f);

@@ -117,7 +117,8 @@ static void test_names(void **state)
     static const struct {
         const char *text, *markdown, *latex, *csv;
     } c[] = {{"a\nb", "a b", "a b", "\"a\nb\""},
-             {"*x*", "\\*x\\*", "*x*", "*x*"},
+             {"*x*", "\\*x\\*", "{}*x*", "*x*"},
+             {"[1]", "\\[1\\]", "{}[1]", "[1]"},
              {"x^2 -y", "x^2 -y", "x\\symbol{94}2 -y", "x^2 -y"},
              {"lr=-1 1e-3", "lr=-1 1e-3", "lr=$-$1 1e-3", "lr=-1 1e-3"}};
     for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
