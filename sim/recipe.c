@@ -20,8 +20,7 @@ static fc_status read_expected(fc_expected *e, const fc_yaml *y, fc_error *err)
     fc_error why = {0};
     *e = (fc_expected){.sd = NAN};
     if (fc_metric_find(&e->metric, y->key, &why) != FC_OK)
-        return fc_fail(err, FC_EUSAGE, "%.300s:%d:%d: %s", y->file, y->key_line, y->key_column,
-                       why.msg);
+        return fc_yaml_key_fail(err, y, "%s", why.msg);
     FC_TRY(fc_yaml_check_keys(y, y->key, keys, 4, err));
     const fc_yaml *mean = fc_yaml_get(y, "mean"), *tolerance = fc_yaml_get(y, "tolerance");
     const fc_yaml *sd = fc_yaml_get(y, "sd"), *n = fc_yaml_get(y, "n");

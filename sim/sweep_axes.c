@@ -222,10 +222,10 @@ static fc_status split_keys(fc_axis *a, fc_arena *arena, fc_error *err)
         return FC_EFAIL;
     for (char *k = strtok_r(text, ", ", &save); k; k = strtok_r(NULL, ", ", &save)) {
         if (a->n_keys == KEYS_MAX)
-            return fc_yaml_fail(err, a->yaml, "more than %d options in one axis", KEYS_MAX);
+            return fc_yaml_key_fail(err, a->yaml, "more than %d options in one axis", KEYS_MAX);
         a->key[a->n_keys++] = k;
     }
-    return a->n_keys ? FC_OK : fc_yaml_fail(err, a->yaml, "an axis without an option's name");
+    return a->n_keys ? FC_OK : fc_yaml_key_fail(err, a->yaml, "an axis without an option's name");
 }
 
 fc_status fc_axis_read(fc_axis *axis, const fc_yaml *y, const fc_draws *draws, fc_arena *arena,

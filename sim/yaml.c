@@ -252,10 +252,9 @@ fc_status fc_yaml_check_keys(const fc_yaml *map, const char *what, const char *c
             k++;
         const char *near = k < n ? NULL : fc_nearest(y->key, keys, n);
         if (k == n)
-            return fc_fail(err, FC_EUSAGE, "%.300s:%d:%d: unknown key '%.60s' of %s, %s%s%s",
-                           y->file, y->key_line, y->key_column, y->key, what,
-                           near ? "did you mean " : "expected one of ", near ? near : all,
-                           near ? "?" : "");
+            return fc_yaml_key_fail(err, y, "unknown key '%.60s' of %s, %s%s%s", y->key, what,
+                                    near ? "did you mean " : "expected one of ", near ? near : all,
+                                    near ? "?" : "");
     }
     return FC_OK;
 }
@@ -309,12 +308,28 @@ fc_status fc_yaml_list_text(const char **text, const fc_yaml *list, fc_arena *ar
     return FC_OK;
 }
 
-fc_status fc_yaml_fail(fc_error *err, const fc_yaml *y, const char *fmt, ...)
+static fc_status fail_at(fc_error *err, const char *file, int line, int column, const char *fmt,
+                         va_list ap)
 {
     char what[800];
+    vsnprintf(what, sizeof what, fmt, ap);
+    return fc_fail(err, FC_EUSAGE, "%.300s:%d:%d: %s", file, line, column, what);
+}
+
+fc_status fc_yaml_fail(fc_error *err, const fc_yaml *y, const char *fmt, ...)
+{
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(what, sizeof what, fmt, ap);
+    fc_status st = fail_at(err, y->file, y->line, y->column, fmt, ap);
     va_end(ap);
-    return fc_fail(err, FC_EUSAGE, "%.300s:%d:%d: %s", y->file, y->line, y->column, what);
+    return st;
+}
+
+fc_status fc_yaml_key_fail(fc_error *err, const fc_yaml *y, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    fc_status st = fail_at(err, y->file, y->key_line, y->key_column, fmt, ap);
+    va_end(ap);
+    return st;
 }

@@ -51,8 +51,10 @@ const char *fc_yaml_key_at(const fc_yaml *y, fc_arena *arena, fc_error *err);
 /* A list of texts as "[a, b]". Errors: FC_EUSAGE if one is no text; FC_EFAIL. */
 fc_status fc_yaml_list_text(const char **text, const fc_yaml *list, fc_arena *arena, fc_error *err);
 
-/* FC_EUSAGE: "file:line:col: " and the formatted text. */
+/* FC_EUSAGE: "file:line:col: " of a value, or of its key, and the formatted text. */
 fc_status fc_yaml_fail(fc_error *err, const fc_yaml *y, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+fc_status fc_yaml_key_fail(fc_error *err, const fc_yaml *y, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
 #endif

@@ -7,7 +7,7 @@ static const fc_bad_file cases[] = {
     {"axis_is_a_value", "4:13",
      "found '1', expected a list of values; one value for all runs belongs to set"},
     {"axis_kind_unknown", "4:13", "expected a list of values, {log: [low, high], n: N}"},
-    {"axis_of_many_options", "4:175", "more than 16 options in one axis"},
+    {"axis_of_many_options", "4:3", "more than 16 options in one axis"},
     {"baseline_config_is_list", "3:20", "baseline: no run has config = [base/tiny.yaml]"},
     {"baseline_key_of_many", "18:12", "unknown key 'zzz' of baseline, expected one of data."},
     {"baseline_key_unknown", "5:12",
