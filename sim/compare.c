@@ -131,8 +131,8 @@ static fc_difference difference_of(const double *x, int n)
 {
     fc_difference d = {.mean = fc_mean_of(x, n), .p = NAN};
     const fc_mean *m = &d.mean;
-    if (m->n > 1)
-        d.p = m->sd > 0 ? fc_student_tails(m->mean / (m->sd / sqrt(m->n)), m->n - 1) : m->mean == 0;
+    if (m->n > 1 && m->sd > 0)
+        d.p = fc_student_tails(m->mean / (m->sd / sqrt(m->n)), m->n - 1);
     return d;
 }
 
@@ -247,8 +247,9 @@ fc_status fc_compare_table(fc_table *out, const fc_comparison *c, fc_arena *aren
                            ? fc_arena_format(arena, err, "%.*f", m->decimals, s->mean / m->unit)
                            : fc_arena_format(arena, err, "%.*f \302\261 %.*f", m->decimals,
                                              s->mean / m->unit, m->decimals, s->sd / m->unit);
-            to->note = s->n > 1 ? interval(s, m, arena, err) : NULL;
-            if (!to->text || (s->n > 1 && !to->note))
+            bool spread = s->n > 1 && s->sd > 0;
+            to->note = spread ? interval(s, m, arena, err) : NULL;
+            if (!to->text || (spread && !to->note))
                 return FC_EFAIL;
         }
     }
@@ -264,12 +265,12 @@ static fc_status difference_cell(fc_cell *to, const fc_difference *d, const fc_m
     to->text = fc_arena_format(arena, err, "%+.*f", m->decimals, s->mean / m->unit);
     if (!to->text)
         return FC_EFAIL;
-    if (s->n == 1)
+    if (isnan(d->p))
         return FC_OK;
     const char *range = interval(s, m, arena, err);
     to->note = !range          ? NULL
-               : d->p < 0.0005 ? fc_arena_format(arena, err, "%s p < 0.001", range)
-                               : fc_arena_format(arena, err, "%s p = %.3f", range, d->p);
+               : d->p < 0.0005 ? fc_arena_format(arena, err, "%s\np < 0.001", range)
+                               : fc_arena_format(arena, err, "%s\np = %.3f", range, d->p);
     return to->note ? FC_OK : FC_EFAIL;
 }
 

@@ -35,7 +35,7 @@ double fc_metric_final(const fc_metric *m, const fc_result *r);
 
 /* Mean of the differences between the runs of a group and those of the baseline with the same
  * seeds (n pairs), and p of Student's paired t-test of "no difference" (two-sided, not corrected
- * for the number of comparisons); NaN for n < 2. */
+ * for the number of comparisons); NaN for n < 2, and where all differences are the same. */
 typedef struct fc_difference {
     fc_mean mean;
     double p;

@@ -155,7 +155,7 @@ static fc_status line_of(fc_series *out, const fc_result_group *g, int i, int n_
                        .y = v[1],
                        .low = runs > 1 ? v[2] : NULL,
                        .high = runs > 1 ? v[3] : NULL,
-                       .dots = n <= 60};
+                       .dots = n <= 30};
     return label_of(&out->label, &m, g, i, n_groups, o, arena, err);
 }
 

@@ -95,7 +95,7 @@ static range y_range(const fc_plot *p)
     if (r.low >= 0 && (p->bars || r.low < 0.5 * r.high))
         r.low = 0;
     if (r.high - r.low < 1e-9)
-        r.high = r.low + (p->percent ? 1 : fmax(1e-6, fabs(r.low)));
+        r.high = r.low + 1;
     r.step = nice_step(r.high - r.low, 5);
     r.low = floor(r.low / r.step + 1e-9) * r.step;
     r.high = ceil(r.high / r.step - 1e-9) * r.step;
@@ -156,6 +156,16 @@ static void place_labels(layout *l, const fc_plot *p, int *order)
         l->place[order[k]] = fmax(l->place[order[k]], l->y.low + (n - 1 - k) * gap);
 }
 
+/* Characters of the longest number at an axis. */
+static int longest_number(const range *r)
+{
+    char text[32];
+    int longest = 0;
+    for (double at = r->low; at < r->high + 0.5 * r->step; at += r->step)
+        longest = (int)fmax(longest, snprintf(text, sizeof text, "%.6g", at));
+    return longest;
+}
+
 static fc_status lay_out(layout *l, const fc_plot *p, fc_error *err)
 {
     size_t n = (size_t)p->n + 1;
@@ -172,7 +182,7 @@ static fc_status lay_out(layout *l, const fc_plot *p, fc_error *err)
             longest = (int)fmax(longest, length_of(p->series[i].label));
     l->x = x_range(p);
     l->y = y_range(p);
-    l->left = 5.6 * p->font;
+    l->left = (3.4 + char_width * longest_number(&l->y)) * p->font;
     l->top = p->bars ? 2.2 * p->font : 1.2 * p->font;
     l->bottom = 5 * p->font;
     l->right = longest ? 3 * p->font + longest * char_width * p->font : 1.5 * p->font;
@@ -219,7 +229,9 @@ static void put_axes(FILE *f, const fc_plot *p, const layout *l)
           f);
     fprintf(f, "set xrange [%.10g:%.10g]\nset yrange [%.10g:%.10g]\nset ytics %.10g\n", l->x.low,
             l->x.high, l->y.low, l->y.high, l->y.step);
-    if (p->whole_x && l->x.step > 1)
+    if (p->whole_x && l->x.step == 2)
+        fputs("set xtics 1, 2\n", f);
+    else if (p->whole_x && l->x.step > 2)
         fprintf(f, "set xtics %.10g, %.10g\nset xtics add (1)\n", l->x.step, l->x.step);
     else
         fprintf(f, "set xtics %.10g\n", l->x.step);
@@ -253,7 +265,8 @@ static void put_data(FILE *f, const fc_plot *p, const layout *l, int i)
             fc_plot_text_colour(i));
     double plot_width = l->width - l->left - l->right;
     fprintf(f,
-            "set arrow from %.10g, %.10g to graph 1 + %g, first %.10g nohead lc rgb '%s' lw 0.8\n",
+            "set arrow from %.10g, %.10g to graph 1 + %g, first %.10g nohead lc rgb '%s' lw 0.8 dt "
+            "(3,4)\n",
             s->x[s->n - 1], s->y[s->n - 1], 14 / plot_width, l->place[i], fc_plot_colour(i));
 }
 

@@ -53,8 +53,10 @@ static void put_position(page *p)
     double part = (task - 1 + fmin(round, rounds) / rounds) / p->run.acc.tasks;
     fprintf(p->f, "<p>Task %.0f of %d, round %.0f of %d.</p>\n", task, p->run.acc.tasks,
             fmin(round, rounds), rounds);
-    fprintf(p->f, "<p><progress max=\"1\" value=\"%.4f\">%.0f %%</progress></p>\n", part,
-            100 * part);
+    fprintf(
+        p->f,
+        "<p><progress aria-label=\"Progress\" max=\"1\" value=\"%.4f\">%.0f %%</progress></p>\n",
+        part, 100 * part);
 }
 
 static void put_state(page *p)
@@ -147,6 +149,9 @@ static void put_numbers(page *p)
     put_bytes(p, "Sent to clients", last_cell(&p->run.rounds, "bytes_down_cum"));
     if (!isnan(wall))
         put_card(p, "Time", fc_duration(text, wall), "");
+    if (last_cell(&p->run.rounds, "sim_s_cum") > 0)
+        put_card(p, "Simulated time", fc_duration(text, last_cell(&p->run.rounds, "sim_s_cum")),
+                 "");
     fputs("</dl>\n", p->f);
 }
 
@@ -223,9 +228,9 @@ static fc_status add_forgetting(page *p, fc_error *err)
         then[t] = fc_acc(m, t, t);
         now[t] = fc_acc(m, T - 1, t);
     }
-    s[0] = (fc_series){.label = "then", .n = T, .x = x, .y = then, .dots = T <= 60};
+    s[0] = (fc_series){.label = "then", .n = T, .x = x, .y = then, .dots = T <= 30};
     s[1] = (fc_series){
-        .label = "now", .n = T, .x = x, .y = now, .low = now, .high = then, .dots = T <= 60};
+        .label = "now", .n = T, .x = x, .y = now, .low = now, .high = then, .dots = T <= 30};
     add_figure(p, "What is forgotten of each task",
                "Accuracy on each task right after learning it (then) and after the last finished "
                "task (now); the area between is what was forgotten.",
@@ -259,7 +264,7 @@ static fc_status add_bytes(page *p, const fc_result_group *g, fc_error *err)
  * merging and, at the end of a task, Grams; testing. */
 static fc_status add_times(page *p, fc_error *err)
 {
-    static const char *const label[] = {"training", "Grams, merging", "testing"};
+    static const char *const label[] = {"train", "merge", "test"};
     enum { PARTS = 3 };
     const fc_csv *csv = &p->run.rounds;
     int rounds = p->run.config.fed.rounds, bars = 0;
@@ -338,8 +343,8 @@ static void put_matrix(page *p)
     fputs("<h2>Accuracy on each task after each task</h2>\n", p->f);
     fc_page_scroll_begin(p->f, "Task matrix");
     fprintf(p->f,
-            "<table class=\"matrix%s\">\n<caption>Per cent%s; all: over all test images"
-            "</caption>\n<thead><tr><th scope=\"col\">after task</th>",
+            "<table class=\"matrix%s\">\n<caption><span>Per cent%s; all: over all test images"
+            "</span></caption>\n<thead><tr><th scope=\"col\">after task</th>",
             n > MATRIX_SMALL ? " many" : "", n < m->done ? ", some tasks only" : "");
     for (int j = 0; j < n; j++)
         fprintf(p->f, "<th scope=\"col\">%d</th>", shown_task(j, n, m->done) + 1);
@@ -508,6 +513,7 @@ static fc_status put_page(page *p, fc_error *warning, fc_error *err)
     if (losses.plot.n > 0)
         p->figure[p->n_figures++] = losses;
     FC_TRY(add_times(p, err));
+    fputs(p->n_figures ? "<h2>Curves</h2>\n" : "", p->f);
     fc_page_figures(p->f, p->figure, p->n_figures, warning);
     put_matrix(p);
     if (fates.rows > 0) {

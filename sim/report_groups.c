@@ -57,6 +57,7 @@ static fc_status put_curves(page *p, fc_error *warning, fc_error *err)
         figure[i].title = by_round ? "Accuracy against rounds" : part[i].title;
         figure[i].caption = part[i].caption;
     }
+    fputs("<h2>Curves</h2>\n", p->f);
     fc_page_figures(p->f, figure, PARTS, warning);
     return FC_OK;
 }

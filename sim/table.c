@@ -179,9 +179,9 @@ void fc_table_html(FILE *f, const fc_table *t)
 {
     fputs("<table>\n", f);
     if (t->caption) {
-        fputs("<caption>", f);
+        fputs("<caption><span>", f);
         fc_html_text(f, t->caption);
-        fputs("</caption>\n", f);
+        fputs("</span></caption>\n", f);
     }
     fputs("<thead><tr>", f);
     for (int c = 0; c < t->columns; c++) {

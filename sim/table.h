@@ -10,7 +10,7 @@
 
 typedef struct fc_cell {
     const char *text; /* NULL: empty */
-    const char *note; /* behind the text and smaller, e.g. an interval; NULL: none */
+    const char *note; /* behind the text and smaller, e.g. an interval, in lines; NULL: none */
     bool best;        /* in bold */
 } fc_cell;
 

@@ -74,7 +74,7 @@ static void test_html(void **state)
     fc_table t = example();
     assert_string_equal(
         printed(fc_table_html, &t),
-        "<table>\n<caption>a &lt; b</caption>\n<thead><tr><th scope=\"col\" "
+        "<table>\n<caption><span>a &lt; b</span></caption>\n<thead><tr><th scope=\"col\" "
         "class=\"word\">runs</th>"
         "<th scope=\"col\">acc (%)</th></tr></thead>\n<tbody>\n"
         "<tr><th scope=\"row\" class=\"word\">a_b|&lt;i&gt;,&quot;x&quot;</th>"

@@ -26,7 +26,7 @@ figures() {
 }
 
 write_config tiny.yaml
-evil='x <b>"&'\''>'
+evil="x <b>\"&'>"$(printf 'long%.0s' {1..20})
 
 say "a run that is done: what its files say"
 expect 0 "$FCIL" run tiny.yaml log.report=true run.name="$evil" --out done
