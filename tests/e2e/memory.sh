@@ -1,5 +1,6 @@
 #!/bin/bash
-# What --dry-run says of the peak of memory is within 10 % of what the run then takes.
+# What --dry-run says of the peak of memory is within 10 % of what the run then takes; and that peak
+# hardly depends on the number of clients.
 . "$(dirname "$0")/lib.sh"
 
 cat > config.yaml <<'YAML'
@@ -23,3 +24,18 @@ for options in "" "run.precision=bf16" "method.name=fedavg" "method.name=fedavg_
         fail "${options:-as it is}: $predicted MiB predicted, $measured MiB taken"
     say "${options:-as it is}: $predicted MiB predicted, $measured MiB taken"
 done
+
+say "10,000 clients, 100 of them per round, and 100 clients with the same data: peak of memory"
+small=(backbone.patch=4 backbone.width=48 backbone.depth=2 train.epochs=1 fed.rounds=2 eval.rounds=none)
+# peak WORD...: MiB of a run of the config with 10,000 clients.
+peak() {
+    rm -rf runs
+    expect 0 "$FCIL" run "$FCIL_ROOT/configs/tiny/synth_10000_clients.yaml" "${small[@]}" --out runs --quiet "$@"
+    peak=$(number runs/*/*/summary.json rss_mib)
+}
+peak
+many=$peak
+[ "$(column runs/*/*/rounds.csv clients_ok | sort -g | tail -n 1)" -eq 100 ] || fail "not 100 clients in a round"
+peak fed.clients=100 fed.participation=1
+say "  $many MiB and $peak MiB"
+holds "$many < 1.3 * $peak" || fail "10,000 clients take $many MiB, 100 take $peak MiB"
