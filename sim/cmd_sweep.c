@@ -1,4 +1,5 @@
 /* fcil sweep: many runs from one file. */
+#include "core/opt.h"
 #include "sim/cmd.h"
 #include "sim/compare.h"
 #include "sim/sweep_collect.h"
@@ -6,7 +7,7 @@
 #include "sim/sweep_run.h"
 #include "sim/sweep_slurm.h"
 #include "sim/sweep_state.h"
-#include "sim/text.h"
+#include "sim/sweep_status.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -112,6 +113,16 @@ static fc_status collect(const fc_sweep *s, const fc_args *a, fc_error *err)
     return fc_sweep_collect(s, a->metric ? a->metric : FC_METRICS_DEFAULT, err);
 }
 
+static fc_status status(const fc_sweep *s, const fc_args *a, fc_error *err)
+{
+    return fc_sweep_status(s, a->json, a->watch, err);
+}
+
+static fc_status print(const fc_sweep *s, const fc_args *a, fc_error *err)
+{
+    return fc_sweep_print(s, a->retry_failed, a->override, a->n_override, err);
+}
+
 static const struct {
     const char *name, *flags;
     fc_status (*run)(const fc_sweep *s, const fc_args *a, fc_error *err);
@@ -120,6 +131,8 @@ static const struct {
     {"plan", "--out --data --threads --json", plan},
     {"run", "--out --data --threads --jobs --shard --only --stale --retry-failed --quiet --color",
      run},
+    {"status", "--out --data --threads --watch --json", status},
+    {"print", "--out --data --threads --retry-failed", print},
     {"slurm", "--out --data --threads --shards --time --mem --partition -o", slurm},
 };
 enum { N_PARTS = sizeof parts / sizeof *parts };

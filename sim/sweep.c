@@ -288,6 +288,13 @@ static fc_status make_runs(fc_sweep_builder *b)
                 p.seed = seed;
                 FC_TRY(add_run(b, &p, &b->number[i]));
             }
+    for (int c = 0; c < s->n_columns; c++) {
+        s->width[c] = (int)strlen(s->column[c]);
+        for (int i = 0; i < s->n_runs; i++) {
+            int length = (int)strlen(s->run[i].value[c]);
+            s->width[c] = length > s->width[c] ? length : s->width[c];
+        }
+    }
     if (s->n_runs == 0)
         return fc_yaml_fail(b->err, b->where, "where: no run is left of %zu", most);
     return FC_OK;
@@ -300,7 +307,8 @@ static fc_status make_columns(fc_sweep_builder *b)
     for (int i = 0; i < b->n_axes; i++)
         most += b->axis[i].n_keys;
     s->column = fc_arena_alloc(b->arena, (size_t)most, sizeof *s->column, b->err);
-    if (!s->column)
+    s->width = fc_arena_alloc(b->arena, (size_t)most, sizeof *s->width, b->err);
+    if (!s->column || !s->width)
         return FC_EFAIL;
     if (b->configs.n > 1)
         s->column[s->n_columns++] = "config";

@@ -56,6 +56,7 @@ typedef struct fc_sweep {
     int threads;   /* run.threads, for a worker and all its children; 0: not given */
     int n_columns; /* "config" if that is an axis, the axes' options, the budget, "run.seed" */
     const char **column;
+    int *width; /* (n_columns) of the longest value or name, for tables */
     int n_runs; /* in plan order: rung, axes, draws, seeds; each id once */
     fc_sweep_run *run;
     int n_settings, duplicates, excluded; /* excluded: by `where` */

@@ -3,9 +3,9 @@
 #include "sim/config_parts.h"
 #include "sim/outfile.h"
 #include "sim/run.h"
+#include "sim/sweep_table.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -184,15 +184,7 @@ static void print_runs(const plan *p)
     for (int i = -1; i < s->n_runs; i++) { /* -1: the head */
         if (i >= 0 && s->run[i].rung > 0)
             continue;
-        printf("%-8s", i < 0 ? "id" : s->run[i].id);
-        for (int c = 0; c < s->n_columns; c++) {
-            int width = (int)strlen(s->column[c]);
-            for (int k = 0; k < s->n_runs; k++) {
-                int length = (int)strlen(s->run[k].value[c]);
-                width = length > width ? length : width;
-            }
-            printf("  %-*s", width, i < 0 ? s->column[c] : s->run[i].value[c]);
-        }
+        fc_sweep_print_values(s, i < 0 ? NULL : &s->run[i]);
         printf("  %12s  %9s\n", i < 0 ? "time" : fc_duration(time, cost_of(p, i)->seconds),
                i < 0 ? "memory" : memory(size, cost_of(p, i)->memory_mib));
     }
@@ -260,15 +252,10 @@ static fc_status print_json(const plan *p, fc_error *err)
     int n;
     json_t *runs = json_array();
     for (int i = 0; i < s->n_runs; i++) {
-        const fc_sweep_run *r = &s->run[i];
-        json_t *values = json_object();
-        for (int c = 0; c < s->n_columns; c++)
-            json_object_set_new(values, s->column[c], fc_out_json_text(r->value[c]));
-        json_array_append_new(runs, json_pack("{s:s, s:i, s:i, s:o, s:o, s:f, s:f}", "id", r->id,
-                                              "setting", r->setting, "rung", r->rung, "values",
-                                              values, "dir", fc_out_json_text(r->dir), "seconds",
-                                              cost_of(p, i)->seconds, "memory_mib",
-                                              cost_of(p, i)->memory_mib));
+        json_t *o = fc_sweep_run_json(s, &s->run[i]);
+        json_object_set_new(o, "seconds", json_real(cost_of(p, i)->seconds));
+        json_object_set_new(o, "memory_mib", json_real(cost_of(p, i)->memory_mib));
+        json_array_append_new(runs, o);
     }
     double seconds = total(&n, p, false);
     json_t *o = json_pack("{s:o, s:o, s:i, s:f, s:i, s:i}", "name", fc_out_json_text(s->name),

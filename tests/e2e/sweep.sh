@@ -61,6 +61,21 @@ expect 2 "$FCIL" sweep run s.yaml --out only --only 00000000
 expect 2 "$FCIL" sweep run s.yaml --out only --shard 0/3
 expect 2 "$FCIL" sweep run s.yaml --out only --shard 4/3
 
+say "print: a shell command for each unfinished run; status: what became of each"
+expect 0 "$FCIL" sweep print s.yaml --out only "data.root=it's"
+[ "$(wc -l < out)" = 8 ] || fail "$(cat out)"
+! grep -q "$first" out || fail "a finished run is printed"
+head -n 1 out > line.sh
+bash line.sh 2> err || fail "$(cat line.sh err)"
+second=$(sed 's/.*--only \([0-9a-f]*\).*/\1/' line.sh)
+grep -q "root: \"it's\"" only/demo/*-"$second"/config.yaml || fail "the words of the command line are lost"
+expect 0 "$FCIL" sweep status s.yaml --out only
+grep -Eq "^$first .* done +[0-9.]+$" out || fail "$(cat out)"
+tail -n 1 out | grep -q '^2 done, 7 waiting$' || fail "$(cat out)"
+expect 0 "$FCIL" sweep status s.yaml --out nowhere --watch # no terminal: once
+tail -n 1 out | grep -q '^9 waiting$' || fail "$(cat out)"
+[ ! -e nowhere ] || fail "status has made a folder"
+
 say "a run that fails is listed with its reason, and tried again on request only"
 cat > bad.yaml <<'YAML'
 name: demo
@@ -77,6 +92,13 @@ expect 1 "$FCIL" sweep run bad.yaml --out bad
 grep -q 'clients' err || fail "no reason: $(cat err)"
 expect 1 "$FCIL" sweep run bad.yaml --out bad --retry-failed
 [ "$(grep -Ec '^(started|resumed) ' err)" = 1 ] || fail "not tried once: $(cat err)"
+
+expect 0 "$FCIL" sweep status bad.yaml --out bad --json
+grep -q '"reason": ".*clients' out || fail "$(cat out)"
+expect 0 "$FCIL" sweep print bad.yaml --out bad
+[ ! -s out ] || fail "a failed run is printed without being asked for: $(cat out)"
+expect 0 "$FCIL" sweep print bad.yaml --out bad --retry-failed
+[ "$(wc -l < out)" = 1 ] || fail "$(cat out)"
 
 say "successive halving: the best half of four settings, then the best of two"
 cat > halving.yaml <<'YAML'

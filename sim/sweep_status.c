@@ -1,0 +1,196 @@
+#include "sim/sweep_status.h"
+
+#include "sim/csv.h"
+#include "sim/sweep_table.h"
+#include "sim/sweep_work.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { DONE, RUNNING, STALE, STOPPED, FAILED, WAITING, LATER, N_STATES };
+static const char *const state_names[] = {"done",   "running", "stale", "stopped",
+                                          "failed", "waiting", "later"};
+
+/* A run as people see it. */
+typedef struct shown {
+    int state;
+    int task, round; /* logged last, 0: none */
+    double part;     /* of its rounds that are logged */
+} shown;
+
+/* Where a run stands that is worked on. */
+static void read_position(shown *out, fc_sweep_view *v, int i)
+{
+    char dir[FC_PATH_MAX], path[FC_PATH_MAX];
+    const fc_sweep_run *r = &v->sweep->run[i];
+    fc_csv csv;
+    fc_mark mark = fc_arena_mark(&v->arena);
+    if (fc_work_path(dir, v, r->id, v->run[i].generation, false, NULL) == FC_OK &&
+        fc_out_path(path, NULL, "%s/rounds.csv", dir) == FC_OK &&
+        fc_csv_read(&csv, path, &v->arena, NULL) == FC_OK && csv.rows > 0) {
+        double task = fc_csv_number(&csv, csv.rows - 1, fc_csv_column(&csv, "task"));
+        double round = fc_csv_number(&csv, csv.rows - 1, fc_csv_column(&csv, "round"));
+        out->task = task > 0 && task < 1e6 ? (int)task : 0;
+        out->round = round > 0 && round < 1e6 ? (int)round : 0;
+        out->part = fmin((double)csv.rows / (double)r->rows, 1);
+    }
+    fc_arena_release(&v->arena, mark);
+}
+
+static shown look_at(fc_sweep_view *v, int i)
+{
+    const fc_run_view *r = &v->run[i];
+    bool open = r->state == FC_RUN_WAITING || r->state == FC_RUN_CLAIMED;
+    bool silent = r->claim.dead || r->claim.age_s > FC_CLAIM_STALE_S;
+    shown s = {.state = r->state == FC_RUN_DONE      ? DONE
+                        : r->state == FC_RUN_FAILED  ? FAILED
+                        : !r->wanted                 ? LATER
+                        : r->state == FC_RUN_CLAIMED ? (silent ? STALE : RUNNING)
+                        : r->generation >= 0         ? STOPPED
+                                                     : WAITING};
+    if (open && r->generation >= 0)
+        read_position(&s, v, i);
+    return s;
+}
+
+static void print_row(const fc_sweep_view *v, int i, const shown *s)
+{
+    const fc_run_view *r = &v->run[i];
+    fc_sweep_print_values(v->sweep, &v->sweep->run[i]);
+    printf("  %-7s", state_names[s->state]);
+    if (s->state == DONE)
+        printf("  %.2f", r->metric);
+    if (s->state == FAILED)
+        printf("  %s", r->why);
+    if (s->state == RUNNING || s->state == STALE)
+        printf("  %s", r->claim.host);
+    if (s->task)
+        printf("  task %d, round %d (%.0f %%)", s->task, s->round, floor(100 * s->part));
+    if (s->state == STALE)
+        printf("  no sign of life%s", r->claim.dead ? ": its process has ended" : "");
+    putchar('\n');
+}
+
+/* Rows and counts; *closed: nothing goes on any more. */
+static void print_text(bool *closed, fc_sweep_view *v)
+{
+    const fc_halving *h = &v->sweep->halving;
+    int n[N_STATES] = {0};
+    fc_sweep_print_values(v->sweep, NULL);
+    printf("  state    %s, or what it is at\n", h->rungs ? h->metric : "FAA");
+    for (int i = 0; i < v->sweep->n_runs; i++) {
+        shown s = look_at(v, i);
+        n[s.state]++;
+        if (s.state != LATER) /* a search does not need most of these */
+            print_row(v, i, &s);
+    }
+    const char *comma = "\n";
+    for (int k = 0; k < N_STATES; k++)
+        if (n[k] && k != LATER) {
+            printf("%s%d %s", comma, n[k], state_names[k]);
+            comma = ", ";
+        }
+    putchar('\n');
+    *closed = n[RUNNING] + n[STALE] + n[STOPPED] + n[WAITING] == 0;
+}
+
+static fc_status print_json(fc_sweep_view *v, fc_error *err)
+{
+    json_t *runs = json_array();
+    for (int i = 0; i < v->sweep->n_runs; i++) {
+        const fc_run_view *r = &v->run[i];
+        shown s = look_at(v, i);
+        json_t *o = fc_sweep_run_json(v->sweep, &v->sweep->run[i]);
+        json_object_set_new(o, "state", json_string(state_names[s.state]));
+        if (s.state == DONE && !isnan(r->metric))
+            json_object_set_new(o, "metric", json_real(r->metric));
+        if (s.state == FAILED)
+            json_object_set_new(o, "reason", fc_out_json_text(r->why));
+        if (s.state == RUNNING || s.state == STALE)
+            json_object_set_new(o, "host", fc_out_json_text(r->claim.host));
+        if (s.task) {
+            json_object_set_new(o, "task", json_integer(s.task));
+            json_object_set_new(o, "round", json_integer(s.round));
+            json_object_set_new(o, "part", json_real(s.part));
+        }
+        json_array_append_new(runs, o);
+    }
+    json_t *all = json_pack("{s:o, s:o}", "name", fc_out_json_text(v->sweep->name), "runs", runs);
+    bool ok = all && json_dumpf(all, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(12)) == 0;
+    putchar('\n');
+    json_decref(all);
+    return ok ? FC_OK : fc_fail(err, FC_EFAIL, "sweep status: cannot make the JSON text");
+}
+
+fc_status fc_sweep_status(const fc_sweep *s, bool json, bool watch, fc_error *err)
+{
+    fc_sweep_view v;
+    const struct timespec pause = {.tv_sec = 2};
+    fc_status st = fc_sweep_view_open(&v, s, false, err);
+    watch = watch && isatty(STDOUT_FILENO);
+    for (bool closed = false; st == FC_OK && !closed;) {
+        fc_sweep_view_read(&v);
+        if (json) {
+            st = print_json(&v, err);
+            break;
+        }
+        if (watch)
+            fputs("\033[H\033[J", stdout); /* from the top of an empty screen */
+        print_text(&closed, &v);
+        if (!watch)
+            break;
+        fflush(stdout);
+        if (!closed)
+            nanosleep(&pause, NULL);
+    }
+    fc_sweep_view_close(&v);
+    return st;
+}
+
+/* A word of a shell command. */
+static void print_word(const char *word)
+{
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                                "0123456789_./=,:@%+-";
+    if (*word && strspn(word, plain) == strlen(word)) {
+        fputs(word, stdout);
+        return;
+    }
+    putchar('\'');
+    for (; *word; word++)
+        if (*word == '\'')
+            fputs("'\\''", stdout);
+        else
+            putchar(*word);
+    putchar('\'');
+}
+
+fc_status fc_sweep_print(const fc_sweep *s, bool failed, char *const *word, int n, fc_error *err)
+{
+    fc_sweep_view v;
+    char program[FC_PATH_MAX];
+    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+    program[length > 0 ? length : 0] = '\0';
+    fc_status st = fc_sweep_view_open(&v, s, false, err);
+    if (st == FC_OK)
+        fc_sweep_view_read(&v);
+    for (int i = 0; st == FC_OK && i < s->n_runs; i++) {
+        const fc_run_view *r = &v.run[i];
+        if (!r->wanted || r->state == FC_RUN_DONE || (r->state == FC_RUN_FAILED && !failed))
+            continue;
+        print_word(*program ? program : "fcil");
+        fputs(" sweep run ", stdout);
+        print_word(s->path);
+        printf(" --only %s%s", s->run[i].id, failed ? " --retry-failed" : "");
+        for (int k = 0; k < n; k++) {
+            putchar(' ');
+            print_word(word[k]);
+        }
+        putchar('\n');
+    }
+    fc_sweep_view_close(&v);
+    return st;
+}
