@@ -152,6 +152,8 @@ static void fail_each_allocation(fc_status (*run)(fc_error *err))
         countdown = -1;
         assert_int_equal(count_live(), before);
         if (failures == 0) {
+            if (status != FC_OK)
+                print_error("%s\n", err.msg);
             assert_int_equal(status, FC_OK);
             assert_true(n > 0); /* it did allocate */
             return;
@@ -387,7 +389,7 @@ static void test_sweep(void **state)
     tmp = fc_tmp_new();
     put("base.yaml", "fed: {clients: 3}\n");
     put("recipe.yaml", "name: x\nconfig: base.yaml\nexpect: {faa: {mean: 1, tolerance: 1}}\n"
-                       "recorded: kept\n");
+                       "source: own run\nrecorded: kept\n");
     put("sweep.yaml",
         "name: x\nconfig: base.yaml\nset: {fed.rounds: 2}\n"
         "axes: {\"train.lr_A, train.lr_B\": [[1, 2]], train.momentum: {linear: [0, 1]}}\n"
