@@ -100,6 +100,8 @@ wall_s|1|time, s
 ROWS
 
 picture=$("$fcil" plot -o "$results/curves.svg" --label lorm=LoRM --label 'fedavg_lora=FedAvg of LoRA' "$lorm" "$fedavg")
+"$fcil" report -o "$results/report.html" "$lorm" "$fedavg"
 echo
 echo "runs       $results/runs"
+echo "page       $results/report.html"
 echo "picture    $picture"

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 fc_status fc_out_path(char path[FC_PATH_MAX], fc_error *err, const char *fmt, ...)
@@ -24,6 +25,12 @@ fc_status fc_out_path(char path[FC_PATH_MAX], fc_error *err, const char *fmt, ..
 bool fc_out_is_name(const char *name)
 {
     return *name && !strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
+bool fc_out_find(char path[FC_PATH_MAX], const char *dir, const char *name)
+{
+    struct stat st;
+    return fc_out_path(path, NULL, "%s/%s", dir, name) == FC_OK && stat(path, &st) == 0;
 }
 
 json_t *fc_out_json_text(const char *s)

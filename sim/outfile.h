@@ -16,6 +16,9 @@ fc_status fc_out_path(char path[FC_PATH_MAX], fc_error *err, const char *fmt, ..
 /* Is that the name of a file or folder, and no path? */
 bool fc_out_is_name(const char *name);
 
+/* path = dir/name; is there such a file? */
+bool fc_out_find(char path[FC_PATH_MAX], const char *dir, const char *name);
+
 /* A JSON string of any bytes: where s is not UTF-8, each byte above 127 becomes '?'.
  * NULL if memory is out (which the jansson calls that take it over accept). */
 json_t *fc_out_json_text(const char *s);

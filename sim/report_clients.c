@@ -5,13 +5,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-
-static bool path_in(char path[FC_PATH_MAX], const fc_result *r, const char *name)
-{
-    struct stat st;
-    return fc_out_path(path, NULL, "%s/%s", r->dir, name) == FC_OK && stat(path, &st) == 0;
-}
 
 static int ascending(const void *x, const void *y)
 {
@@ -217,7 +210,7 @@ fc_status fc_report_clients(fc_figure *losses, fc_table *fates, const fc_result 
 {
     char path[FC_PATH_MAX];
     gather g;
-    bool by_client = path_in(path, r, "clients.csv");
+    bool by_client = fc_out_find(path, r->dir, "clients.csv");
     *fates = (fc_table){0};
     FC_TRY(gather_init(&g, r, arena, err));
     fc_status s = FC_OK;

@@ -6,7 +6,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum { CLASSES_MAX = 1 << 20, CELLS_MAX = 50 * 1000 * 1000, TABLE_TASKS = 20, CELL = 20 };
 
@@ -213,9 +212,8 @@ static fc_status put_table(FILE *f, const held *h, fc_arena *arena, fc_error *er
 fc_status fc_report_partition(FILE *f, const fc_result *r, fc_arena *arena, fc_error *err)
 {
     char path[FC_PATH_MAX];
-    struct stat st;
     held h;
-    if (fc_out_path(path, NULL, "%s/partition.csv", r->dir) != FC_OK || stat(path, &st) != 0)
+    if (!fc_out_find(path, r->dir, "partition.csv"))
         return FC_OK;
     FC_TRY(count_all(&h, path, r, arena, err));
     if (h.columns == 0)

@@ -15,17 +15,12 @@
 /* --- one run ------------------------------------------------------------------------------------
  */
 
-static bool path_in(char path[FC_PATH_MAX], const char *dir, const char *name)
-{
-    return fc_out_path(path, NULL, "%s/%s", dir, name) == FC_OK && fc_file_exists(path);
-}
-
 /* NULL if the file is not there. */
 static fc_status read_json(json_t **out, const char *dir, const char *name, fc_error *err)
 {
     char path[FC_PATH_MAX];
     json_error_t why;
-    if (!path_in(path, dir, name))
+    if (!fc_out_find(path, dir, name))
         return FC_OK;
     *out = json_load_file(path, 0, &why);
     if (!json_is_object(*out))
@@ -38,7 +33,7 @@ static fc_status read_json(json_t **out, const char *dir, const char *name, fc_e
 static fc_status read_csv(fc_csv *out, fc_result *r, const char *name, fc_error *err)
 {
     char path[FC_PATH_MAX];
-    return path_in(path, r->dir, name) ? fc_csv_read(out, path, &r->arena, err) : FC_OK;
+    return fc_out_find(path, r->dir, name) ? fc_csv_read(out, path, &r->arena, err) : FC_OK;
 }
 
 /* DONE, FAILED and its reason, STOPPED. */
@@ -46,11 +41,11 @@ static fc_status read_state(fc_result *r, fc_error *err)
 {
     char path[FC_PATH_MAX], line[1024] = "";
     r->why = "";
-    r->state = path_in(path, r->dir, "DONE")      ? FC_RESULT_DONE
-               : path_in(path, r->dir, "STOPPED") ? FC_RESULT_STOPPED
-               : path_in(path, r->dir, "FAILED")  ? FC_RESULT_FAILED
-               : r->summary                       ? FC_RESULT_DONE
-                                                  : FC_RESULT_OPEN;
+    r->state = fc_out_find(path, r->dir, "DONE")      ? FC_RESULT_DONE
+               : fc_out_find(path, r->dir, "STOPPED") ? FC_RESULT_STOPPED
+               : fc_out_find(path, r->dir, "FAILED")  ? FC_RESULT_FAILED
+               : r->summary                           ? FC_RESULT_DONE
+                                                      : FC_RESULT_OPEN;
     if (r->state != FC_RESULT_FAILED)
         return FC_OK;
     FILE *f = fopen(path, "re");
@@ -116,7 +111,7 @@ static fc_status read_all(fc_result *r, const char *dir, fc_error *err)
     r->dir = fc_arena_strdup(&r->arena, dir, err);
     if (!r->dir)
         return FC_EFAIL;
-    if (!path_in(path, dir, "config.yaml"))
+    if (!fc_out_find(path, dir, "config.yaml"))
         return fc_fail(err, FC_EDATA, "%s: no config.yaml there: not the folder of a run", dir);
     FC_TRY(fc_config_load(&r->config, path, NULL, 0, err));
     FC_TRY(read_json(&r->manifest, dir, "manifest.json", err));
@@ -189,7 +184,7 @@ fc_status fc_result_dirs(char ***dir, int *n, const char *parent, fc_arena *aren
     fc_status s = *dir ? FC_OK : FC_EFAIL;
     while (s == FC_OK && (size_t)*n < room && (e = readdir(d))) {
         s = fc_out_path(path, err, "%s/%s", parent, e->d_name);
-        if (e->d_name[0] == '.' || s != FC_OK || !path_in(config, path, "config.yaml"))
+        if (e->d_name[0] == '.' || s != FC_OK || !fc_out_find(config, path, "config.yaml"))
             continue;
         if (!((*dir)[(*n)++] = fc_arena_strdup(arena, path, err)))
             s = FC_EFAIL;

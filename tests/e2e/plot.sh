@@ -93,7 +93,7 @@ say "no settings of the user, no terminal"
 mkdir home
 say "set terminal dumb" > home/.gnuplot
 HOME=$PWD/home expect 0 "$FCIL" plot -o again.svg exp/*
-cmp curves.svg again.svg || fail "~/.gnuplot changes the picture"
+cmp curves.svg again.svg || fail "the .gnuplot of the user changes the picture"
 
 say "what cannot be drawn"
 mkdir empty

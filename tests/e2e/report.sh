@@ -29,8 +29,8 @@ write_config tiny.yaml
 evil="x <b>\"&'>"$(printf 'long%.0s' {1..20})
 
 say "a run that is done: what its files say"
-expect 0 "$FCIL" run tiny.yaml log.report=true run.name="$evil" --out done
-d=$(run_dir done)
+expect 0 "$FCIL" run tiny.yaml log.report=true run.name="$evil" --out ended
+d=$(run_dir ended)
 page=$d/report.html
 sound "$page"
 figures "$page" 6
