@@ -89,13 +89,15 @@ static fc_status cache_path(char *buf, size_t size, const char *hash, fc_error *
     return FC_OK;
 }
 
-/* What the result depends on: the options, where files come from, and the program. */
+/* What the result depends on: the options, where files come from, the program and its kernels. */
 static fc_status cache_key(char key[9], fc_config *pre, fc_error *err)
 {
     char text[9000], hex[65];
+    const fc_isa *isa;
+    FC_TRY(fc_isa_find(&isa, "auto", false, err));
     bool files = strcmp(pre->data.name, "synth") != 0;
     FC_TRY(fc_config_hash(key, pre, err));
-    snprintf(text, sizeof text, "%s %s %s %s", key, FC_VERSION, pre->data.path,
+    snprintf(text, sizeof text, "%s %s %s %s %s", key, FC_COMMIT, isa->name, pre->data.path,
              files ? pre->data.root : "");
     fc_sha256(hex, text, strlen(text));
     snprintf(key, 9, "%.8s", hex);
