@@ -389,7 +389,7 @@ static void test_sweep(void **state)
     tmp = fc_tmp_new();
     put("base.yaml", "fed: {clients: 3}\n");
     put("recipe.yaml", "name: x\nconfig: base.yaml\nexpect: {faa: {mean: 1, tolerance: 1}}\n"
-                       "source: own run\nrecorded: kept\n");
+                       "source: {kind: own run, text: here}\nrecorded: kept\n");
     put("sweep.yaml",
         "name: x\nconfig: base.yaml\nset: {fed.rounds: 2}\n"
         "axes: {\"train.lr_A, train.lr_B\": [[1, 2]], train.momentum: {linear: [0, 1]}}\n"
