@@ -48,10 +48,10 @@ static fc_status read_window(fc_device_window *w, const fc_csv *csv, size_t row,
         return fc_fail(err, FC_EDATA, "%s:%zu: client '%s', expected a whole number from 0 to %d",
                        csv->path, w->line, csv->cell[row * (size_t)csv->columns], clients - 1);
     for (int i = 1; i < SPEEDS; i++)
-        if (!(v[i] > 0 && v[i] <= 1e12))
-            return fc_fail(err, FC_EDATA,
-                           "%s:%zu: %s '%s', expected a number above 0 and at most 1e12", csv->path,
-                           w->line, column[i], csv->cell[row * (size_t)csv->columns + (size_t)i]);
+        if (!(v[i] >= 1e-9 && v[i] <= 1e12)) /* times stay finite */
+            return fc_fail(err, FC_EDATA, "%s:%zu: %s '%s', expected a number from 1e-9 to 1e12",
+                           csv->path, w->line, column[i],
+                           csv->cell[row * (size_t)csv->columns + (size_t)i]);
     double end = period > 0 ? period : 1e12;
     if (csv->columns == ALL && !(w->from >= 0 && w->from < w->to && w->to <= end))
         return fc_fail(

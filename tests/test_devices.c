@@ -424,6 +424,7 @@ static void test_bad_traces(void **state)
     } row[] = {{"another_header.csv", ":1: expected the header client,gflops"},
                {"client_out_of_range.csv", ":5: client '4', expected a whole number from 0 to 3"},
                {"client_fraction.csv", ":3: client '1.5'"},
+               {"denormal_speed.csv", ":2: gflops '1e-320', expected a number from"},
                {"empty.csv", "empty, expected a header"},
                {"from_after_to.csv", ":4: available from '20' to '10'"},
                {"five_cells.csv", ":3: 5 cells, expected 6"},
@@ -438,7 +439,7 @@ static void test_bad_traces(void **state)
                {"twice_without_windows.csv", ":4: client 1: overlaps its window of line 3"},
                {"window_never_ends.csv", ":2: available from '0' to 'inf'"},
                {"zero_byte.csv", "zero byte"},
-               {"zero_speed.csv", ":3: gflops '0', expected a number above 0"}};
+               {"zero_speed.csv", ":3: gflops '0', expected a number from 1e-9 to 1e12"}};
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         char settings[400];
         snprintf(settings, sizeof settings,
