@@ -3,6 +3,7 @@
 #include "core/file.h"
 #include "sim/compare.h"
 #include "sim/outfile.h"
+#include "sim/sweep_state.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 /* What is there of the plan. */
 typedef struct collection {
     const fc_sweep *sweep;
+    fc_sweep_view view;
     fc_result *result; /* (done) */
     int *run;          /* (done) its index in the plan */
     int done;
@@ -31,7 +33,7 @@ static fc_status read_runs(collection *c, fc_error *err)
     if (!c->result || !c->run)
         return FC_EFAIL;
     for (int i = 0; i < s->n_runs; i++) {
-        if (!fc_file_exists(s->run[i].dir))
+        if (c->view.run[i].state != FC_RUN_DONE)
             continue;
         c->run[c->done] = i;
         FC_TRY(fc_result_read(&c->result[c->done], s->run[i].dir, err));
@@ -101,14 +103,14 @@ static fc_status compare_with(fc_comparison *out, collection *c, int b, fc_error
 /* --- files --------------------------------------------------------------------------------------
  */
 
-/* What write(f, of) prints, atomically into <out>/name. */
+/* The tables one below the other, atomically into <out>/<name of the sweep>/name. */
 static fc_status write_file(const collection *c, const char *name,
                             void (*print)(FILE *, const fc_table *), const fc_table *const *table,
                             int n, fc_error *err)
 {
     char path[FC_PATH_MAX], *text = NULL;
     size_t size;
-    FC_TRY(fc_out_path(path, err, "%s/%s", c->sweep->out, name));
+    FC_TRY(fc_out_path(path, err, "%s/%s/%s", c->sweep->out, c->sweep->name, name));
     FILE *f = open_memstream(&text, &size);
     for (int i = 0; f && i < n; i++) {
         fputs(i ? "\n" : "", f);
@@ -129,14 +131,13 @@ static fc_status text_cell(fc_cell *to, const char *text)
     return text ? FC_OK : FC_EFAIL;
 }
 
-static const char *state_of(const collection *c, const fc_sweep_run *run, const fc_result *r)
+static const char *state_of(const fc_run_view *v)
 {
-    char path[FC_PATH_MAX];
-    if (r)
-        return "done";
-    bool failed = fc_out_path(path, NULL, "%s/failed/%s", c->sweep->out, run->id) == FC_OK &&
-                  fc_file_exists(path);
-    return failed ? "failed" : "open";
+    static const char *const words[] = {[FC_RUN_WAITING] = "waiting",
+                                        [FC_RUN_CLAIMED] = "running",
+                                        [FC_RUN_DONE] = "done",
+                                        [FC_RUN_FAILED] = "failed"};
+    return v->wanted ? words[v->state] : "not chosen";
 }
 
 static fc_status write_results(collection *c, fc_error *err)
@@ -159,7 +160,7 @@ static fc_status write_results(collection *c, fc_error *err)
         cell[ID].text = run->id;
         for (int k = 0; k < s->n_columns; k++)
             cell[AXES + k].text = run->value[k];
-        cell[state].text = state_of(c, run, r);
+        cell[state].text = state_of(&c->view.run[i]);
         cell[dir].text = r ? run->dir : NULL;
         for (int k = 0; r && k < fc_metric_count; k++) {
             double x = fc_metric_final(&fc_metric_table[k], r);
@@ -219,14 +220,20 @@ static fc_status write_tables(collection *c, fc_error *err)
 
 static fc_status collect(collection *c, const char *metrics, fc_error *err)
 {
+    FC_TRY(fc_sweep_view_open(&c->view, c->sweep, false, err));
+    fc_sweep_view_read(&c->view);
+    fc_halving_choose(&c->view);
     FC_TRY(fc_metric_list(&c->metric, &c->n_metrics, metrics, &c->arena, err));
     FC_TRY(read_runs(c, err));
     FC_TRY(fc_result_groups(&c->group, &c->n_groups, c->result, c->done, &c->arena, err));
     FC_TRY(find_baselines(c, err));
     FC_TRY(write_results(c, err));
     FC_TRY(write_tables(c, err));
-    if (c->done < c->sweep->n_runs)
-        printf("\n%d of %d runs are done.\n", c->done, c->sweep->n_runs);
+    int wanted = 0;
+    for (int i = 0; i < c->sweep->n_runs; i++)
+        wanted += c->view.run[i].wanted;
+    if (c->done < wanted)
+        printf("\n%d of %d runs are done.\n", c->done, wanted);
     return FC_OK;
 }
 
@@ -236,6 +243,7 @@ fc_status fc_sweep_collect(const fc_sweep *s, const char *metrics, fc_error *err
     fc_status st = collect(&c, metrics, err);
     for (int i = 0; i < c.done; i++)
         fc_result_free(&c.result[i]);
+    fc_sweep_view_close(&c.view);
     fc_arena_free(&c.arena);
     return st;
 }

@@ -4,7 +4,7 @@
 
 #include "sim/sweep.h"
 
-/* Writes into s->out, each atomically:
+/* Writes into <out>/<name>, each atomically:
  *
  *   results.csv          a row per run of the plan: id, values of the axes, state, folder, and
  *                        every metric in plain numbers, empty where there is none
