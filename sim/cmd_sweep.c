@@ -127,13 +127,13 @@ static const struct {
     const char *name, *flags;
     fc_status (*run)(const fc_sweep *s, const fc_args *a, fc_error *err);
 } parts[] = {
-    {"collect", "--out --data --metric", collect},
     {"plan", "--out --data --threads --json", plan},
     {"run", "--out --data --threads --jobs --shard --only --stale --retry-failed --quiet --color",
      run},
     {"status", "--out --data --threads --watch --json", status},
     {"print", "--out --data --threads --retry-failed", print},
     {"slurm", "--out --data --threads --shards --time --mem --partition -o", slurm},
+    {"collect", "--out --data --metric", collect},
 };
 enum { N_PARTS = sizeof parts / sizeof *parts };
 
