@@ -1,0 +1,54 @@
+/* Rules that look at all updates at once: what they work on.
+ *
+ * A task vector is the difference of one update to the common base, one matrix per tensor (vectors
+ * are single rows), dense or in factors. A rule is a pure function of a set of task vectors and its
+ * options; it does not know whether they are clients of a round, tasks of a run, or files. All in
+ * double. */
+#ifndef FC_COMBINE_H
+#define FC_COMBINE_H
+
+#include "core/arena.h"
+#include "core/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* One tensor of one task vector. */
+typedef struct fc_tv {
+    int rank;            /* 0: dense; else B A */
+    const double *dense; /* (rows, cols) */
+    const double *B, *A; /* (rows, rank), (rank, cols) */
+} fc_tv;
+
+typedef struct fc_tv_shape {
+    const char *name; /* for messages */
+    int rows, cols;
+    bool linear; /* the weight of a linear layer: what spectral rules and spaces are for */
+} fc_tv_shape;
+
+/* n task vectors of the same tensors. */
+typedef struct fc_tv_set {
+    int n, tensors;
+    const fc_tv_shape *shape; /* (tensors) */
+    const fc_tv *tv;          /* (n, tensors) */
+} fc_tv_set;
+
+static inline const fc_tv *fc_tv_at(const fc_tv_set *s, int update, int tensor)
+{
+    return &s->tv[(size_t)update * (size_t)s->tensors + (size_t)tensor];
+}
+
+/* The merged task vector: out[t] (rows, cols) dense, written, must not alias an input. Options are
+ * the rule's own struct. Scratch from the arena, released before it returns. Errors: FC_EFAIL
+ * naming update and tensor for a number that is not finite; FC_EUSAGE for a set that the rule does
+ * not take, with the reason. Same bits for any number of threads. */
+typedef fc_status fc_combine(double *const *out, const fc_tv_set *in, const void *options,
+                             fc_arena *arena, fc_error *err);
+
+/* dense (rows, cols) = the tensor, whatever its form. */
+void fc_tv_dense(double *dense, const fc_tv *tv, const fc_tv_shape *shape);
+
+/* Every number of the set is finite; else FC_EFAIL: "update 3, tensor blocks.0.attn.qkv: ...". */
+fc_status fc_tv_check(const fc_tv_set *in, fc_error *err);
+
+#endif
