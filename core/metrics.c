@@ -5,7 +5,7 @@
 
 static size_t at(const fc_acc_matrix *m, int i, int s)
 {
-    return (size_t)i * (size_t)m->tasks + (size_t)s;
+    return (size_t)i * (size_t)m->ld + (size_t)s;
 }
 
 static double percent(long correct, long total)

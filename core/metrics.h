@@ -4,9 +4,10 @@
 #define FC_METRICS_H
 
 typedef struct fc_acc_matrix {
-    int tasks;             /* T: rows and columns */
+    int tasks;             /* T */
     int done;              /* rows filled so far */
-    long *correct, *total; /* (T, T) row-major; entries above the diagonal unused */
+    int ld;                /* from one row of the arrays to the next; done <= ld <= T */
+    long *correct, *total; /* (ld, ld) row-major; entries above the diagonal unused */
 } fc_acc_matrix;
 
 double fc_acc(const fc_acc_matrix *m, int i, int s); /* 100 correct / total */

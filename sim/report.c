@@ -192,8 +192,8 @@ static fc_status add_accuracy(page *p, const fc_result_group *g, fc_error *err)
     for (int t = 0; t < m->done; t++) {
         long right = 0, total = 0;
         for (int k = 0; k <= t; k++) {
-            right += p->run.masked[t * m->tasks + k];
-            total += m->total[t * m->tasks + k];
+            right += p->run.masked[t * m->ld + k];
+            total += m->total[t * m->ld + k];
         }
         y[t] = total ? 100.0 * (double)right / (double)total : NAN;
     }

@@ -71,11 +71,14 @@ static fc_status read_matrix(fc_result *r, fc_error *err)
 {
     const fc_csv *csv = &r->tasks;
     fc_acc_matrix *m = &r->acc;
+    size_t n = 0; /* rows of the matrix: what the file holds, not what the config promises */
+    while (n * (n + 1) / 2 < csv->rows)
+        n++;
     m->tasks = fc_config_tasks(&r->config);
-    size_t T = (size_t)m->tasks;
-    m->correct = fc_arena_alloc(&r->arena, T * T, sizeof(long), err);
-    m->total = fc_arena_alloc(&r->arena, T * T, sizeof(long), err);
-    r->masked = fc_arena_alloc(&r->arena, T * T, sizeof(long), err);
+    m->ld = (int)n;
+    m->correct = fc_arena_alloc(&r->arena, n * n, sizeof(long), err);
+    m->total = fc_arena_alloc(&r->arena, n * n, sizeof(long), err);
+    r->masked = fc_arena_alloc(&r->arena, n * n, sizeof(long), err);
     if (!m->correct || !m->total || !r->masked)
         return FC_EFAIL;
     int after = 1, task = 1, masked = fc_csv_column(csv, "acc_masked");
@@ -93,7 +96,7 @@ static fc_status read_matrix(fc_result *r, fc_error *err)
                            "%s:%zu: expected task %d after task %d: images, how many are right, "
                            "and acc_masked in per cent",
                            csv->path, row + 2, task, after);
-        size_t i = (size_t)(after - 1) * T + (size_t)(task - 1);
+        size_t i = (size_t)(after - 1) * n + (size_t)(task - 1);
         m->correct[i] = correct;
         m->total[i] = total;
         r->masked[i] = lround(acc / 100 * (double)total);
@@ -199,8 +202,8 @@ double fc_result_masked(const fc_result *r)
 {
     long right = 0, total = 0;
     for (int s = 0, t = r->acc.done - 1; s <= t; s++) {
-        right += r->masked[t * r->acc.tasks + s];
-        total += r->acc.total[t * r->acc.tasks + s];
+        right += r->masked[t * r->acc.ld + s];
+        total += r->acc.total[t * r->acc.ld + s];
     }
     return total ? 100.0 * (double)right / (double)total : NAN;
 }

@@ -207,12 +207,12 @@ fc_status fc_server_round(fc_run *r, int t, int round, fc_error *err)
 /* Row t of the task matrix, from the evaluation at the end of task t. */
 static fc_status log_task(fc_run *r, int t, fc_error *err)
 {
-    int T = r->acc.tasks;
+    int ld = r->acc.ld;
     if (r->ranks.me > 0)
         return FC_OK;
     for (int s = 0; s <= t; s++) {
-        r->acc.correct[t * T + s] = r->eval.correct[s];
-        r->acc.total[t * T + s] = r->eval.total[s];
+        r->acc.correct[t * ld + s] = r->eval.correct[s];
+        r->acc.total[t * ld + s] = r->eval.total[s];
         fc_task_row row = {.after_task = t + 1,
                            .eval_task = s + 1,
                            .correct = r->eval.correct[s],

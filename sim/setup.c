@@ -186,6 +186,7 @@ static fc_status counts_init(fc_run *r, fc_error *err)
 {
     size_t T = (size_t)r->tasks.n;
     r->acc = (fc_acc_matrix){.tasks = r->tasks.n,
+                             .ld = r->tasks.n,
                              .correct = fc_arena_alloc(&r->arena, T * T, sizeof(long), err),
                              .total = fc_arena_alloc(&r->arena, T * T, sizeof(long), err)};
     r->eval = (fc_eval){.correct = fc_arena_alloc(&r->arena, T, sizeof(long), err),

@@ -308,7 +308,7 @@ static void test_metrics(void **state)
         total[i] = lrint(n->v[i % T] * unit);
         correct[i] = lrint(acc->v[i] / 100 * n->v[i % T] * unit);
     }
-    fc_acc_matrix m = {T, T, correct, total};
+    fc_acc_matrix m = {T, T, T, correct, total};
     fc_metrics r = fc_metrics_of(&m);
     for (int i = 0; i < T; i++) {
         assert_close(fc_acc_micro(&m, i), gold_get(&g, "out.micro")->v[i], 1e-10, 0);

@@ -486,7 +486,7 @@ static void check_end_of_task(oracle *o, int t)
     }
     assert_int_equal(r->acc.done, t + 1);
     for (int s = 0; s <= t; s++)
-        assert_int_equal(r->acc.correct[t * r->acc.tasks + s], r->eval.correct[s]);
+        assert_int_equal(r->acc.correct[t * r->acc.ld + s], r->eval.correct[s]);
 }
 
 /* A fresh A within its bounds, B = 0, the head as it was. */

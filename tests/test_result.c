@@ -113,6 +113,15 @@ static void test_one_run(void **state)
     assert_close(fc_result_masked(&r), 84, 0, 1e-12); /* (30 + 54) / 100 */
     fc_result_free(&r);
 
+    /* memory follows from what is there, not from what is to come */
+    run_dir("one", "tasks: {count: 100000}\n", NULL);
+    assert_int_equal(fc_result_read(&r, dir, &err), FC_OK);
+    assert_int_equal(r.acc.tasks, 100000);
+    assert_int_equal(r.acc.done, 2);
+    assert_int_equal(r.acc.ld, 3);
+    assert_close(fc_result_masked(&r), 84, 0, 1e-12);
+    fc_result_free(&r);
+
     put("one/FAILED", "client 3: the loss is NaN\n");
     assert_int_equal(fc_result_read(&r, dir, &err), FC_OK);
     assert_int_equal(r.state, FC_RESULT_FAILED);

@@ -362,7 +362,7 @@ static void test_disk_full(void **state)
 
 /* Two of three tasks done: 9 of 10; then 5 of 10 and 15 of 20. */
 static long correct[9] = {9, 0, 0, 5, 15}, total[9] = {10, 0, 0, 10, 20};
-static const fc_acc_matrix matrix = {3, 2, correct, total};
+static const fc_acc_matrix matrix = {3, 2, 3, correct, total};
 
 static void test_matrix(void **state)
 {

@@ -79,7 +79,7 @@ static void test_metrics_by_hand(void **state)
      * after 2     4        16       7             */
     long correct[9] = {8, 0, 0, 9, 10, 0, 4, 16, 7};
     long total[9] = {10, 0, 0, 10, 20, 0, 10, 20, 10};
-    fc_acc_matrix m = {3, 3, correct, total};
+    fc_acc_matrix m = {3, 3, 3, correct, total};
     assert_close(fc_acc(&m, 2, 1), 80, 1e-15, 0);
     assert_close(fc_acc_micro(&m, 1), 100.0 * 19 / 30, 1e-15, 0);
     assert_close(fc_acc_task_mean(&m, 1), (90 + 50) / 2.0, 1e-15, 0);
