@@ -128,6 +128,39 @@ static bool make_dir(const char *path)
     return false;
 }
 
+fc_status fc_draft_begin(fc_draft *d, fc_error *err)
+{
+    *d = (fc_draft){0};
+    d->f = open_memstream(&d->text, &d->n);
+    return d->f ? FC_OK : fc_fail(err, FC_EFAIL, "out of memory");
+}
+
+fc_status fc_draft_end(fc_draft *d, fc_error *err)
+{
+    bool full = ferror(d->f) != 0;
+    full = fclose(d->f) != 0 || full;
+    d->f = NULL;
+    return full ? fc_fail(err, FC_EFAIL, "out of memory after %zu bytes of text", d->n) : FC_OK;
+}
+
+void fc_draft_free(fc_draft *d)
+{
+    if (d->f)
+        fclose(d->f);
+    free(d->text);
+    *d = (fc_draft){0};
+}
+
+fc_status fc_draft_save(fc_draft *d, fc_status s, const char *path, fc_error *err)
+{
+    if (s == FC_OK)
+        s = fc_draft_end(d, err);
+    if (s == FC_OK)
+        s = fc_file_write_atomic(path, d->text, d->n, err);
+    fc_draft_free(d);
+    return s;
+}
+
 bool fc_file_exists(const char *path)
 {
     struct stat st;

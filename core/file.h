@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 /* Map a regular file read-only. code is the status of a failure (FC_EDATA for data, FC_EUSAGE for
  * configs, ...). An empty file maps to a valid pointer with *n = 0. */
@@ -15,6 +16,26 @@ void fc_file_unmap(void *p, size_t n);
 /* Write n bytes to path: temporary name beside it, fsync, rename, fsync of the folder. On failure
  * the temporary file is removed and the old file is untouched. Errors FC_EFAIL. */
 fc_status fc_file_write_atomic(const char *path, const void *data, size_t n, fc_error *err);
+
+/* A text that is printed into memory: to be used as a whole, or saved as a file. Every draft that
+ * was begun is saved or freed. */
+typedef struct fc_draft {
+    FILE *f;    /* to print to, until its end */
+    char *text; /* after its end: n bytes and a zero */
+    size_t n;
+} fc_draft;
+
+/* Errors FC_EFAIL: memory is out; *d is then {0}. */
+fc_status fc_draft_begin(fc_draft *d, fc_error *err);
+
+/* All is printed: d->text is there. Errors FC_EFAIL: memory was out at any moment since the start.
+ */
+fc_status fc_draft_end(fc_draft *d, fc_error *err);
+void fc_draft_free(fc_draft *d); /* accepts {0}, and a draft without an end */
+
+/* s: how printing went. FC_OK: end it and write it to path atomically. Frees it in any case.
+ * Returns s or what failed here. */
+fc_status fc_draft_save(fc_draft *d, fc_status s, const char *path, fc_error *err);
 
 /* Is there anything of that name? */
 bool fc_file_exists(const char *path);

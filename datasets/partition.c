@@ -254,14 +254,11 @@ fc_status fc_partition_csv(const char *path, const fc_partition *p, const fc_dat
     size_t n = d->train.n;
     int32_t *owner = malloc((n ? n : 1) * sizeof *owner),
             *task = malloc((n ? n : 1) * sizeof *task);
-    char *text = NULL;
-    size_t size = 0;
-    FILE *f = owner && task ? open_memstream(&text, &size) : NULL;
-    fc_status status = FC_EFAIL;
-    if (!f) {
-        fc_fail(err, FC_EFAIL, "%s: out of memory", path);
+    fc_draft csv;
+    fc_status status = owner && task ? fc_draft_begin(&csv, err)
+                                     : fc_fail(err, FC_EFAIL, "%s: out of memory", path);
+    if (status != FC_OK)
         goto out;
-    }
     for (size_t i = 0; i < n; i++)
         owner[i] = -1;
     for (int32_t j = 0; j < p->tasks; j++) {
@@ -271,17 +268,12 @@ fc_status fc_partition_csv(const char *path, const fc_partition *p, const fc_dat
             for (size_t i = p->start[j][k]; i < p->start[j][k + 1]; i++)
                 owner[p->sample[j][i]] = k;
     }
-    fputs("sample,task,class,client\n", f);
+    fputs("sample,task,class,client\n", csv.f);
     for (size_t i = 0; i < n; i++)
-        fprintf(f, "%zu,%" PRId32 ",%" PRId32 ",%" PRId32 "\n", i, task[i], d->train.label[i],
+        fprintf(csv.f, "%zu,%" PRId32 ",%" PRId32 ",%" PRId32 "\n", i, task[i], d->train.label[i],
                 owner[i]);
-    int bad = ferror(f);
-    if (fclose(f) != 0 || bad)
-        fc_fail(err, FC_EFAIL, "%s: out of memory", path);
-    else
-        status = fc_file_write_atomic(path, text, size, err);
+    status = fc_draft_save(&csv, FC_OK, path, err);
 out:
-    free(text);
     free(owner);
     free(task);
     return status;

@@ -222,8 +222,7 @@ static fc_status write_page(const char *path, receipt *r, int n, fc_error *err)
 {
     fc_arena arena = {0};
     fc_table t;
-    char *text = NULL;
-    size_t size;
+    fc_draft page;
     int rows = 0, row = 0;
     for (int i = 0; i < n; i++)
         rows += r[i].recipe.n_expected;
@@ -233,19 +232,13 @@ static fc_status write_page(const char *path, receipt *r, int n, fc_error *err)
     for (int i = 0; i < n; i++)
         for (int k = 0; k < r[i].recipe.n_expected && s == FC_OK; k++)
             s = table_row(t.cell + (size_t)row++ * COLUMNS, &r[i], k, err);
-    FILE *f = s == FC_OK ? open_memstream(&text, &size) : NULL;
-    if (f) {
-        fputs(page_head, f);
-        fc_table_markdown(f, &t);
-        bool full = ferror(f) != 0;
-        if (fclose(f) != 0 || full)
-            s = fc_fail(err, FC_EFAIL, "%s: out of memory", path);
-    } else if (s == FC_OK) {
-        s = fc_fail(err, FC_EFAIL, "%s: out of memory", path);
-    }
     if (s == FC_OK)
-        s = fc_file_write_atomic(path, text, size, err);
-    free(text);
+        s = fc_draft_begin(&page, err);
+    if (s == FC_OK) {
+        fputs(page_head, page.f);
+        fc_table_markdown(page.f, &t);
+        s = fc_draft_save(&page, s, path, err);
+    }
     fc_arena_free(&arena);
     return s;
 }

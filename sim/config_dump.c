@@ -5,7 +5,6 @@
 #include "sim/text.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 typedef enum dump_kind { DUMP_ALL, DUMP_EXPLAINED, DUMP_RESULTS } dump_kind;
@@ -68,13 +67,10 @@ static const char *dump(fc_config *c, dump_kind kind, fc_error *err)
     int n;
     const fc_config_field *field = fc_config_fields(c, &n, err);
     const char *section = "", *out = NULL;
-    char *text = NULL;
-    size_t size;
-    FILE *f = field ? open_memstream(&text, &size) : NULL;
-    if (!f) {
-        fc_fail(err, FC_EFAIL, "out of memory");
+    fc_draft d;
+    if (!field || fc_draft_begin(&d, err) != FC_OK)
         return NULL;
-    }
+    FILE *f = d.f;
     for (int i = 0; i < n; i++) {
         const fc_config_field *o = &field[i];
         if (kind == DUMP_RESULTS && !fc_config_changes_results(o))
@@ -95,16 +91,10 @@ static const char *dump(fc_config *c, dump_kind kind, fc_error *err)
             fprintf(f, " # the method's own: %s", c->method->rule);
         fputc('\n', f);
     }
-    bool full = ferror(f) != 0;
-    if (fclose(f) != 0 || full)
-        fc_fail(err, FC_EFAIL, "out of memory");
-    else
-        out = fc_arena_strdup(&c->arena, text, err);
-    f = NULL;
+    if (fc_draft_end(&d, err) == FC_OK)
+        out = fc_arena_strdup(&c->arena, d.text, err);
 out:
-    if (f)
-        fclose(f);
-    free(text);
+    fc_draft_free(&d);
     return out;
 }
 

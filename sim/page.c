@@ -1,5 +1,7 @@
 #include "sim/page.h"
 
+#include "core/file.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -236,16 +238,15 @@ void fc_page_copy(FILE *f, const char *title, const char *text)
 static void copy_table(FILE *f, const char *title, const char *language,
                        void (*print)(FILE *, const fc_table *), const fc_table *t)
 {
-    char *text = NULL, name[256];
-    size_t size;
-    FILE *memory = open_memstream(&text, &size);
-    if (!memory)
+    char name[256];
+    fc_draft copy;
+    if (fc_draft_begin(&copy, NULL) != FC_OK)
         return;
-    print(memory, t);
-    fclose(memory);
+    print(copy.f, t);
     snprintf(name, sizeof name, "%s as %s", title, language);
-    fc_page_copy(f, name, text ? text : "");
-    free(text);
+    if (fc_draft_end(&copy, NULL) == FC_OK)
+        fc_page_copy(f, name, copy.text);
+    fc_draft_free(&copy);
 }
 
 void fc_page_table_copies(FILE *f, const char *title, const fc_table *t, const fc_table *numbers)

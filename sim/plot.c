@@ -1,5 +1,6 @@
 #include "sim/plot.h"
 
+#include "core/file.h"
 #include "sim/gnuplot.h"
 
 #include <ctype.h>
@@ -323,20 +324,16 @@ static fc_status put_plot(FILE *f, const fc_plot *p, fc_plot_format format, fc_e
 fc_status fc_plot_draw(char **out, size_t *size, const fc_plot *plot, int n, fc_plot_format format,
                        fc_error *err)
 {
-    char *script = NULL;
-    size_t length;
-    FILE *f = open_memstream(&script, &length);
-    fc_status s = f ? FC_OK : fc_fail(err, FC_EFAIL, "plot: out of memory");
+    fc_draft script;
     *out = NULL;
+    FC_TRY(fc_draft_begin(&script, err));
+    fc_status s = FC_OK;
     for (int i = 0; i < n && s == FC_OK; i++)
-        s = put_plot(f, &plot[i], format, err);
-    bool written = f && !ferror(f);
-    if (f && fclose(f) != 0)
-        written = false;
-    if (s == FC_OK && !written)
-        s = fc_fail(err, FC_EFAIL, "plot: out of memory");
+        s = put_plot(script.f, &plot[i], format, err);
     if (s == FC_OK)
-        s = fc_gnuplot(out, size, script, err);
-    free(script);
+        s = fc_draft_end(&script, err);
+    if (s == FC_OK)
+        s = fc_gnuplot(out, size, script.text, err);
+    fc_draft_free(&script);
     return s;
 }

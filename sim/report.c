@@ -432,23 +432,20 @@ static void put_word(FILE *f, const char *word)
 static fc_status put_command(page *p, const char *title, const char *const *word, int n,
                              fc_error *err)
 {
-    char *text = NULL;
-    size_t size;
-    FILE *f = open_memstream(&text, &size);
-    if (!f)
-        return fc_fail(err, FC_EFAIL, "out of memory");
-    fputs("fcil", f);
+    fc_draft line;
+    FC_TRY(fc_draft_begin(&line, err));
+    fputs("fcil", line.f);
     for (int i = 0; i < n; i++) {
-        fputc(' ', f);
-        put_word(f, word[i]);
+        fputc(' ', line.f);
+        put_word(line.f, word[i]);
     }
-    bool bad = fclose(f) != 0;
-    if (!bad) {
+    fc_status s = fc_draft_end(&line, err);
+    if (s == FC_OK) {
         fprintf(p->f, "<p>%s</p>\n", title);
-        put_text(p, "<pre class=\"wrap\">", text, "</pre>\n");
+        put_text(p, "<pre class=\"wrap\">", line.text, "</pre>\n");
     }
-    free(text);
-    return bad ? fc_fail(err, FC_EFAIL, "out of memory") : FC_OK;
+    fc_draft_free(&line);
+    return s;
 }
 
 static fc_status put_commands(page *p, fc_error *err)
@@ -534,21 +531,15 @@ static fc_status put_page(page *p, fc_error *warning, fc_error *err)
 fc_status fc_report_run(const char *dir, const char *path, fc_error *warning, fc_error *err)
 {
     page p = {.live = fc_runlog_busy(dir)};
-    char *text = NULL;
-    size_t size;
+    fc_draft html;
     FC_TRY(fc_result_read(&p.run, dir, err));
     p.live = p.live && p.run.state == FC_RESULT_OPEN;
     p.arena = &p.run.arena;
-    p.f = open_memstream(&text, &size);
-    fc_status s = p.f ? put_page(&p, warning, err) : FC_OK;
-    bool bad = !p.f || ferror(p.f);
-    if (p.f && fclose(p.f) != 0)
-        bad = true;
-    if (s == FC_OK && bad)
-        s = fc_fail(err, FC_EFAIL, "%s: out of memory", path);
+    fc_status s = fc_draft_begin(&html, err);
+    p.f = html.f;
     if (s == FC_OK)
-        s = fc_file_write_atomic(path, text, size, err);
-    free(text);
+        s = put_page(&p, warning, err);
+    s = fc_draft_save(&html, s, path, err);
     fc_result_free(&p.run);
     return s;
 }

@@ -5,7 +5,6 @@
 #include "sim/page.h"
 #include "sim/report.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 typedef struct page {
@@ -118,17 +117,8 @@ static fc_status put_page(page *p, int baseline, fc_error *warning, fc_error *er
 fc_status fc_report_groups(const char *path, const fc_result_group *group, int n, int baseline,
                            fc_arena *arena, fc_error *warning, fc_error *err)
 {
-    char *text = NULL;
-    size_t size;
-    page p = {.f = open_memstream(&text, &size), .group = group, .n = n, .arena = arena};
-    fc_status s = p.f ? put_page(&p, baseline, warning, err) : FC_OK;
-    bool bad = !p.f || ferror(p.f);
-    if (p.f && fclose(p.f) != 0)
-        bad = true;
-    if (s == FC_OK && bad)
-        s = fc_fail(err, FC_EFAIL, "%s: out of memory", path);
-    if (s == FC_OK)
-        s = fc_file_write_atomic(path, text, size, err);
-    free(text);
-    return s;
+    fc_draft html;
+    FC_TRY(fc_draft_begin(&html, err));
+    page p = {.f = html.f, .group = group, .n = n, .arena = arena};
+    return fc_draft_save(&html, put_page(&p, baseline, warning, err), path, err);
 }

@@ -349,18 +349,10 @@ fc_status fc_runlog_matrix(const fc_runlog *log, const fc_acc_matrix *m, fc_erro
 {
     char path[FC_PATH_MAX];
     FC_TRY(fc_out_path(path, err, "%s/acc_matrix.csv", log->dir));
-    char *text = NULL;
-    size_t n = 0;
-    FILE *f = open_memstream(&text, &n);
-    if (f)
-        matrix_rows(f, m);
-    bool ok = f && !ferror(f);
-    if (f && fclose(f) != 0)
-        ok = false;
-    fc_status s = ok ? fc_file_write_atomic(path, text, n, err)
-                     : fc_fail(err, FC_EFAIL, "%s: out of memory", path);
-    free(text);
-    return s;
+    fc_draft csv;
+    FC_TRY(fc_draft_begin(&csv, err));
+    matrix_rows(csv.f, m);
+    return fc_draft_save(&csv, FC_OK, path, err);
 }
 
 /* The accuracy after each task, as micro average or as mean of the tasks. */

@@ -7,7 +7,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* What is there of the plan. */
@@ -108,21 +107,15 @@ static fc_status write_file(const collection *c, const char *name,
                             void (*print)(FILE *, const fc_table *), const fc_table *const *table,
                             int n, fc_error *err)
 {
-    char path[FC_PATH_MAX], *text = NULL;
-    size_t size;
+    char path[FC_PATH_MAX];
+    fc_draft text;
     FC_TRY(fc_out_path(path, err, "%s/%s/%s", c->sweep->out, c->sweep->name, name));
-    FILE *f = open_memstream(&text, &size);
-    for (int i = 0; f && i < n; i++) {
-        fputs(i ? "\n" : "", f);
-        print(f, table[i]);
+    FC_TRY(fc_draft_begin(&text, err));
+    for (int i = 0; i < n; i++) {
+        fputs(i ? "\n" : "", text.f);
+        print(text.f, table[i]);
     }
-    bool ok = f && !ferror(f);
-    if (f && fclose(f) != 0)
-        ok = false;
-    fc_status s = ok ? fc_file_write_atomic(path, text, size, err)
-                     : fc_fail(err, FC_EFAIL, "%s: out of memory", path);
-    free(text);
-    return s;
+    return fc_draft_save(&text, FC_OK, path, err);
 }
 
 static fc_status text_cell(fc_cell *to, const char *text)

@@ -1,5 +1,6 @@
 #include "sim/sweep_plan.h"
 
+#include "core/file.h"
 #include "sim/config_parts.h"
 #include "sim/outfile.h"
 #include "sim/run.h"
@@ -65,21 +66,19 @@ static bool decides(const fc_config_field *f, bool speed)
 static const char *key_of(fc_config *c, bool speed, fc_arena *arena, fc_error *err)
 {
     int n;
-    char *text = NULL;
     const char *key = NULL;
-    size_t size;
+    fc_draft text;
     const fc_config_field *f = fc_config_fields(c, &n, err);
-    FILE *out = f ? open_memstream(&text, &size) : NULL;
-    for (int i = 0; out && i < n; i++)
+    if (!f || fc_draft_begin(&text, err) != FC_OK)
+        return NULL;
+    for (int i = 0; i < n; i++)
         if (decides(&f[i], speed)) {
             const char *value = fc_opt_print(f[i].base, f[i].opt, &c->arena, err);
-            fprintf(out, "%s.%s=%s\n", f[i].section, f[i].opt->key, value ? value : "");
+            fprintf(text.f, "%s.%s=%s\n", f[i].section, f[i].opt->key, value ? value : "");
         }
-    if (out && fclose(out) == 0)
-        key = fc_arena_strdup(arena, text, err);
-    else
-        fc_fail(err, FC_EFAIL, "out of memory");
-    free(text);
+    if (fc_draft_end(&text, err) == FC_OK)
+        key = fc_arena_strdup(arena, text.text, err);
+    fc_draft_free(&text);
     return key;
 }
 

@@ -1,5 +1,5 @@
 /* The script of a job array. Slurm's manual: sbatch(1), scontrol(1). */
-#define _GNU_SOURCE /* open_memstream, realpath */
+#define _GNU_SOURCE /* realpath */
 #include "sim/sweep_slurm.h"
 
 #include "core/file.h"
@@ -138,8 +138,7 @@ static fc_status put_script(FILE *f, const fc_sweep *s, const fc_slurm_options *
 fc_status fc_sweep_slurm(const fc_sweep *s, const fc_slurm_options *o, fc_error *err)
 {
     paths p;
-    char *text = NULL;
-    size_t n = 0;
+    fc_draft script;
     int jobs = s->n_runs / (s->halving.rungs ? s->halving.rungs : 1);
     request q = {.shards = o->shards ? o->shards : jobs,
                  .cpus = s->threads ? s->threads : fc_threads_default()};
@@ -148,14 +147,14 @@ fc_status fc_sweep_slurm(const fc_sweep *s, const fc_slurm_options *o, fc_error 
     FC_TRY(find_paths(&p, s, err));
     if (!o->time || !o->mem)
         FC_TRY(predict(&q, s, err));
-    FILE *f = open_memstream(&text, &n);
-    fc_status st = f ? put_script(f, s, o, &q, &p, err) : FC_OK;
-    if (!f || fclose(f) != 0)
-        st = fc_fail(err, FC_EFAIL, "out of memory");
-    if (st == FC_OK && o->file)
-        st = fc_file_write_atomic(o->file, text, n, err);
-    else if (st == FC_OK)
-        fputs(text, stdout);
-    free(text);
+    FC_TRY(fc_draft_begin(&script, err));
+    fc_status st = put_script(script.f, s, o, &q, &p, err);
+    if (o->file)
+        return fc_draft_save(&script, st, o->file, err);
+    if (st == FC_OK)
+        st = fc_draft_end(&script, err);
+    if (st == FC_OK)
+        fputs(script.text, stdout);
+    fc_draft_free(&script);
     return st;
 }

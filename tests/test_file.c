@@ -120,6 +120,32 @@ static void test_full_disk_keeps_the_old_file(void **state)
     fc_tmp_remove(&t);
 }
 
+static void test_draft(void **state)
+{
+    (void)state;
+    fc_tmp t = fc_tmp_new();
+    fc_error err = {0};
+    fc_draft d;
+    const char *path = fc_tmp_path(&t, "out"), *nowhere = fc_tmp_path(&t, "no/folder");
+    assert_int_equal(fc_draft_begin(&d, &err), FC_OK);
+    assert_int_equal(fc_draft_end(&d, &err), FC_OK);
+    assert_string_equal(d.text, "");
+    fc_draft_free(&d);
+    assert_int_equal(fc_draft_begin(&d, &err), FC_OK);
+    fprintf(d.f, "%d lines\n", 1);
+    assert_int_equal(fc_draft_save(&d, FC_OK, path, &err), FC_OK);
+    assert_holds(path, "1 lines\n");
+    assert_true(!d.f && !d.text);
+    assert_int_equal(fc_draft_begin(&d, &err), FC_OK);
+    fputs("half of it", d.f); /* what printed it failed: the old file stays */
+    assert_int_equal(fc_draft_save(&d, FC_EDATA, path, &err), FC_EDATA);
+    assert_holds(path, "1 lines\n");
+    assert_int_equal(fc_draft_begin(&d, &err), FC_OK);
+    assert_says(fc_draft_save(&d, FC_OK, nowhere, &err), &err, FC_EFAIL, nowhere, "No such file");
+    fc_draft_free(&d); /* twice is once */
+    fc_tmp_remove(&t);
+}
+
 static void test_mkdirs(void **state)
 {
     (void)state;
@@ -158,7 +184,7 @@ int main(void)
         cmocka_unit_test(test_map),    cmocka_unit_test(test_map_errors),
         cmocka_unit_test(test_write),  cmocka_unit_test(test_write_errors),
         cmocka_unit_test(test_mkdirs), cmocka_unit_test(test_full_disk_keeps_the_old_file),
-        cmocka_unit_test(test_sha256),
+        cmocka_unit_test(test_sha256), cmocka_unit_test(test_draft),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }
