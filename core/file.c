@@ -124,7 +124,7 @@ static bool make_dir(const char *path)
     int why = errno;
     if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
         return true;
-    errno = why;
+    errno = why == EEXIST ? ENOTDIR : why; /* something else has that name */
     return false;
 }
 
@@ -159,6 +159,13 @@ fc_status fc_draft_save(fc_draft *d, fc_status s, const char *path, fc_error *er
         s = fc_file_write_atomic(path, d->text, d->n, err);
     fc_draft_free(d);
     return s;
+}
+
+fc_status fc_mkdir(const char *path, fc_error *err)
+{
+    if (!make_dir(path))
+        return fc_fail(err, FC_EFAIL, "%s: cannot create folder: %s", path, strerror(errno));
+    return FC_OK;
 }
 
 bool fc_file_exists(const char *path)

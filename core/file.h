@@ -40,8 +40,9 @@ fc_status fc_draft_save(fc_draft *d, fc_status s, const char *path, fc_error *er
 /* Is there anything of that name? */
 bool fc_file_exists(const char *path);
 
-/* mkdir -p. Errors FC_EFAIL. */
+/* mkdir -p; fc_mkdir: the last folder only, there already or not. Errors FC_EFAIL. */
 fc_status fc_mkdirs(const char *path, fc_error *err);
+fc_status fc_mkdir(const char *path, fc_error *err);
 
 /* Lower-case hex SHA-256 (libmd) of n bytes. */
 void fc_sha256(char hex[65], const void *data, size_t n);

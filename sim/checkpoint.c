@@ -130,11 +130,13 @@ static fc_status write_fields(const char *path, const fc_ckpt_id *id, const fc_s
     return s;
 }
 
+/* Not the folder of the run itself: one that was taken away does not come back with nothing but a
+ * checkpoint in it. */
 static fc_status make_folder(const char *dir, fc_error *err)
 {
     char path[FC_PATH_MAX];
     FC_TRY(fc_out_path(path, err, "%s/ckpt", dir));
-    return fc_mkdirs(path, err);
+    return fc_mkdir(path, err);
 }
 
 fc_status fc_checkpoint_save(const char *dir, long seq, const fc_ckpt_id *id, const char *position,

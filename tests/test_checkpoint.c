@@ -263,6 +263,19 @@ static void test_write_error(void **state)
     assert_non_null(strstr(err.msg, "/dev/null"));
 }
 
+/* A worker of a sweep that comes back after its run was taken away must not bring it back. */
+static void test_folder_gone(void **state)
+{
+    (void)state;
+    server s = server_of(2);
+    fc_error err = {0};
+    point(&s);
+    const char *gone = fc_tmp_path(&tmp, "gone");
+    assert_says(fc_checkpoint_save(gone, 2, &id, "", s.field, 5, &err), &err, FC_EFAIL, gone,
+                "cannot create folder");
+    assert_int_not_equal(access(gone, F_OK), 0);
+}
+
 static void test_clients(void **state)
 {
     (void)state;
@@ -307,6 +320,7 @@ int main(void)
         T(test_other_run_refused),
         T(test_other_shape_refused),
         T(test_write_error),
+        T(test_folder_gone),
         T(test_clients),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;

@@ -161,7 +161,7 @@ static void test_mkdirs(void **state)
     assert_says(fc_mkdirs(path, &err), &err, FC_EFAIL, path, "cannot create folder");
     err = (fc_error){0};
     path = fc_tmp_path(&t, "file");
-    assert_says(fc_mkdirs(path, &err), &err, FC_EFAIL, path, "File exists");
+    assert_says(fc_mkdirs(path, &err), &err, FC_EFAIL, path, "Not a directory");
     err = (fc_error){0};
     assert_says(fc_mkdirs("", &err), &err, FC_EFAIL, "folder", "empty");
     fc_tmp_remove(&t);
