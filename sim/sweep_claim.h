@@ -28,7 +28,7 @@ fc_status fc_claim_take(bool *taken, fc_claim *c, const char *dir, const char *i
  * published the run. */
 bool fc_claim_beat(fc_claim *c);
 
-/* Let go: the next generation is free at once. */
+/* Let go: the next generation is free at once. Nothing is done if the claim is gone. */
 void fc_claim_release(fc_claim *c);
 
 /* A claim as others see it. */

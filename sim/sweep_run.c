@@ -163,10 +163,20 @@ static void reason_of(char why[512], const worker *w, const job *b, int status)
         fclose(f);
 }
 
+/* No fault of the run: it would go well with more room, and so would nothing without. */
+static bool is_no_room(const char *why)
+{
+    return strstr(why, strerror(ENOSPC)) || strstr(why, strerror(EDQUOT));
+}
+
 static fc_status record_failure(worker *w, job *b, int status)
 {
     char why[512], path[FC_PATH_MAX], text[600];
     reason_of(why, w, b, status);
+    if (is_no_room(why)) {
+        say(w, "stopped", b->run, "");
+        return fc_fail(w->err, FC_EFAIL, "%s; with more room, the same command goes on", why);
+    }
     say(w, "failed", b->run, "");
     fc_progress_line(&w->progress, FC_QUIET, "          %s", why);
     if (WIFEXITED(status) && WEXITSTATUS(status) == FC_ECKPT) /* it would fail again */
@@ -217,8 +227,8 @@ static fc_status child_ended(worker *w, job *b, int status)
             say(w, "stopped", b->run, "");
         else
             st = record_failure(w, b, status);
-        fc_claim_release(&b->claim);
     }
+    fc_claim_release(&b->claim);
     b->run = NULL;
     w->running--;
     w->last_look = -INFINITY; /* the next one at once */
