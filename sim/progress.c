@@ -159,6 +159,8 @@ static text numbers(const fc_progress *p, int width)
         add_field(&t, "%-*s", snprintf(NULL, 0, "clients %d/%d", p->clients, p->clients), "test");
     else
         add_counter(&t, (fc_counter){"clients", p->clients_done, p->clients});
+    if (p->counts_only)
+        return t;
     add_field(&t, "loss %s", five(buf, p->loss_sum / p->loss_images, 3));
     add_field(&t, "%s images/s", five(buf, rate, rate < 10));
     return t;

@@ -37,6 +37,7 @@ typedef struct fc_progress {
     fc_counter outer, inner;
     int clients, clients_done;
     bool testing;
+    bool counts_only;             /* nothing is trained here: no loss, no images */
     double loss_sum, loss_images; /* of its training steps: loss times images, and images */
 
     /* images per second: a mean that forgets with time */

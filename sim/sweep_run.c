@@ -6,6 +6,7 @@
 #include "core/file.h"
 #include "core/threads.h"
 #include "sim/signals.h"
+#include "sim/sweep_position.h"
 #include "sim/sweep_work.h"
 
 #include <errno.h>
@@ -21,7 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static const double tick_s = 0.5, look_s = 2;
+static const double tick_s = 0.5, look_s = 2, count_s = 2;
 static const char taken_over[] = "  (taken over by another worker)";
 
 /* A child at work; run is NULL where the place is free. */
@@ -33,23 +34,15 @@ typedef struct job {
     double begin;
 } job;
 
-/* What we saw of a claim of somebody else, by our own clock. */
-typedef struct sight {
-    int generation;
-    unsigned long beat;
-    double since;
-} sight;
-
 typedef struct worker {
     const fc_sweep *s;
     const fc_worker_options *o;
     fc_sweep_view view;
     job *job;     /* (o->jobs) */
-    sight *seen;  /* (runs) */
     int *retried; /* (runs) failures up to this generation are tried again */
     int threads, running;
     bool stopping, waits; /* waits: for others, which was said */
-    double last_beat, last_look;
+    double last_beat, last_look, last_count;
     sigset_t mask; /* of a child */
     fc_progress progress;
     fc_error *err;
@@ -231,7 +224,7 @@ static fc_status child_ended(worker *w, job *b, int status)
     fc_claim_release(&b->claim);
     b->run = NULL;
     w->running--;
-    w->last_look = -INFINITY; /* the next one at once */
+    w->last_look = w->last_count = -INFINITY; /* the next one at once */
     return st;
 }
 
@@ -281,15 +274,11 @@ static bool runs_here(const worker *w, int i)
     return false;
 }
 
-/* Does the owner of a claim give no sign of life, by our own clock? */
-static bool is_stale(worker *w, int i)
+/* Does the owner of a claim give no sign of life? */
+static bool is_stale(const worker *w, int i)
 {
     const fc_run_view *r = &w->view.run[i];
-    sight *s = &w->seen[i];
-    double now = fc_wall();
-    if (s->generation != r->generation || s->beat != r->claim.beat)
-        *s = (sight){r->generation, r->claim.beat, now};
-    return r->claim.dead || now - s->since >= w->o->stale_s;
+    return r->claim.dead || r->silent_s >= w->o->stale_s;
 }
 
 /* Claim run i in its next generation and start it in place j. *started: false if somebody else was
@@ -322,6 +311,7 @@ static fc_status start(bool *started, worker *w, int i, int j)
     }
     unlink(failed);
     w->running++;
+    w->last_count = -INFINITY;
     say(w, g ? "resumed" : "started", b->run, "");
     return FC_OK;
 }
@@ -398,15 +388,32 @@ static void count(int n[4], int *failed, const worker *w)
         }
 }
 
+/* Work of this worker's part in rows of rounds.csv, so that a long run counts before its end.
+ * Failed runs are left out. */
+static void count_rows(double *done, double *total, worker *w)
+{
+    *done = *total = 0;
+    for (int i = 0; i < w->s->n_runs; i++)
+        if (is_mine(w, i) && w->view.run[i].wanted && !has_failed(w, i)) {
+            *done += (double)fc_sweep_position_of(&w->view, i).rows;
+            *total += (double)w->s->run[i].rows;
+        }
+}
+
 static void draw(worker *w)
 {
     int n[4], failed;
+    double done, now = fc_wall();
+    if (!w->progress.terminal || now - w->last_count < count_s)
+        return;
+    w->last_count = now;
+    fc_sweep_view_read(&w->view);
     count(n, &failed, w);
-    int closed = n[FC_RUN_DONE] + failed, all = n[0] + n[1] + n[2] + n[3];
-    w->progress.total = all;
-    fc_progress_stage(&w->progress, (fc_counter){"done", closed, all},
+    count_rows(&done, &w->progress.total, w);
+    fc_progress_stage(&w->progress,
+                      (fc_counter){"done", n[FC_RUN_DONE] + failed, n[0] + n[1] + n[2] + n[3]},
                       (fc_counter){"running", w->running, w->o->jobs}, 0);
-    fc_progress_add(&w->progress, closed - w->progress.done, 0, NAN);
+    fc_progress_add(&w->progress, done - w->progress.done, 0, NAN);
 }
 
 /* Until a child ends, or the time is over; a signal wakes it too. */
@@ -468,9 +475,12 @@ static fc_status report(worker *w)
 static void greet(worker *w)
 {
     int n[4], failed;
+    double rows, of;
     count(n, &failed, w);
+    count_rows(&rows, &of, w);
     int all = n[0] + n[1] + n[2] + n[3], done = n[FC_RUN_DONE];
-    fc_progress_init(&w->progress, w->o->console, all, done + failed);
+    fc_progress_init(&w->progress, w->o->console, of, rows);
+    w->progress.counts_only = true;
     const char *plural = w->threads > 1 ? "s" : "";
     fc_progress_line(&w->progress, FC_NORMAL,
                      "%d runs: %d done, %d failed, %d running elsewhere; %d job%s on %d thread%s",
@@ -490,9 +500,8 @@ static fc_status prepare(worker *w)
     size_t n = (size_t)w->s->n_runs;
     FC_TRY(fc_sweep_view_open(&w->view, w->s, true, w->err));
     w->job = fc_arena_alloc(&w->view.arena, (size_t)w->o->jobs, sizeof *w->job, w->err);
-    w->seen = fc_arena_alloc(&w->view.arena, n, sizeof *w->seen, w->err);
     w->retried = fc_arena_alloc(&w->view.arena, n, sizeof *w->retried, w->err);
-    if (!w->job || !w->seen || !w->retried)
+    if (!w->job || !w->retried)
         return FC_EFAIL;
     w->threads = w->s->threads ? w->s->threads : fc_threads_default();
     fc_sweep_view_read(&w->view);
@@ -500,7 +509,6 @@ static fc_status prepare(worker *w)
         const fc_run_view *r = &w->view.run[i];
         bool again = w->o->retry_failed && r->state == FC_RUN_FAILED;
         w->retried[i] = again ? r->failed_generation : -1;
-        w->seen[i].generation = -1;
         if (r->state == FC_RUN_DONE && r->generation >= 0)
             fc_work_clean(&w->view, w->s->run[i].id); /* its worker was killed in between */
     }
@@ -515,7 +523,7 @@ static fc_status prepare(worker *w)
 
 fc_status fc_sweep_work(const fc_sweep *s, const fc_worker_options *o, fc_error *err)
 {
-    worker w = {.s = s, .o = o, .err = err, .last_look = -INFINITY};
+    worker w = {.s = s, .o = o, .err = err, .last_look = -INFINITY, .last_count = -INFINITY};
     sigset_t child;
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);

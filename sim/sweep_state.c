@@ -2,6 +2,7 @@
 
 #include "core/file.h"
 #include "sim/outfile.h"
+#include "sim/progress.h"
 
 #include <dirent.h>
 #include <jansson.h>
@@ -40,17 +41,15 @@ static fc_run_view *view_of(const fc_sweep_view *v, const char *id)
     return r ? &v->run[r - v->sweep->run] : NULL;
 }
 
-/* NaN if there is no such number. */
-static double summary_number(const char *dir, const char *key)
+static void read_summary(fc_run_view *r, const char *dir, const char *metric)
 {
     char path[FC_PATH_MAX];
-    if (fc_out_path(path, NULL, "%s/summary.json", dir) != FC_OK)
-        return NAN;
-    json_t *summary = json_load_file(path, 0, NULL);
-    json_t *x = json_object_get(summary, key);
-    double value = json_is_number(x) ? json_number_value(x) : NAN;
+    bool named = fc_out_path(path, NULL, "%s/summary.json", dir) == FC_OK;
+    json_t *summary = named ? json_load_file(path, 0, NULL) : NULL;
+    json_t *x = json_object_get(summary, metric);
+    r->metric = json_is_number(x) ? json_number_value(x) : NAN;
+    r->seconds = json_number_value(json_object_get(summary, "wall_s"));
     json_decref(summary);
-    return value;
 }
 
 static void read_done(fc_run_view *r, const fc_sweep *s, const char *dir)
@@ -58,7 +57,7 @@ static void read_done(fc_run_view *r, const fc_sweep *s, const char *dir)
     struct stat st;
     bool done = stat(dir, &st) == 0 && S_ISDIR(st.st_mode);
     if (done && r->state != FC_RUN_DONE)
-        r->metric = summary_number(dir, s->halving.rungs ? s->halving.metric : "faa");
+        read_summary(r, dir, s->halving.rungs ? s->halving.metric : "faa");
     r->state = done ? FC_RUN_DONE : FC_RUN_WAITING;
 }
 
@@ -109,6 +108,15 @@ static void read_failed(fc_sweep_view *v)
         closedir(d);
 }
 
+static void watch_claim(fc_run_view *r)
+{
+    fc_sight *s = &r->seen;
+    double now = fc_wall();
+    if (s->changes == 0 || s->generation != r->generation || s->beat != r->claim.beat)
+        *s = (fc_sight){s->changes + 1, r->generation, r->claim.beat, now};
+    r->silent_s = now - s->since;
+}
+
 void fc_sweep_view_read(fc_sweep_view *v)
 {
     const fc_sweep *s = v->sweep;
@@ -120,8 +128,10 @@ void fc_sweep_view_read(fc_sweep_view *v)
         fc_run_view *r = &v->run[i];
         bool there = r->generation >= 0 && r->state == FC_RUN_WAITING &&
                      fc_claim_read(&r->claim, v->claims, s->run[i].id, r->generation);
-        if (there && !r->claim.released)
+        if (there && !r->claim.released) {
             r->state = FC_RUN_CLAIMED;
+            watch_claim(r);
+        }
     }
     fc_halving_choose(v);
 }

@@ -17,12 +17,24 @@ typedef enum fc_run_state {
     FC_RUN_FAILED
 } fc_run_state;
 
+/* What a view saw of a claim last. The time is our own, as clocks of other machines may be wrong.
+ */
+typedef struct fc_sight {
+    int changes; /* 0: it was never seen */
+    int generation;
+    unsigned long beat;
+    double since; /* fc_wall() */
+} fc_sight;
+
 typedef struct fc_run_view {
     fc_run_state state;
     bool wanted;    /* false: a search has not chosen it (yet) */
     int generation; /* highest claim, -1: none */
     fc_claim_info claim;
+    fc_sight seen;         /* of that claim */
+    double silent_s;       /* since it changed, as far as this view saw it */
     double metric;         /* of a DONE run: the search's, else faa */
+    double seconds;        /* that a DONE run took, 0: unknown */
     int failed_generation; /* of a FAILED one */
     char why[512];
 } fc_run_view;

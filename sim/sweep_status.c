@@ -1,8 +1,9 @@
 #include "sim/sweep_status.h"
 
-#include "sim/csv.h"
+#include "sim/outfile.h"
+#include "sim/progress.h"
+#include "sim/sweep_position.h"
 #include "sim/sweep_table.h"
-#include "sim/sweep_work.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -17,43 +18,50 @@ static const char *const state_names[] = {"done",   "running", "stale", "stopped
 /* A run as people see it. */
 typedef struct shown {
     int state;
-    int task, round; /* logged last, 0: none */
-    double part;     /* of its rounds that are logged */
+    double part; /* of its rounds that are logged */
+    fc_sweep_position at;
 } shown;
 
-/* Where a run stands that is worked on. */
-static void read_position(shown *out, fc_sweep_view *v, int i)
+/* All runs that can still come to an end, failed ones left out. */
+typedef struct whole {
+    int runs[N_STATES];
+    double rows, of, seconds; /* rows of rounds.csv, and what they took */
+} whole;
+
+/* Is there no sign of life? The age of a claim is right only as far as the clocks agree; who looks
+ * several times sees it change. */
+static bool is_silent(const fc_run_view *r)
 {
-    char dir[FC_PATH_MAX], path[FC_PATH_MAX];
-    const fc_sweep_run *r = &v->sweep->run[i];
-    fc_csv csv;
-    fc_mark mark = fc_arena_mark(&v->arena);
-    if (fc_work_path(dir, v, r->id, v->run[i].generation, false, NULL) == FC_OK &&
-        fc_out_path(path, NULL, "%s/rounds.csv", dir) == FC_OK &&
-        fc_csv_read(&csv, path, &v->arena, NULL) == FC_OK && csv.rows > 0) {
-        double task = fc_csv_number(&csv, csv.rows - 1, fc_csv_column(&csv, "task"));
-        double round = fc_csv_number(&csv, csv.rows - 1, fc_csv_column(&csv, "round"));
-        out->task = task > 0 && task < 1e6 ? (int)task : 0;
-        out->round = round > 0 && round < 1e6 ? (int)round : 0;
-        out->part = fmin((double)csv.rows / (double)r->rows, 1);
-    }
-    fc_arena_release(&v->arena, mark);
+    double silent_s = r->seen.changes > 1 ? r->silent_s : fmax(r->claim.age_s, r->silent_s);
+    return r->claim.dead || silent_s > FC_CLAIM_STALE_S;
 }
 
-static shown look_at(fc_sweep_view *v, int i)
+static shown look_at(whole *all, fc_sweep_view *v, int i)
 {
     const fc_run_view *r = &v->run[i];
-    bool open = r->state == FC_RUN_WAITING || r->state == FC_RUN_CLAIMED;
-    bool silent = r->claim.dead || r->claim.age_s > FC_CLAIM_STALE_S;
+    const long rows = v->sweep->run[i].rows;
     shown s = {.state = r->state == FC_RUN_DONE      ? DONE
                         : r->state == FC_RUN_FAILED  ? FAILED
                         : !r->wanted                 ? LATER
-                        : r->state == FC_RUN_CLAIMED ? (silent ? STALE : RUNNING)
+                        : r->state == FC_RUN_CLAIMED ? (is_silent(r) ? STALE : RUNNING)
                         : r->generation >= 0         ? STOPPED
-                                                     : WAITING};
-    if (open && r->generation >= 0)
-        read_position(&s, v, i);
+                                                     : WAITING,
+               .at = fc_sweep_position_of(v, i)};
+    s.part = (double)s.at.rows / (double)rows;
+    all->runs[s.state]++;
+    if (s.state != FAILED && s.state != LATER) {
+        all->rows += (double)s.at.rows;
+        all->of += (double)rows;
+        all->seconds += s.at.seconds;
+    }
     return s;
+}
+
+/* If as many runs as now go on at a time, and a row takes as long as those so far; NaN: unknown. */
+static double seconds_left(const whole *all)
+{
+    bool known = all->rows > 0 && all->runs[RUNNING] > 0;
+    return known ? (all->of - all->rows) * all->seconds / all->rows / all->runs[RUNNING] : NAN;
 }
 
 static void print_row(const fc_sweep_view *v, int i, const shown *s)
@@ -67,8 +75,8 @@ static void print_row(const fc_sweep_view *v, int i, const shown *s)
         printf("  %s", r->why);
     if (s->state == RUNNING || s->state == STALE)
         printf("  %s", r->claim.host);
-    if (s->task)
-        printf("  task %d, round %d (%.0f %%)", s->task, s->round, floor(100 * s->part));
+    if (s->at.task)
+        printf("  task %d, round %d (%.0f %%)", s->at.task, s->at.round, floor(100 * s->part));
     if (s->state == STALE)
         printf("  no sign of life%s", r->claim.dead ? ": its process has ended" : "");
     putchar('\n');
@@ -78,12 +86,13 @@ static void print_row(const fc_sweep_view *v, int i, const shown *s)
 static void print_text(bool *closed, fc_sweep_view *v)
 {
     const fc_halving *h = &v->sweep->halving;
-    int n[N_STATES] = {0};
+    whole all = {0};
+    const int *n = all.runs;
+    char left[32];
     fc_sweep_print_values(v->sweep, NULL);
     printf("  state    %s, or what it is at\n", h->rungs ? h->metric : "FAA");
     for (int i = 0; i < v->sweep->n_runs; i++) {
-        shown s = look_at(v, i);
-        n[s.state]++;
+        shown s = look_at(&all, v, i);
         if (s.state != LATER) /* a search does not need most of these */
             print_row(v, i, &s);
     }
@@ -93,6 +102,9 @@ static void print_text(bool *closed, fc_sweep_view *v)
             printf("%s%d %s", comma, n[k], state_names[k]);
             comma = ", ";
         }
+    if (!isnan(seconds_left(&all)))
+        printf("; %.0f %% of the rounds, %s left", floor(100 * all.rows / all.of),
+               fc_duration(left, seconds_left(&all)));
     putchar('\n');
     *closed = n[RUNNING] + n[STALE] + n[STOPPED] + n[WAITING] == 0;
 }
@@ -100,9 +112,10 @@ static void print_text(bool *closed, fc_sweep_view *v)
 static fc_status print_json(fc_sweep_view *v, fc_error *err)
 {
     json_t *runs = json_array();
+    whole all = {0};
     for (int i = 0; i < v->sweep->n_runs; i++) {
         const fc_run_view *r = &v->run[i];
-        shown s = look_at(v, i);
+        shown s = look_at(&all, v, i);
         json_t *o = fc_sweep_run_json(v->sweep, &v->sweep->run[i]);
         json_object_set_new(o, "state", json_string(state_names[s.state]));
         if (s.state == DONE && !isnan(r->metric))
@@ -111,17 +124,19 @@ static fc_status print_json(fc_sweep_view *v, fc_error *err)
             json_object_set_new(o, "reason", fc_out_json_text(r->why));
         if (s.state == RUNNING || s.state == STALE)
             json_object_set_new(o, "host", fc_out_json_text(r->claim.host));
-        if (s.task) {
-            json_object_set_new(o, "task", json_integer(s.task));
-            json_object_set_new(o, "round", json_integer(s.round));
+        if (s.at.task) {
+            json_object_set_new(o, "task", json_integer(s.at.task));
+            json_object_set_new(o, "round", json_integer(s.at.round));
             json_object_set_new(o, "part", json_real(s.part));
         }
         json_array_append_new(runs, o);
     }
-    json_t *all = json_pack("{s:o, s:o}", "name", fc_out_json_text(v->sweep->name), "runs", runs);
-    bool ok = all && json_dumpf(all, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(12)) == 0;
+    json_t *o = json_pack("{s:o, s:o}", "name", fc_out_json_text(v->sweep->name), "runs", runs);
+    if (!isnan(seconds_left(&all)))
+        json_object_set_new(o, "seconds_left", json_real(seconds_left(&all)));
+    bool ok = o && json_dumpf(o, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(12)) == 0;
     putchar('\n');
-    json_decref(all);
+    json_decref(o);
     return ok ? FC_OK : fc_fail(err, FC_EFAIL, "sweep status: cannot make the JSON text");
 }
 

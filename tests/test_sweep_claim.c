@@ -5,8 +5,11 @@
 #include "sim/sweep_work.h"
 #include "tests/tmp.h"
 
+#include <fcntl.h>
 #include <math.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 
 static fc_tmp tmp;
 static const char id[] = "0123abcd";
@@ -172,6 +175,13 @@ static void open_view(fc_sweep_view *v)
     assert_int_equal(fc_sweep_view_open(v, &one, true, &err), FC_OK);
 }
 
+static ino_t inode_of(const char *name)
+{
+    struct stat st;
+    assert_int_equal(stat(fc_tmp_path(&tmp, name), &st), 0);
+    return st.st_ino;
+}
+
 static bool there(const char *name)
 {
     return access(fc_tmp_path(&tmp, name), F_OK) == 0;
@@ -196,8 +206,10 @@ static void test_takeover(void **state)
     /* let go of, it changes hands without a copy */
     assert_int_equal(fc_work_inherit(&v, id, 3, true, &err), FC_OK);
     assert_true(there("s/.sweep/work/0123abcd.3/ckpt/state"));
+    const ino_t folder = inode_of("s/.sweep/work/0123abcd.3");
     assert_int_equal(fc_work_publish(&first, &v, &one_run, 3, &err), FC_OK);
     assert_true(first && there("s/done/ckpt/state"));
+    assert_true(inode_of("s/done") == folder); /* the folder itself: no moment with half of it */
     /* the second one is thrown away */
     fc_tmp_put(&tmp, "s/.sweep/work/0123abcd.4/rounds.csv", "b", 1);
     assert_int_equal(fc_work_publish(&first, &v, &one_run, 4, &err), FC_OK);
@@ -206,6 +218,34 @@ static void test_takeover(void **state)
     fc_tmp_put(&tmp, "s/.sweep/claims/0123abcd.4", "", 0);
     fc_work_clean(&v, id);
     assert_int_equal(fc_count_files(v.work) + fc_count_files(v.claims), 0);
+    fc_sweep_view_close(&v);
+}
+
+/* Silence is counted from when it was first seen, whatever time the claim has. */
+static void test_silence(void **state)
+{
+    (void)state;
+    fc_sweep_view v;
+    fc_claim c;
+    bool taken;
+    fc_error err = {0};
+    open_view(&v);
+    assert_int_equal(fc_claim_take(&taken, &c, v.claims, id, 0, &err), FC_OK);
+    for (int hours = -1; hours <= 1; hours += 2) {
+        struct timespec t[2];
+        clock_gettime(CLOCK_REALTIME, &t[0]);
+        t[0].tv_sec += 3600 * hours;
+        t[1] = t[0];
+        assert_true(fc_claim_beat(&c));
+        assert_int_equal(utimensat(AT_FDCWD, c.path, t, 0), 0);
+        fc_sweep_view_read(&v);
+        assert_int_equal(v.run[0].state, FC_RUN_CLAIMED);
+        assert_true(v.run[0].silent_s < 1);
+        assert_true(fabs(v.run[0].claim.age_s + 3600 * hours) < 10);
+        usleep(20000);
+        fc_sweep_view_read(&v);
+        assert_true(v.run[0].silent_s >= 0.02);
+    }
     fc_sweep_view_close(&v);
 }
 
@@ -272,7 +312,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_race),  TEST(test_life),     TEST(test_death),   TEST(test_lost),
-        TEST(test_names), TEST(test_takeover), TEST(test_halving),
+        TEST(test_names), TEST(test_takeover), TEST(test_silence), TEST(test_halving),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }
