@@ -15,7 +15,7 @@ write_config tiny.yaml
 cat > s.yaml <<'YAML'
 name: kill
 config: tiny.yaml
-set: {fed.rounds: 2, train.epochs: 3, run.checkpoint_s: 0}
+set: {fed.rounds: 2, train.epochs: 6, run.checkpoint_s: 0}
 axes:
   method.name: [lorm, fedavg_lora]
 seeds: 3
@@ -26,7 +26,23 @@ say "an undisturbed sweep"
 expect 0 "$FCIL" sweep run s.yaml --out calm --quiet
 
 published() { ls -d stormy/kill/*/ 2> /dev/null | wc -l; }
+# once LOG...: no run is finished in these messages that was finished before.
+once() {
+    cat "$@" | awk '/^finished / && $2 in seen { print $2 " was published twice"; bad = 1 } /^finished / { seen[$2] } END { exit bad }' ||
+        fail "$(grep -h '^finished' "$@")"
+}
 alive() { [ "$1" -gt 0 ] && kill -0 "$1" 2> /dev/null; }
+# at_work OUT: wait until the first worker has logged a round after a checkpoint; that run is then $id.
+at_work() {
+    local rounds
+    until rounds=$(find "$1/kill/.sweep/work" -name rounds.csv -print -quit 2> /dev/null) && [ "$rounds" ] &&
+        [ "$(wc -l < "$rounds")" -gt 2 ]; do
+        alive "${workers[0]}" || fail "it ended by itself: $(cat log)"
+        sleep 0.02
+    done
+    id=$(basename "$(dirname "$rounds")")
+    id=${id%.*}
+}
 
 # Everything that has a pid here: the workers, or their children.
 victims() {
@@ -51,7 +67,8 @@ while [ "$(published)" -lt $runs ]; do
             workers[i]=$!
         fi
     done
-    sleep "0.$((RANDOM % 9))"
+    sleep "0.$((RANDOM % 6))"
+    for d in stormy/kill/*/; do [ ! -e "$d" ] || [ -e "$d/DONE" ] || fail "half of $d is published"; done
     if [ $kills -lt 25 ]; then
         kind=worker
         [ $((RANDOM % 3)) -gt 0 ] || kind=child
@@ -71,8 +88,7 @@ expect 0 "$FCIL" sweep run s.yaml --out stormy
 
 say "each run once, with the same files, and nothing left behind"
 [ "$(published)" = $runs ] || fail "$(ls stormy/kill)"
-cat log.* | awk '/^finished / && $2 in seen { print $2 " was published twice"; bad = 1 } /^finished / { seen[$2] } END { exit bad }' ||
-    fail "$(grep -h '^finished' log.*)"
+once log.*
 for d in calm/kill/*/; do same_run "$d" "stormy/kill/$(basename "$d")"; done
 left=$(find stormy/kill/.sweep -mindepth 2)
 [ -z "$left" ] || fail "left behind: $left"
@@ -81,39 +97,71 @@ say "SIGTERM: exit 75, and the next worker goes on at once"
 for signal in TERM INT USR1; do
     "$FCIL" sweep run s.yaml --out "$signal" --jobs 2 2> log &
     workers[0]=$!
-    until ls "$signal"/kill/.sweep/work/*/ckpt > /dev/null 2>&1; do
-        alive "${workers[0]}" || fail "it ended by itself: $(cat log)"
-        sleep 0.02
-    done
+    at_work "$signal"
     kill -$signal "${workers[0]}"
     code=0
     wait "${workers[0]}" || code=$?
     [ $code -eq 75 ] || fail "SIG$signal: exit code $code, expected 75: $(cat log)"
+    kept=$(grep -L '^released' "$signal"/kill/.sweep/claims/*) || true
+    [ -z "$kept" ] || fail "not let go of: $kept"
     expect 0 "$FCIL" sweep run s.yaml --out "$signal" --jobs 2
     grep -q '^resumed ' err || fail "it started afresh: $(cat err)"
     for d in calm/kill/*/; do same_run "$d" "$signal/kill/$(basename "$d")"; done
 done
 
 say "a killed worker leaves no orphans"
-"$FCIL" sweep run s.yaml --out orphans 2> /dev/null &
+"$FCIL" sweep run s.yaml --out orphans 2> log &
 workers[0]=$!
-until child=$(victims child) && [ "$child" ]; do sleep 0.02; done
+at_work orphans
+read -r child <<< "$(victims child)"
 kill -9 "${workers[0]}"
 wait "${workers[0]}" 2> /dev/null || true
 for ((i = 0; i < 50; i++)); do
-    kill -0 $child 2> /dev/null || break # shellcheck disable=SC2086
+    kill -0 "$child" 2> /dev/null || break
     sleep 0.1
 done
 [ $i -lt 50 ] || fail "process $child goes on"
 
-say "a worker that hangs loses its runs, and leaves them alone when it comes back"
-"$FCIL" sweep run s.yaml --out hung 2> log.hung &
+say "a machine that is gone, whose clock was wrong: taken over after --stale by our clock, from its checkpoint"
+claim=orphans/kill/.sweep/claims/$id.0
+for hours in -1 +1; do
+    sed "s/ host [^ ]*/ host elsewhere/" "$claim" > claim
+    cp claim "$claim"
+    touch -d "$hours hour" "$claim"
+    expect 75 timeout --preserve-status 1 "$FCIL" sweep run s.yaml --out orphans --only "$id" --stale 60
+    grep -q '^waiting ' err || fail "it does not wait: $(cat err)"
+done
+expect 0 "$FCIL" sweep status s.yaml --out orphans
+grep -Eq "^$id .* running +elsewhere  task " out || fail "$(cat out)"
+before=$SECONDS
+expect 0 "$FCIL" sweep run s.yaml --out orphans --only "$id" --stale 2
+[ $((SECONDS - before)) -ge 1 ] || fail "taken over at once"
+grep -q "^resumed  *$id " err || fail "$(cat err)"
+grep -q "work/$id.0\"" orphans/kill/*-"$id"/manifest.json || fail "it started afresh: $(cat orphans/kill/*-"$id"/manifest.json)"
+same_run calm/kill/*-"$id" orphans/kill/*-"$id"
+
+say "a worker that is alive keeps its run, however long that takes"
+"$FCIL" sweep run s.yaml --out long --stale 2 train.epochs=2000 2> log &
 workers[0]=$!
-until ls hung/kill/.sweep/work/*/ckpt > /dev/null 2>&1; do sleep 0.02; done
+at_work long
+expect 75 timeout --preserve-status 4 "$FCIL" sweep run s.yaml --out long --only "$id" --stale 2 train.epochs=2000
+! grep -Eq '^(started|resumed) ' err || fail "taken over: $(cat err)"
+kill -9 "${workers[0]}"
+wait "${workers[0]}" 2> /dev/null || true
+
+say "a worker that hangs loses its runs, and leaves them alone when it comes back"
+"$FCIL" sweep run s.yaml --out hung 2> log &
+workers[0]=$!
+at_work hung
 # shellcheck disable=SC2046
 kill -STOP "${workers[0]}" $(victims child)
-expect 0 "$FCIL" sweep run s.yaml --out hung --stale 3
+expect 0 "$FCIL" sweep run s.yaml --out hung --stale 2
+cp err log.taken
 # shellcheck disable=SC2046
 kill -CONT $(victims child) "${workers[0]}"
-wait "${workers[0]}" || fail "exit code $? of the one that hung: $(cat log.hung)"
+wait "${workers[0]}" || fail "exit code $? of the one that hung: $(cat log)"
+grep -q "^let go  *$id " log || fail "it does not know: $(cat log)"
+once log log.taken
+left=$(find hung/kill/.sweep -mindepth 2)
+[ -z "$left" ] || fail "left behind: $left"
 for d in calm/kill/*/; do same_run "$d" "hung/kill/$(basename "$d")"; done
