@@ -483,9 +483,9 @@ static void greet(worker *w)
     w->progress.counts_only = true;
     const char *plural = w->threads > 1 ? "s" : "";
     fc_progress_line(&w->progress, FC_NORMAL,
-                     "%d runs: %d done, %d failed, %d running elsewhere; %d job%s on %d thread%s",
-                     all, done, failed, n[FC_RUN_CLAIMED], w->o->jobs, w->o->jobs > 1 ? "s" : "",
-                     w->threads, plural);
+                     "%d run%s: %d done, %d failed, %d running elsewhere; %d job%s on %d thread%s",
+                     all, all == 1 ? "" : "s", done, failed, n[FC_RUN_CLAIMED], w->o->jobs,
+                     w->o->jobs > 1 ? "s" : "", w->threads, plural);
     if (w->o->jobs > w->threads)
         fc_progress_line(&w->progress, FC_NORMAL, "warning: %d jobs share %d thread%s", w->o->jobs,
                          w->threads, plural);
