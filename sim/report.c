@@ -461,11 +461,13 @@ static fc_status put_commands(page *p, fc_error *err)
         const char *const resume[] = {"run", config, "--dir", p->run.dir, "--resume"};
         FC_TRY(put_command(p, "To go on with this run:", resume, 5, err));
     }
+    bool moved = false; /* --dir: a sweep moves what it has put there, and repeats it by itself */
     for (size_t i = 0; i < n; i++) {
         const char *text = json_string_value(json_array_get(argv, i));
         word[i] = text ? text : "";
+        moved = moved || strncmp(word[i], "--dir", 5) == 0;
     }
-    if (n > 0)
+    if (n > 0 && !moved)
         FC_TRY(put_command(p, "It was started with:", word, (int)n, err));
     const char *const again[] = {"run", config, "--out", "again"};
     return put_command(p, "The same once more, from its resolved config:", again, 4, err);

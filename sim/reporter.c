@@ -74,7 +74,6 @@ static void start(fc_reporter *r)
         warn(r, strerror(why));
         return;
     }
-    setpriority(PRIO_PROCESS, (id_t)r->child, NICE);
     r->messages = ends[0];
     r->started = fc_wall();
 }
@@ -107,8 +106,11 @@ void fc_reporter_round(fc_reporter *r)
 {
     if (!r->dir || (r->child && !collect(r, false)))
         return;
-    if (r->started == 0 || fc_wall() - r->started >= r->rest_s)
-        start(r);
+    if (r->started != 0 && fc_wall() - r->started < r->rest_s)
+        return;
+    start(r);
+    if (r->child)
+        setpriority(PRIO_PROCESS, (id_t)r->child, NICE);
 }
 
 void fc_reporter_end(fc_reporter *r)

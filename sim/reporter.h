@@ -1,5 +1,6 @@
-/* report.html of a run that goes on: made by `fcil report DIR` in the background, at low priority,
- * one at a time. Whatever goes wrong there is one warning and no failure of the run. */
+/* report.html of a run that goes on: made by `fcil report DIR` in the background, one at a time, at
+ * low priority but for the last. Whatever goes wrong there is one warning and no failure of the
+ * run. */
 #ifndef FC_REPORTER_H
 #define FC_REPORTER_H
 

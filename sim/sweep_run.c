@@ -5,6 +5,7 @@
 
 #include "core/file.h"
 #include "core/threads.h"
+#include "sim/reporter.h"
 #include "sim/signals.h"
 #include "sim/sweep_position.h"
 #include "sim/sweep_work.h"
@@ -179,6 +180,18 @@ static fc_status record_failure(worker *w, job *b, int status)
     return fc_file_write_atomic(path, text, (size_t)n, w->err);
 }
 
+/* A published run: its page was written in the work folder, so now again, with the paths of this
+ * one. The claims go last: while they are there, the next worker does it again. */
+static void settle(worker *w, const fc_sweep_run *r)
+{
+    char page[FC_PATH_MAX];
+    fc_reporter reporter;
+    bool has_page = fc_out_find(page, r->dir, "report.html");
+    fc_reporter_init(&reporter, has_page ? r->dir : NULL, &w->progress);
+    fc_reporter_end(&reporter);
+    fc_work_clean(&w->view, r->id);
+}
+
 static fc_status publish(worker *w, job *b)
 {
     bool first;
@@ -188,7 +201,7 @@ static fc_status publish(worker *w, job *b)
         say(w, "let go", b->run, taken_over);
         return FC_OK;
     }
-    fc_work_clean(&w->view, b->run->id);
+    settle(w, b->run);
     fc_sweep_view_read(&w->view);
     snprintf(more, sizeof more, "  %s %.2f in %s",
              w->s->halving.rungs ? w->s->halving.metric : "FAA",
@@ -296,7 +309,7 @@ static fc_status start(bool *started, worker *w, int i, int j)
         return FC_OK;
     b->run = &w->s->run[i];
     if (stat(b->run->dir, &st) == 0) { /* published since we looked */
-        fc_work_clean(&w->view, b->run->id);
+        settle(w, b->run);
         *b = (job){0};
         *started = false;
         return FC_OK;
@@ -509,8 +522,6 @@ static fc_status prepare(worker *w)
         const fc_run_view *r = &w->view.run[i];
         bool again = w->o->retry_failed && r->state == FC_RUN_FAILED;
         w->retried[i] = again ? r->failed_generation : -1;
-        if (r->state == FC_RUN_DONE && r->generation >= 0)
-            fc_work_clean(&w->view, w->s->run[i].id); /* its worker was killed in between */
     }
     const fc_sweep_run *only = w->o->only ? fc_sweep_find(w->s, w->o->only) : NULL;
     if (w->o->only && (!only || !w->view.run[only - w->s->run].wanted))
@@ -518,6 +529,9 @@ static fc_status prepare(worker *w)
                        only ? "the search has not chosen this run"
                             : "no run of this sweep (fcil sweep plan lists them)");
     greet(w);
+    for (int i = 0; i < w->s->n_runs; i++)
+        if (w->view.run[i].state == FC_RUN_DONE && w->view.run[i].generation >= 0)
+            settle(w, &w->s->run[i]); /* its worker was killed in between */
     return FC_OK;
 }
 

@@ -63,6 +63,20 @@ expect 2 "$FCIL" sweep run s.yaml --out only --only 00000000
 expect 2 "$FCIL" sweep run s.yaml --out only --shard 0/3
 expect 2 "$FCIL" sweep run s.yaml --out only --shard 4/3
 
+say "report.html knows where the run is published; a worker killed before it does is made good"
+sed 's/^set: {/&log.report: true, /' s.yaml > pages.yaml
+expect 0 "$FCIL" sweep run pages.yaml --out pages --only "$first"
+d=$(echo pages/demo/*-"$first")
+grep -qF "<code>$d</code>" "$d/report.html" || fail "$d/report.html is about another folder"
+! sed '/<summary>Manifest/,$d' "$d/report.html" | grep -F '.sweep/' || fail "the page shows the work folder"
+sed "s|$d|pages/demo/.sweep/work/$first.0|g" "$d/report.html" > old.html
+cp "$d/report.html" page.html
+cp old.html "$d/report.html"
+: > "pages/demo/.sweep/claims/$first.0"
+expect 0 "$FCIL" sweep run pages.yaml --out pages --only "$first"
+diff <(grep -v 'as of' page.html) <(grep -v 'as of' "$d/report.html") || fail "the page was not made again"
+[ -z "$(ls pages/demo/.sweep/*/* 2> /dev/null)" ] || fail "left behind: $(ls pages/demo/.sweep/*)"
+
 say "print: a shell command for each unfinished run; status: what became of each"
 expect 0 "$FCIL" sweep print s.yaml --out only "data.root=it's"
 [ "$(wc -l < out)" = 8 ] || fail "$(cat out)"
