@@ -203,9 +203,9 @@ static void put_terminal(FILE *f, const fc_plot *p, const layout *l, fc_plot_for
         fprintf(f, "set terminal svg size %.0f,%d font 'sans-serif,%d' background 'white'\n",
                 l->width, p->height, p->font);
         break;
-    case FC_PLOT_PNG: /* two pixels for one */
-        fprintf(f, "set terminal pngcairo size %.0f,%d font 'sans,%g' linewidth 2 pointscale 2\n",
-                2 * l->width, 2 * p->height, 1.85 * p->font);
+    case FC_PLOT_PNG: /* two pixels for one, three quarters of a point each */
+        fprintf(f, "set terminal pngcairo size %.0f,%d font 'sans,%g' linewidth 2 pointscale 2.5\n",
+                2 * l->width, 2 * p->height, 1.5 * p->font);
         break;
     case FC_PLOT_PDF: /* 120 pixels to the inch */
         fprintf(f,
