@@ -5,9 +5,11 @@
 #include "sim/sweep_position.h"
 #include "sim/sweep_table.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -82,9 +84,11 @@ static void print_row(const fc_sweep_view *v, int i, const shown *s)
     putchar('\n');
 }
 
-/* Rows and counts; *closed: nothing goes on any more. */
-static void print_text(bool *closed, fc_sweep_view *v)
+/* Rows, at most `room`, and counts; *closed: nothing goes on any more. Where there is not room for
+ * all, runs that are at work, or ended badly, come before those that are done or wait. */
+static void print_text(bool *closed, fc_sweep_view *v, int room)
 {
+    const bool all_fit = v->sweep->n_runs <= room;
     const fc_halving *h = &v->sweep->halving;
     whole all = {0};
     const int *n = all.runs;
@@ -93,7 +97,8 @@ static void print_text(bool *closed, fc_sweep_view *v)
     printf("  state    %s, or what it is at\n", h->rungs ? h->metric : "FAA");
     for (int i = 0; i < v->sweep->n_runs; i++) {
         shown s = look_at(&all, v, i);
-        if (s.state != LATER) /* a search does not need most of these */
+        bool quiet = s.state == DONE || s.state == WAITING;
+        if (s.state != LATER && (all_fit || !quiet) && room-- > 0) /* a search needs few of LATER */
             print_row(v, i, &s);
     }
     const char *comma = "\n";
@@ -140,6 +145,19 @@ static fc_status print_json(fc_sweep_view *v, fc_error *err)
     return ok ? FC_OK : fc_fail(err, FC_EFAIL, "sweep status: cannot make the JSON text");
 }
 
+/* On a terminal: from the top of an empty screen, no more than fits; long lines are cut off. */
+static void print_frame(bool *closed, fc_sweep_view *v, bool watch)
+{
+    enum { LINES_DEFAULT = 24, OTHER_LINES = 4 }; /* head, empty line, counts, and the cursor's */
+    struct winsize w;
+    bool known = watch && ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_row > OTHER_LINES;
+    int lines = known ? w.ws_row : LINES_DEFAULT;
+    fputs(watch ? "\033[?7l\033[H\033[J" : "", stdout);
+    print_text(closed, v, watch ? lines - OTHER_LINES : INT_MAX);
+    fputs(watch ? "\033[?7h" : "", stdout);
+    fflush(stdout);
+}
+
 fc_status fc_sweep_status(const fc_sweep *s, bool json, bool watch, fc_error *err)
 {
     fc_sweep_view v;
@@ -152,12 +170,9 @@ fc_status fc_sweep_status(const fc_sweep *s, bool json, bool watch, fc_error *er
             st = print_json(&v, err);
             break;
         }
-        if (watch)
-            fputs("\033[H\033[J", stdout); /* from the top of an empty screen */
-        print_text(&closed, &v);
+        print_frame(&closed, &v, watch);
         if (!watch)
             break;
-        fflush(stdout);
         if (!closed)
             nanosleep(&pause, NULL);
     }

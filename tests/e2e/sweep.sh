@@ -91,6 +91,11 @@ tail -n 1 out | grep -q '^2 done, 7 waiting$' || fail "$(cat out)"
 expect 0 "$FCIL" sweep status s.yaml --out nowhere --watch # no terminal: once
 tail -n 1 out | grep -q '^9 waiting$' || fail "$(cat out)"
 [ ! -e nowhere ] || fail "status has made a folder"
+if command -v script > /dev/null; then # on a terminal of 8 lines: counts, and no row that does not fit
+    script -qec "stty rows 8 cols 60; '$FCIL' sweep status s.yaml --out one --watch" screen > out
+    grep -q '9 done' out || fail "$(cat out)"
+    [ "$(wc -l < out)" -le 7 ] || fail "more lines than fit: $(cat out)"
+fi
 
 say "a run that fails is listed with its reason, and tried again on request only"
 cat > bad.yaml <<'YAML'

@@ -133,6 +133,7 @@ for hours in -1 +1; do
 done
 expect 0 "$FCIL" sweep status s.yaml --out orphans
 grep -Eq "^$id .* running +elsewhere  task " out || fail "$(cat out)"
+tail -n 1 out | grep -Eq '^1 running, 5 waiting; [0-9]+ % of the rounds, .* left$' || fail "no time left: $(cat out)"
 before=$SECONDS
 expect 0 "$FCIL" sweep run s.yaml --out orphans --only "$id" --stale 2
 [ $((SECONDS - before)) -ge 1 ] || fail "taken over at once"
@@ -143,7 +144,8 @@ same_run calm/kill/*-"$id" orphans/kill/*-"$id"
 say "a worker that is alive keeps its run, however long that takes"
 "$FCIL" sweep run s.yaml --out long --stale 2 train.epochs=2000 2> log &
 workers[0]=$!
-at_work long
+until claim=$(ls long/kill/.sweep/claims/* 2> /dev/null); do sleep 0.02; done
+id=$(basename "$claim" .0)
 expect 75 timeout --preserve-status 4 "$FCIL" sweep run s.yaml --out long --only "$id" --stale 2 train.epochs=2000
 ! grep -Eq '^(started|resumed) ' err || fail "taken over: $(cat err)"
 kill -9 "${workers[0]}"
