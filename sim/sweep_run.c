@@ -520,6 +520,10 @@ static fc_status prepare(worker *w)
     fc_sweep_view_read(&w->view);
     for (size_t i = 0; i < n; i++) {
         const fc_run_view *r = &w->view.run[i];
+        struct stat st;
+        if (stat(w->s->run[i].dir, &st) == 0 && !S_ISDIR(st.st_mode))
+            return fc_fail(w->err, FC_EFAIL, "%s: is a file, expected a folder of a run or nothing",
+                           w->s->run[i].dir);
         bool again = w->o->retry_failed && r->state == FC_RUN_FAILED;
         w->retried[i] = again ? r->failed_generation : -1;
     }

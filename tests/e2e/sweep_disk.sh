@@ -31,6 +31,9 @@ refused 'file/s.*: Not a directory' "$FCIL" sweep run s.yaml --out file
 refused 'taken/s.*: Not a directory' "$FCIL" sweep run s.yaml --out taken
 refused '/proc/x.*: No such file' "$FCIL" sweep run s.yaml --out /proc/x
 refused '.*/s/.sweep/claims.*: ' "$FCIL" sweep run s.yaml --out /dev/null
+mkdir -p third/s
+: > "third/s/lorm-s1-$("$FCIL" sweep plan s.yaml --json | sed -n 's/^ *"id": "\(.*\)",*$/\1/p' | head -n 1)"
+refused 'third/s/lorm.*: is a file' timeout 20 "$FCIL" sweep run s.yaml --out third
 expect 3 "$FCIL" sweep collect s.yaml --out file
 
 mkdir disk
