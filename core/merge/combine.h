@@ -38,6 +38,12 @@ static inline const fc_tv *fc_tv_at(const fc_tv_set *s, int update, int tensor)
     return &s->tv[(size_t)update * (size_t)s->tensors + (size_t)tensor];
 }
 
+/* Numbers in one tensor. */
+static inline size_t fc_tv_size(const fc_tv_shape *s)
+{
+    return (size_t)s->rows * (size_t)s->cols;
+}
+
 /* The merged task vector: out[t] (rows, cols) dense, written, must not alias an input. Options are
  * the rule's own struct. Scratch from the arena, released before it returns. Errors: FC_EFAIL
  * naming update and tensor for a number that is not finite; FC_EUSAGE for a set that the rule does
@@ -48,7 +54,22 @@ typedef fc_status fc_combine(double *const *out, const fc_tv_set *in, const void
 /* dense (rows, cols) = the tensor, whatever its form. */
 void fc_tv_dense(double *dense, const fc_tv *tv, const fc_tv_shape *shape);
 
-/* Every number of the set is finite; else FC_EFAIL: "update 3, tensor blocks.0.attn.qkv: ...". */
+/* out (rows, cols) += c * the tensor, whatever its form; nothing is allocated. */
+void fc_tv_add(double *out, double c, const fc_tv *tv, const fc_tv_shape *shape);
+
+/* out (rows, cols) = c * the sum of all updates of a tensor; nothing is allocated. */
+void fc_tv_sum(double *out, double c, const fc_tv_set *in, int tensor);
+
+/* The numbers of a tensor: its own where it is dense, else made in scratch, which has room for
+ * fc_tv_scratch(in, tensor) numbers: 0 where all updates are dense. */
+const double *fc_tv_view(const fc_tv_set *in, int update, int tensor, double *scratch);
+size_t fc_tv_scratch(const fc_tv_set *in, int tensor);
+
+/* There is an update, and every number of the set is finite; else FC_EUSAGE, or FC_EFAIL: "update
+ * 3, tensor blocks.0.attn.qkv: ...". */
 fc_status fc_tv_check(const fc_tv_set *in, fc_error *err);
+
+/* low <= x <= high; else FC_EUSAGE: "TIES: top_k is 120, expected 0 .. 100". */
+fc_status fc_combine_range(const char *option, double x, double low, double high, fc_error *err);
 
 #endif
