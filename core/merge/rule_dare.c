@@ -1,0 +1,91 @@
+#include "core/merge/rule_dare.h"
+
+#include "core/parallel.h"
+
+#include <string.h>
+
+typedef struct job {
+    double *const *out;
+    const fc_tv_set *in;
+    const fc_dare_options *options;
+    double **thinned; /* (n, tensors) */
+} job;
+
+/* x (rows, cols) = mask_i tau_i / (1 - p) */
+static void thin(double *x, const job *j, int i, int t)
+{
+    const fc_dare_options *o = j->options;
+    const fc_tv_shape *s = &j->in->shape[t];
+    fc_tv_dense(x, fc_tv_at(j->in, i, t), s);
+    if (o->linear_only && !s->linear)
+        return;
+    const unsigned char *mask =
+        o->mask ? o->mask[(size_t)i * (size_t)j->in->tensors + (size_t)t] : NULL;
+    fc_key key = o->key;
+    key.client = (uint32_t)i;
+    key.sample = (uint32_t)t;
+    fc_rng g = fc_rng_at(key);
+    for (size_t e = 0; e < fc_tv_size(s); e++) {
+        bool kept = mask ? mask[e] : fc_rng_uniform(&g) >= o->p;
+        x[e] = kept ? x[e] / (1 - o->p) : 0;
+    }
+}
+
+static fc_status add_thinned(void *ctx, int t, fc_arena *scratch, fc_error *err)
+{
+    const job *j = ctx;
+    size_t n = fc_tv_size(&j->in->shape[t]);
+    double *x = fc_arena_alloc(scratch, n, sizeof *x, err);
+    if (!x)
+        return FC_EFAIL;
+    memset(j->out[t], 0, n * sizeof *x);
+    for (int i = 0; i < j->in->n; i++) {
+        thin(x, j, i, t);
+        for (size_t e = 0; e < n; e++)
+            j->out[t][e] += j->options->lambda * x[e];
+    }
+    return FC_OK;
+}
+
+static fc_status keep_thinned(void *ctx, int k, fc_arena *scratch, fc_error *err)
+{
+    (void)scratch, (void)err;
+    const job *j = ctx;
+    thin(j->thinned[k], j, k / j->in->tensors, k % j->in->tensors);
+    return FC_OK;
+}
+
+static fc_status thin_then_ties(job *j, fc_arena *arena, fc_error *err)
+{
+    int n = j->in->n * j->in->tensors;
+    fc_tv *tv = fc_arena_alloc(arena, (size_t)n, sizeof *tv, err);
+    j->thinned = fc_arena_alloc(arena, (size_t)n, sizeof *j->thinned, err);
+    if (!tv || !j->thinned)
+        return FC_EFAIL;
+    for (int k = 0; k < n; k++) {
+        size_t size = fc_tv_size(&j->in->shape[k % j->in->tensors]);
+        tv[k].dense = j->thinned[k] = fc_arena_alloc(arena, size, sizeof(double), err);
+        if (!tv[k].dense)
+            return FC_EFAIL;
+    }
+    FC_TRY(fc_parallel_for(n, keep_thinned, j, err));
+    fc_tv_set set = *j->in;
+    set.tv = tv;
+    return fc_rule_ties(j->out, &set, j->options->ties, arena, err);
+}
+
+fc_status fc_rule_dare(double *const *out, const fc_tv_set *in, const void *options,
+                       fc_arena *arena, fc_error *err)
+{
+    const fc_dare_options *o = options;
+    if (!(o->p >= 0 && o->p < 1))
+        return fc_fail(err, FC_EUSAGE, "DARE: p is %g, expected 0 <= p < 1", o->p);
+    FC_TRY(fc_tv_check(in, err));
+    job j = {.out = out, .in = in, .options = o};
+    if (!o->ties)
+        return fc_parallel_for(in->tensors, add_thinned, &j, err);
+    fc_mark mark = fc_arena_mark(arena);
+    fc_status status = thin_then_ties(&j, arena, err);
+    fc_arena_release(arena, mark);
+    return status;
+}

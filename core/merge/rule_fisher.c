@@ -1,0 +1,89 @@
+#include "core/merge/rule_fisher.h"
+
+#include "core/parallel.h"
+
+#include <cblas.h>
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+typedef struct job {
+    double *const *out;
+    const fc_tv_set *in;
+    const fc_fisher_options *options;
+    double *c; /* (n) */
+} job;
+
+static const double *fisher_at(const job *j, int i, int t)
+{
+    return j->options->fisher[(size_t)i * (size_t)j->in->tensors + (size_t)t];
+}
+
+static fc_status check_fisher(const job *j, fc_error *err)
+{
+    for (int i = 0; i < j->in->n; i++)
+        for (int t = 0; t < j->in->tensors; t++)
+            for (size_t e = 0; e < fc_tv_size(&j->in->shape[t]); e++) {
+                double F = fisher_at(j, i, t)[e];
+                if (!(F >= 0 && F <= DBL_MAX))
+                    return fc_fail(err, FC_EFAIL,
+                                   "update %d, tensor %s: found a Fisher information of %g, "
+                                   "expected a finite number from 0 on",
+                                   i, j->in->shape[t].name, F);
+            }
+    return FC_OK;
+}
+
+/* c_i up to a common factor, which cancels */
+static void weigh(const job *j)
+{
+    for (int i = 0; i < j->in->n; i++) {
+        double norm = 0;
+        for (int t = 0; t < j->in->tensors; t++) {
+            size_t n = fc_tv_size(&j->in->shape[t]);
+            norm = hypot(norm, cblas_dnrm2((int)n, fisher_at(j, i, t), 1));
+        }
+        j->c[i] = j->options->normalise ? 1 / (norm + j->options->epsilon) : 1;
+    }
+}
+
+static fc_status merge(void *ctx, int t, fc_arena *scratch, fc_error *err)
+{
+    const job *j = ctx;
+    size_t n = fc_tv_size(&j->in->shape[t]);
+    double *out = j->out[t];
+    double *dense = fc_arena_alloc(scratch, fc_tv_scratch(j->in, t), sizeof *dense, err);
+    double *den = fc_arena_alloc(scratch, n, sizeof *den, err);
+    if (!dense || !den)
+        return FC_EFAIL;
+    memset(out, 0, n * sizeof *out);
+    for (int i = 0; i < j->in->n; i++) {
+        const double *x = fc_tv_view(j->in, i, t, dense), *F = fisher_at(j, i, t);
+        for (size_t e = 0; e < n; e++) {
+            double w = j->c[i] * (F[e] + j->options->epsilon);
+            out[e] += w * x[e];
+            den[e] += w;
+        }
+    }
+    for (size_t e = 0; e < n; e++)
+        out[e] /= den[e];
+    return FC_OK;
+}
+
+fc_status fc_rule_fisher(double *const *out, const fc_tv_set *in, const void *options,
+                         fc_arena *arena, fc_error *err)
+{
+    job j = {.out = out, .in = in, .options = options};
+    FC_TRY(fc_combine_range("Fisher: epsilon", j.options->epsilon, DBL_MIN, DBL_MAX, err));
+    FC_TRY(fc_tv_check(in, err));
+    FC_TRY(check_fisher(&j, err));
+    fc_mark mark = fc_arena_mark(arena);
+    j.c = fc_arena_alloc(arena, (size_t)in->n, sizeof *j.c, err);
+    fc_status status = j.c ? FC_OK : FC_EFAIL;
+    if (status == FC_OK) {
+        weigh(&j);
+        status = fc_parallel_for(in->tensors, merge, &j, err);
+    }
+    fc_arena_release(arena, mark);
+    return status;
+}

@@ -1,0 +1,122 @@
+#include "core/merge/rule_pcb.h"
+
+#include "core/parallel.h"
+#include "core/select.h"
+
+#include <math.h>
+
+/* Numbers are clamped to it, and N maps it to [0, 1]. */
+typedef struct range {
+    double low, high;
+} range;
+
+typedef struct job {
+    double *const *out; /* first sum_j tau_j */
+    const fc_tv_set *in;
+    const fc_pcb_options *options;
+    range *c, *b; /* (n) */
+} job;
+
+static double clamp(double x, range r)
+{
+    return fmin(fmax(x, r.low), r.high);
+}
+
+/* N of x clamped to r */
+static double normed(double x, range r)
+{
+    return r.high > r.low ? (clamp(x, r) - r.low) / (r.high - r.low) : 0;
+}
+
+/* b_i of an entry, from tau_i and sum_j tau_j */
+static double balance(double x, double sum, range c, int n)
+{
+    double intra = normed(fabs(x), c);
+    return exp(n * (intra * intra - 1)) * tanh(x * sum);
+}
+
+static fc_status sum_tensor(void *ctx, int t, fc_arena *scratch, fc_error *err)
+{
+    (void)scratch, (void)err;
+    const job *j = ctx;
+    fc_tv_sum(j->out[t], 1, j->in, t);
+    return FC_OK;
+}
+
+/* x (d) = tau_i, or b_i where the range of c is known */
+static void flatten(double *x, const job *j, int i, const range *c)
+{
+    for (int t = 0; t < j->in->tensors; t++) {
+        size_t n = fc_tv_size(&j->in->shape[t]);
+        fc_tv_dense(x, fc_tv_at(j->in, i, t), &j->in->shape[t]);
+        for (size_t e = 0; e < n; e++)
+            x[e] = c ? balance(x[e], j->out[t][e], *c, j->in->n) : fabs(x[e]);
+        x += n;
+    }
+}
+
+static fc_status find_ranges(void *ctx, int i, fc_arena *scratch, fc_error *err)
+{
+    const job *j = ctx;
+    size_t d = 0;
+    for (int t = 0; t < j->in->tensors; t++)
+        d += fc_tv_size(&j->in->shape[t]);
+    if (d == 0)
+        return FC_OK;
+    double *x = fc_arena_alloc(scratch, d, sizeof *x, err);
+    if (!x)
+        return FC_EFAIL;
+    flatten(x, j, i, NULL);
+    j->c[i].low = fc_select(x, d, (size_t)((double)d * 1e-4));
+    j->c[i].high = fc_select(x, d, (size_t)fmax((double)d * (1 - 1e-4) - 1, 0));
+    flatten(x, j, i, &j->c[i]);
+    size_t rank = (size_t)((double)d * (1 - j->options->ratio));
+    j->b[i].low = fc_select(x, d, rank < d ? rank : d - 1);
+    j->b[i].high = fc_select(x, d, d - 1);
+    return FC_OK;
+}
+
+static fc_status merge(void *ctx, int t, fc_arena *scratch, fc_error *err)
+{
+    const job *j = ctx;
+    size_t n = fc_tv_size(&j->in->shape[t]);
+    double *out = j->out[t];
+    double *dense = fc_arena_alloc(scratch, fc_tv_scratch(j->in, t), sizeof *dense, err);
+    double *num = fc_arena_alloc(scratch, n, sizeof *num, err);
+    double *den = fc_arena_alloc(scratch, n, sizeof *den, err);
+    if (!dense || !num || !den)
+        return FC_EFAIL;
+    for (int i = 0; i < j->in->n; i++) {
+        const double *x = fc_tv_view(j->in, i, t, dense);
+        for (size_t e = 0; e < n; e++) {
+            double beta = normed(balance(x[e], out[e], j->c[i], j->in->n), j->b[i]);
+            /* sign(0) = 0 */
+            num[e] += x[e] != 0 ? beta * copysign(clamp(fabs(x[e]), j->c[i]), x[e]) : 0;
+            den[e] += beta;
+        }
+    }
+    for (size_t e = 0; e < n; e++)
+        out[e] = j->options->lambda * num[e] / fmax(den[e], 1e-12);
+    return FC_OK;
+}
+
+fc_status fc_rule_pcb(double *const *out, const fc_tv_set *in, const void *options, fc_arena *arena,
+                      fc_error *err)
+{
+    const fc_pcb_options *o = options;
+    FC_TRY(fc_combine_range("PCB: ratio", o->ratio, 0, 1, err));
+    FC_TRY(fc_tv_check(in, err));
+    fc_mark mark = fc_arena_mark(arena);
+    job j = {.out = out, .in = in, .options = o};
+    j.c = fc_arena_alloc(arena, (size_t)in->n, sizeof *j.c, err);
+    j.b = fc_arena_alloc(arena, (size_t)in->n, sizeof *j.b, err);
+    fc_status status = j.c && j.b ? FC_OK : FC_EFAIL;
+    if (status == FC_OK)
+        status = fc_parallel_for(in->tensors, sum_tensor, &j, err);
+    if (status == FC_OK)
+        status = fc_parallel_for(in->n, find_ranges, &j, err);
+    if (status == FC_OK)
+        status = fc_parallel_for(in->tensors, merge, &j, err);
+    fc_arena_release(arena, mark);
+    return status;
+}

@@ -1,0 +1,95 @@
+#include "core/merge/rule_regmean.h"
+
+#include "core/gemm.h"
+#include "core/linalg.h"
+#include "core/parallel.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct job {
+    double *const *out;
+    const fc_tv_set *in;
+    const fc_regmean_options *options;
+} job;
+
+static const double *gram_at(const job *j, int i, int t)
+{
+    return j->options->gram[(size_t)i * (size_t)j->in->tensors + (size_t)t];
+}
+
+/* M (d, d) of update i; sum += M */
+static fc_status gram(double *M, double *sum, const job *j, int i, int t, fc_error *err)
+{
+    const fc_tv_shape *s = &j->in->shape[t];
+    const double *G = gram_at(j, i, t);
+    double rows = j->options->rows ? j->options->rows[i] : 1;
+    size_t d = (size_t)s->cols;
+    if (!G)
+        return fc_fail(err, FC_EUSAGE, "update %d, tensor %s: no Gram, which another update has", i,
+                       s->name);
+    for (size_t e = 0; e < d * d; e++) {
+        if (!isfinite(G[e]))
+            return fc_fail(err, FC_EFAIL, "update %d, tensor %s: found a Gram that is not finite",
+                           i, s->name);
+        M[e] = G[e] / rows * (e % (d + 1) ? j->options->off_diagonal : 1);
+        sum[e] += M[e];
+    }
+    return FC_OK;
+}
+
+/* out += tau_i M */
+static void add_product(double *out, const fc_tv *tv, const double *M, const fc_tv_shape *s,
+                        double *AM)
+{
+    int m = s->rows, n = s->cols, r = tv->rank;
+    if (r == 0) {
+        fc_dgemm(false, false, m, n, n, 1, tv->dense, n, M, n, 1, out, n);
+    } else {
+        fc_dgemm(false, false, r, n, n, 1, tv->A, n, M, n, 0, AM, n);
+        fc_dgemm(false, false, m, n, r, 1, tv->B, r, AM, n, 1, out, n);
+    }
+}
+
+static fc_status merge(void *ctx, int t, fc_arena *scratch, fc_error *err)
+{
+    const job *j = ctx;
+    const fc_tv_set *in = j->in;
+    const fc_tv_shape *s = &in->shape[t];
+    size_t d = (size_t)s->cols;
+    int rank = 0;
+    bool grams = false;
+    for (int i = 0; i < in->n; i++) {
+        grams |= gram_at(j, i, t) != NULL;
+        rank = fc_tv_at(in, i, t)->rank > rank ? fc_tv_at(in, i, t)->rank : rank;
+    }
+    if (!grams || fc_tv_size(s) == 0) {
+        fc_tv_sum(j->out[t], 1.0 / in->n, in, t);
+        return FC_OK;
+    }
+    double *M = fc_arena_alloc(scratch, d * d, sizeof *M, err);
+    double *sum = fc_arena_alloc(scratch, d * d, sizeof *sum, err);
+    double *AM = fc_arena_alloc(scratch, (size_t)rank * d, sizeof *AM, err);
+    if (!M || !sum || !AM)
+        return FC_EFAIL;
+    memset(j->out[t], 0, fc_tv_size(s) * sizeof *j->out[t]);
+    for (int i = 0; i < in->n; i++) {
+        FC_TRY(gram(M, sum, j, i, t, err));
+        add_product(j->out[t], fc_tv_at(in, i, t), M, s, AM);
+    }
+    return fc_spd_solve(j->out[t], sum, j->out[t], s->rows, s->cols, s->name, NULL, scratch, err);
+}
+
+fc_status fc_rule_regmean(double *const *out, const fc_tv_set *in, const void *options,
+                          fc_arena *arena, fc_error *err)
+{
+    (void)arena;
+    const fc_regmean_options *o = options;
+    FC_TRY(fc_combine_range("RegMean: off_diagonal", o->off_diagonal, 0, 1, err));
+    FC_TRY(fc_tv_check(in, err));
+    for (int i = 0; i < in->n && o->rows; i++)
+        if (!(o->rows[i] > 0))
+            return fc_fail(err, FC_EUSAGE, "RegMean: update %d has %g rows, expected more than 0",
+                           i, o->rows[i]);
+    return fc_parallel_for(in->tensors, merge, &(job){out, in, o}, err);
+}
