@@ -121,6 +121,7 @@ for ((i = 0; i < 50; i++)); do
     sleep 0.1
 done
 [ $i -lt 50 ] || fail "process $child goes on"
+[ ! -e "orphans/kill/.sweep/work/$id.0/DONE" ] || fail "process $child went on to its end"
 
 say "a machine that is gone, whose clock was wrong: taken over after --stale by our clock, from its checkpoint"
 claim=orphans/kill/.sweep/claims/$id.0
