@@ -48,6 +48,16 @@ same_on_ranks full-grams method.name=lorm method.alpha_backbone=0.5 fed.particip
 same_on_ranks fedavg_lora method.name=fedavg_lora eval.rounds=last
 same_on_ranks fedavg method.name=fedavg
 
+say "slow, late and lost clients: 2 ranks"
+devices=(method.name=lorm fed.clients=6 device.model=random device.gflops=0.1 device.availability=0.8 device.dropout=0.2
+    fed.deadline_s=0.7 fed.over_select=1.5 fed.participation=0.6)
+expect 0 "$FCIL" run tiny.yaml "${devices[@]}" --out slow
+expect 0 on 2 "${devices[@]}" --out slow-2
+same_run "$(run_dir slow)" "$(run_dir slow-2)"
+for status in ok late lost; do
+    grep -q ",$status," "$(run_dir slow)/clients.csv" || fail "no $status client"
+done
+
 say "ranks with other numbers of threads"
 expect 0 "${launch[@]}" -n 1 "$FCIL" run tiny.yaml tasks.count=2 fed.rounds=2 method.name=fedavg --threads 3 --out uneven : \
     -n 1 "$FCIL" run tiny.yaml tasks.count=2 fed.rounds=2 method.name=fedavg --threads 1 --out uneven
