@@ -23,7 +23,7 @@ static const char style[] =
     "--t6:#eee;--t7:#b0b0b0}}\n"
     "*{box-sizing:border-box}\n"
     "html{color-scheme:light dark}\n"
-    "body{margin:0;background:var(--bg);color:var(--ink);font:16px/1.5 system-ui,sans-serif}\n"
+    "body{margin:0;background:var(--bg);color:var(--ink);font:1rem/1.5 system-ui,sans-serif}\n"
     "main{max-width:80rem;margin:0 auto;padding:1rem}\n"
     "h1{font-size:1.6rem;line-height:1.2;margin:.5rem 0}\n"
     "h2{font-size:1.2rem;margin:2rem 0 .5rem;border-bottom:1px solid var(--rule)}\n"
@@ -67,8 +67,10 @@ static const char style[] =
     "-webkit-user-select:all}\n"
     "pre.wrap{white-space:pre-wrap;overflow-wrap:anywhere}\n"
     ":focus-visible{outline:2px solid var(--l0);outline-offset:2px}\n"
-    "@media print{@page{margin:15mm}main{max-width:none;padding:0}body{font-size:11px}"
-    ".figures{grid-template-columns:1fr 1fr}h2{break-after:avoid}.scroll{overflow:visible}"
+    "@media print{@page{margin:15mm}html{font-size:11px}main{max-width:none;padding:0}"
+    ".cards{grid-template-columns:repeat(4,1fr)}.figures{grid-template-columns:1fr 1fr}"
+    ".scroll{overflow:visible}.scroll th{white-space:normal}"
+    "h2,p:has(+pre){break-after:avoid}tr,.matrix,.cards div,pre.wrap{break-inside:avoid}"
     "pre{max-height:none;white-space:pre-wrap;overflow-wrap:anywhere}}\n";
 
 void fc_page_begin(FILE *f, const char *title, int refresh_s)

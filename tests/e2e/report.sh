@@ -166,8 +166,8 @@ if ! command -v chromium > /dev/null; then
     exit 0
 fi
 
-say "in a browser, 360, 800 and 1400 pixels wide: nothing overflows, no drawing is empty or cut off"
-n=0
+say "in a browser, 360, 800 and 1400 pixels wide, and on paper: nothing overflows, no drawing is empty or cut off"
+n=0 papers=0
 say '<body><script>onmessage = e => document.body.append(e.data + "\n")</script>' > frames.html
 for page in "$d/report.html" live.html killed.html lost.html cmp.html "$crowd" "$(run_dir failed)/report.html" \
     "$(run_dir long)/report.html" "$(run_dir one)/report.html" "$(run_dir plain)/report.html"; do
@@ -190,11 +190,18 @@ for (const s of document.querySelectorAll("figure svg")) {
 parent.postMessage("seen " + name + (bad.length ? "BAD " + bad.join("; ") : "good"), "*")
 </script>
 JS
+    # on paper: A4 without its margins, where nothing scrolls
+    [ "$page" != "$d/report.html" ] && [ "$page" != cmp.html ] || {
+        sed 's/@media print/@media all/' "page$n.html" > "paper$n.html"
+        say "<iframe src=\"paper$n.html\" width=\"680\" height=\"800\" style=\"border:0\"></iframe>" >> frames.html
+        papers=$((papers + 1))
+    }
     for width in 360 800 1400; do
         say "<iframe src=\"page$n.html\" width=\"$width\" height=\"800\" style=\"border:0\"></iframe>" >> frames.html
     done
 done
 chromium --headless=new --no-sandbox --disable-gpu --user-data-dir="$work/browser" --virtual-time-budget=20000 \
     --dump-dom "file://$work/frames.html" > seen.html 2> /dev/null || fail "chromium failed"
-[ "$(grep -c '^seen\|>seen' seen.html)" -eq $((3 * n)) ] || fail "$(grep -c seen seen.html) of $((3 * n)) pages were seen"
+want=$((3 * n + papers))
+[ "$(grep -c '^seen\|>seen' seen.html)" -eq $want ] || fail "$(grep -c seen seen.html) of $want pages were seen"
 ! grep 'BAD' seen.html || fail "see above"
