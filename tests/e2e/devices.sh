@@ -137,7 +137,7 @@ for method in lorm fedavg; do
     [ "$(column "$d/rounds.csv" clients_ok | sort -u)" = 0 ] || fail "a client is ok"
     [ "$(column "$d/rounds.csv" correct | sort -u | wc -l)" -le 3 ] || fail "the model changes within a task"
     [ "$(number "$d/summary.json" steps)" = 0 ] || fail "somebody trained"
-    [ "$(grep -c '"event": "no_update"' "$d/events.jsonl")" -eq $([ $method = lorm ] && say 12 || say 9) ] || fail "events: $(cat "$d/events.jsonl")"
+    [ "$(grep -c '"event": "no_update"' "$d/events.jsonl")" -eq "$([ "$method" = lorm ] && say 12 || say 9)" ] || fail "events: $(cat "$d/events.jsonl")"
 done
 
 say "windows: nobody is there at first, the server waits; then they come and go"
