@@ -93,6 +93,7 @@ for dir in "${dirs[@]}"; do same_run "calm/s/$(basename "$dir")" "${dir%/}"; don
 
 say "not for ever, and not without a reason"
 export SLURM_RESTART_COUNT=100
+: > err # of the last one
 element 2
 until grep -q '^started' err; do sleep 0.01; done
 kill -USR1 $pid
