@@ -113,3 +113,162 @@ fc_status fc_spd_solve(double *X, double *S, const double *R, int m, int n, cons
     fc_arena_release(scratch, mark);
     return status;
 }
+
+double fc_sum_squares(const double *x, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += x[i] * x[i];
+    return sum;
+}
+
+/* Row-major X (m, n) is X^T (n, m) to LAPACK, whose left vectors are V and right ones U^T: in
+ * memory just Vt (k, n) and U (m, k). */
+static int gesdd(fc_usv *x, double *copy, double *work, int lwork, int *iwork)
+{
+    return LAPACKE_dgesdd_work(LAPACK_COL_MAJOR, 'S', x->n, x->m, copy, x->n, x->S, x->Vt, x->n,
+                               x->U, x->k, work, lwork, iwork);
+}
+
+static int gesvd(fc_usv *x, double *copy, double *work, int lwork)
+{
+    return LAPACKE_dgesvd_work(LAPACK_COL_MAJOR, 'S', 'S', x->n, x->m, copy, x->n, x->S, x->Vt,
+                               x->n, x->U, x->k, work, lwork);
+}
+
+static fc_status svd_into(fc_usv *x, const double *X, const char *what, fc_arena *scratch,
+                          fc_error *err)
+{
+    size_t mn = (size_t)x->m * (size_t)x->n;
+    double *copy = fc_arena_alloc(scratch, mn, sizeof *copy, err);
+    int *iwork = fc_arena_alloc(scratch, 8 * (size_t)x->k, sizeof *iwork, err);
+    if (!copy || !iwork)
+        return FC_EFAIL;
+    double dd = 0, qr = 0; /* the workspaces that the two ask for */
+    int info = gesdd(x, copy, &dd, -1, iwork);
+    if (info == 0)
+        info = gesvd(x, copy, &qr, -1);
+    double lwork = fmax(dd, qr);
+    if (info != 0 || !(lwork <= INT_MAX))
+        return fc_fail(err, FC_EFAIL, "%s: SVD of a %d x %d matrix, too large for LAPACK", what,
+                       x->m, x->n);
+    double *work = fc_arena_alloc(scratch, (size_t)lwork, sizeof *work, err);
+    if (!work)
+        return FC_EFAIL;
+    memcpy(copy, X, mn * sizeof *copy);
+    info = gesdd(x, copy, work, (int)lwork, iwork);
+    if (info <= 0)
+        return info ? lapack_failed("dgesdd", info, what, err) : FC_OK;
+    memcpy(copy, X, mn * sizeof *copy);
+    info = gesvd(x, copy, work, (int)lwork);
+    return info ? lapack_failed("dgesvd", info, what, err) : FC_OK;
+}
+
+static fc_status usv_alloc(fc_usv *x, int m, int n, int k, fc_arena *arena, fc_error *err)
+{
+    size_t K = (size_t)k;
+    *x = (fc_usv){.m = m, .n = n, .k = k};
+    x->U = fc_arena_alloc(arena, (size_t)m * K, sizeof *x->U, err);
+    x->S = fc_arena_alloc(arena, K, sizeof *x->S, err);
+    x->Vt = fc_arena_alloc(arena, K * (size_t)n, sizeof *x->Vt, err);
+    return x->U && x->S && x->Vt ? FC_OK : FC_EFAIL;
+}
+
+fc_status fc_svd(fc_usv *x, const double *X, int m, int n, const char *what, fc_arena *arena,
+                 fc_error *err)
+{
+    FC_TRY(check_finite(X, (size_t)m * (size_t)n, "the matrix to decompose", what, err));
+    FC_TRY(usv_alloc(x, m, n, m < n ? m : n, arena, err));
+    fc_mark mark = fc_arena_mark(arena);
+    fc_status status = svd_into(x, X, what, arena, err);
+    fc_arena_release(arena, mark);
+    return status;
+}
+
+int fc_svd_rank(const fc_usv *x)
+{
+    int rank = 0;
+    while (rank < x->k && x->S[rank] > FC_SUPPORT * x->S[0])
+        rank++;
+    return rank;
+}
+
+fc_status fc_qr(double *Q, double *R, const double *X, int m, int n, const char *what,
+                fc_arena *scratch, fc_error *err)
+{
+    enum { BLOCK = 64 }; /* LAPACK's widest */
+    int k = m < n ? m : n, lwork = BLOCK * n;
+    FC_TRY(check_finite(X, (size_t)m * (size_t)n, "the matrix to decompose", what, err));
+    fc_mark mark = fc_arena_mark(scratch);
+    double *a = fc_arena_alloc(scratch, (size_t)m * (size_t)n, sizeof *a, err);
+    double *tau = fc_arena_alloc(scratch, (size_t)k, sizeof *tau, err);
+    double *work = fc_arena_alloc(scratch, (size_t)lwork, sizeof *work, err);
+    fc_status status = a && tau && work ? FC_OK : FC_EFAIL;
+    if (status == FC_OK) {
+        /* X^T = L Q^T column-major is X = Q R with R = L^T in the same bytes */
+        memcpy(a, X, (size_t)m * (size_t)n * sizeof *a);
+        int info = LAPACKE_dgelqf_work(LAPACK_COL_MAJOR, n, m, a, n, tau, work, lwork);
+        for (int i = 0; i < k; i++)
+            for (int j = 0; j < n; j++)
+                R[(size_t)i * (size_t)n + (size_t)j] =
+                    j < i ? 0 : a[(size_t)i * (size_t)n + (size_t)j];
+        if (info == 0)
+            info = LAPACKE_dorglq_work(LAPACK_COL_MAJOR, k, m, k, a, n, tau, work, lwork);
+        for (int i = 0; i < m; i++)
+            memcpy(Q + (size_t)i * (size_t)k, a + (size_t)i * (size_t)n, (size_t)k * sizeof *Q);
+        if (info != 0)
+            status = lapack_failed("dgelqf or dorglq", info, what, err);
+    }
+    fc_arena_release(scratch, mark);
+    return status;
+}
+
+static fc_status product_into(fc_usv *x, const double *B, const double *A, int r, const char *what,
+                              fc_arena *scratch, fc_error *err)
+{
+    int m = x->m, n = x->n, kb = m < r ? m : r, ka = n < r ? n : r;
+    size_t M = (size_t)m, N = (size_t)n, R = (size_t)r, KB = (size_t)kb, KA = (size_t)ka;
+    double *QB = fc_arena_alloc(scratch, M * KB, sizeof *QB, err);
+    double *RB = fc_arena_alloc(scratch, KB * R, sizeof *RB, err);
+    double *At = fc_arena_alloc(scratch, N * R, sizeof *At, err);
+    double *QA = fc_arena_alloc(scratch, N * KA, sizeof *QA, err);
+    double *RA = fc_arena_alloc(scratch, KA * R, sizeof *RA, err);
+    double *core = fc_arena_alloc(scratch, KB * KA, sizeof *core, err);
+    if (!QB || !RB || !At || !QA || !RA || !core)
+        return FC_EFAIL;
+    for (size_t i = 0; i < R; i++)
+        for (size_t j = 0; j < N; j++)
+            At[j * R + i] = A[i * N + j];
+    FC_TRY(fc_qr(QB, RB, B, m, r, what, scratch, err));
+    FC_TRY(fc_qr(QA, RA, At, n, r, what, scratch, err));
+    fc_dgemm(false, true, kb, ka, r, 1, RB, r, RA, r, 0, core, ka);
+    fc_usv c;
+    FC_TRY(fc_svd(&c, core, kb, ka, what, scratch, err));
+    memcpy(x->S, c.S, (size_t)x->k * sizeof *x->S);
+    fc_dgemm(false, false, m, x->k, kb, 1, QB, kb, c.U, c.k, 0, x->U, x->k);
+    fc_dgemm(false, true, x->k, n, ka, 1, c.Vt, ka, QA, ka, 0, x->Vt, n);
+    return FC_OK;
+}
+
+fc_status fc_svd_product(fc_usv *x, const double *B, const double *A, int m, int r, int n,
+                         const char *what, fc_arena *arena, fc_error *err)
+{
+    int k = m < n ? m : n;
+    FC_TRY(usv_alloc(x, m, n, r < k ? r : k, arena, err));
+    fc_mark mark = fc_arena_mark(arena);
+    fc_status status = product_into(x, B, A, r, what, arena, err);
+    fc_arena_release(arena, mark);
+    return status;
+}
+
+fc_status fc_polar(double *P, const double *X, int m, int n, const char *what, fc_arena *scratch,
+                   fc_error *err)
+{
+    fc_usv x;
+    fc_mark mark = fc_arena_mark(scratch);
+    fc_status status = fc_svd(&x, X, m, n, what, scratch, err);
+    if (status == FC_OK)
+        fc_dgemm(false, false, m, n, fc_svd_rank(&x), 1, x.U, x.k, x.Vt, n, 0, P, n);
+    fc_arena_release(scratch, mark);
+    return status;
+}
