@@ -1,0 +1,42 @@
+#include "core/merge/rule_tsv.h"
+
+#include "core/gemm.h"
+#include "core/merge/spectral.h"
+
+static fc_status tsv(double *out, const fc_tv_set *in, int t, const void *options, fc_arena *arena,
+                     fc_error *err)
+{
+    const fc_tsv_options *o = options;
+    const fc_tv_shape *s = &in->shape[t];
+    int m = s->rows, n = s->cols, q = m < n ? m : n;
+    int k = (int)(q * (1.0 / in->n)); /* this product, as published: 49 * (1.0 / 49) is below 1 */
+    if (k == 0)
+        return fc_fail(err, FC_EUSAGE,
+                       "TSV-Merge, tensor %s (%d x %d): %d updates leave no singular vector to "
+                       "each, expected at most %d",
+                       s->name, m, n, in->n, q);
+    fc_triplets stack;
+    FC_TRY(fc_triplets_init(&stack, m, n, in->n * k, arena, err));
+    for (int i = 0; i < in->n; i++) {
+        fc_usv x;
+        fc_mark mark = fc_arena_mark(arena);
+        FC_TRY(fc_tv_svd(&x, fc_tv_at(in, i, t), s, arena, err));
+        int rank = fc_svd_rank(&x);
+        fc_triplets_add(&stack, &x, rank < k ? rank : k);
+        fc_arena_release(arena, mark);
+    }
+    FC_TRY(fc_triplets_orthogonalise(&stack, s->name, arena, err));
+    for (int i = 0; i < stack.most; i++)
+        for (int j = 0; j < n; j++)
+            stack.Vt[(size_t)i * (size_t)n + (size_t)j] *= stack.S[i];
+    fc_dgemm(false, false, m, n, stack.most, o->lambda, stack.U, stack.most, stack.Vt, n, 0, out,
+             n);
+    return FC_OK;
+}
+
+fc_status fc_rule_tsv(double *const *out, const fc_tv_set *in, const void *options, fc_arena *arena,
+                      fc_error *err)
+{
+    const fc_tsv_options *o = options;
+    return fc_each_weight(out, in, tsv, o, o->lambda, arena, err);
+}

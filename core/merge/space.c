@@ -1,0 +1,229 @@
+#include "core/merge/space.h"
+
+#include "core/gemm.h"
+#include "core/merge/rule_iso.h"
+#include "core/merge/spectral.h"
+
+#include <string.h>
+
+/* One tensor seen from inside: W = left diag(rows) X right, X of the shape `inside`. */
+typedef struct frame {
+    fc_tv_shape inside;
+    const double *left, *right, *rows; /* NULL: the identity; left NULL: not transformed at all */
+    int ld;                            /* of left */
+    int iso_count;                     /* singular values in the mean of Iso-C */
+} frame;
+
+typedef struct space {
+    const fc_tv_set *in;
+    const fc_inner *inner;
+    fc_knots_form form;
+    double eps;
+} space;
+
+/* The frame of tensor t, and each update in it: tv[i * stride]. */
+typedef fc_status enter_space(frame *f, fc_tv *tv, size_t stride, const space *s, int t,
+                              fc_arena *arena, fc_error *err);
+
+static fc_status leave_space(double *out, const frame *f, double *X, const space *s, int t,
+                             fc_arena *arena, fc_error *err)
+{
+    const fc_tv_shape *shape = &s->in->shape[t];
+    int m = shape->rows, n = shape->cols, k = f->inside.rows, l = f->inside.cols;
+    for (int i = 0; f->rows && i < k; i++)
+        for (int j = 0; j < l; j++)
+            X[(size_t)i * (size_t)l + (size_t)j] *= f->rows[i];
+    if (s->inner->isotropise)
+        FC_TRY(fc_isotropise(X, k, l, f->iso_count, shape->name, arena, err));
+    double *XR = X; /* X right */
+    if (f->right) {
+        XR = fc_arena_alloc(arena, (size_t)k * (size_t)n, sizeof *XR, err);
+        if (!XR)
+            return FC_EFAIL;
+        fc_dgemm(false, false, k, n, l, 1, X, l, f->right, n, 0, XR, n);
+    }
+    fc_dgemm(false, false, m, n, k, 1, f->left, f->ld, XR, n, 0, out, n);
+    return FC_OK;
+}
+
+/* The rule on tensors first .. first + count - 1. */
+static fc_status merge_group(double *const *out, const space *s, enter_space *enter, int first,
+                             int count, fc_arena *arena, fc_error *err)
+{
+    size_t C = (size_t)count;
+    frame *f = fc_arena_alloc(arena, C, sizeof *f, err);
+    fc_tv_shape *shape = fc_arena_alloc(arena, C, sizeof *shape, err);
+    fc_tv *tv = fc_arena_alloc(arena, (size_t)s->in->n * C, sizeof *tv, err);
+    double **merged = fc_arena_alloc(arena, C, sizeof *merged, err);
+    if (!f || !shape || !tv || !merged)
+        return FC_EFAIL;
+    for (int t = 0; t < count; t++) {
+        shape[t] = s->in->shape[first + t];
+        merged[t] = out[first + t];
+        if (!shape[t].linear) {
+            for (int i = 0; i < s->in->n; i++)
+                tv[(size_t)i * C + (size_t)t] = *fc_tv_at(s->in, i, first + t);
+            continue;
+        }
+        FC_TRY(enter(&f[t], tv + t, C, s, first + t, arena, err));
+        shape[t] = f[t].inside;
+        merged[t] = fc_arena_alloc(arena, fc_tv_size(&shape[t]), sizeof **merged, err);
+        if (!merged[t])
+            return FC_EFAIL;
+    }
+    const fc_tv_set inside = {.n = s->in->n, .tensors = count, .shape = shape, .tv = tv};
+    FC_TRY(s->inner->rule(merged, &inside, s->inner->options, arena, err));
+    for (int t = 0; t < count; t++)
+        if (f[t].left)
+            FC_TRY(leave_space(out[first + t], &f[t], merged[t], s, first + t, arena, err));
+    return FC_OK;
+}
+
+/* Groups of `size` tensors. */
+static fc_status merge_in(double *const *out, const space *s, enter_space *enter, int size,
+                          fc_arena *arena, fc_error *err)
+{
+    FC_TRY(fc_tv_check(s->in, err));
+    for (int t = 0; t < s->in->tensors; t += size) {
+        fc_mark mark = fc_arena_mark(arena);
+        fc_status status = merge_group(out, s, enter, t, size, arena, err);
+        fc_arena_release(arena, mark);
+        FC_TRY(status);
+    }
+    return FC_OK;
+}
+
+static fc_status enter_core(frame *f, fc_tv *tv, size_t stride, const space *s, int t,
+                            fc_arena *arena, fc_error *err)
+{
+    const fc_tv_shape *shape = &s->in->shape[t];
+    int m = shape->rows, n = shape->cols;
+    fc_tv stack;
+    fc_usv b, a;
+    FC_TRY(fc_tv_stack(&stack, s->in, t, NULL, arena, err));
+    FC_TRY(fc_svd(&b, stack.B, m, stack.rank, shape->name, arena, err));
+    FC_TRY(fc_svd(&a, stack.A, stack.rank, n, shape->name, arena, err));
+    for (int i = 0; i < s->in->n; i++) {
+        const fc_tv *x = fc_tv_at(s->in, i, t);
+        int r = x->rank;
+        double *UB = fc_arena_alloc(arena, (size_t)b.k * (size_t)r, sizeof *UB, err);
+        double *AV = fc_arena_alloc(arena, (size_t)r * (size_t)a.k, sizeof *AV, err);
+        if (!UB || !AV)
+            return FC_EFAIL;
+        fc_dgemm(true, false, b.k, r, m, 1, b.U, b.k, x->B, r, 0, UB, r);
+        fc_dgemm(false, true, r, a.k, n, 1, x->A, n, a.Vt, n, 0, AV, a.k);
+        tv[(size_t)i * stride] = (fc_tv){.rank = r, .B = UB, .A = AV};
+    }
+    *f = (frame){.inside = {shape->name, b.k, a.k, true},
+                 .left = b.U,
+                 .ld = b.k,
+                 .right = a.Vt,
+                 .iso_count = b.k < a.k ? b.k : a.k};
+    return FC_OK;
+}
+
+fc_status fc_space_core(double *const *out, const fc_tv_set *in, const fc_inner *inner,
+                        fc_arena *arena, fc_error *err)
+{
+    const space s = {.in = in, .inner = inner};
+    return merge_in(out, &s, enter_core, 1, arena, err);
+}
+
+/* Delta = L Q with orthonormal rows of Q: its columns of the concatenation, and how to come back.
+ * Dense: L = Delta (m, n), Q NULL. */
+typedef struct block {
+    int width;  /* columns of L, rows of Q */
+    double *Qt; /* (n, width) Q^T */
+} block;
+
+/* cat (m, ld) begins with L. */
+static fc_status fill_block(block *b, double *cat, int ld, const fc_tv *x, const fc_tv_shape *shape,
+                            fc_arena *arena, fc_error *err)
+{
+    size_t m = (size_t)shape->rows, n = (size_t)shape->cols, r = (size_t)x->rank;
+    if (r == 0) {
+        for (size_t i = 0; i < m; i++)
+            memcpy(cat + i * (size_t)ld, x->dense + i * n, n * sizeof *cat);
+        return FC_OK;
+    }
+    b->Qt = fc_arena_alloc(arena, n * (size_t)b->width, sizeof *b->Qt, err);
+    fc_mark mark = fc_arena_mark(arena);
+    double *At = fc_arena_alloc(arena, n * r, sizeof *At, err);
+    double *R = fc_arena_alloc(arena, (size_t)b->width * r, sizeof *R, err);
+    if (!b->Qt || !At || !R)
+        return FC_EFAIL;
+    for (size_t i = 0; i < r; i++)
+        for (size_t j = 0; j < n; j++)
+            At[j * r + i] = x->A[i * n + j];
+    FC_TRY(fc_qr(b->Qt, R, At, (int)n, (int)r, shape->name, arena, err)); /* A = R^T Q^T */
+    fc_dgemm(false, true, (int)m, b->width, (int)r, 1, x->B, (int)r, R, (int)r, 0, cat, ld);
+    fc_arena_release(arena, mark);
+    return FC_OK;
+}
+
+static fc_status concatenate(fc_usv *x, block *b, const space *s, int t, fc_arena *arena,
+                             fc_error *err)
+{
+    const fc_tv_shape *shape = &s->in->shape[t];
+    int width = 0, at = 0;
+    for (int i = 0; i < s->in->n; i++) {
+        int r = fc_tv_at(s->in, i, t)->rank;
+        b[i].width = r > 0 && r < shape->cols ? r : shape->cols;
+        width += b[i].width;
+    }
+    double *cat = fc_arena_alloc(arena, (size_t)shape->rows * (size_t)width, sizeof *cat, err);
+    if (!cat)
+        return FC_EFAIL;
+    for (int i = 0; i < s->in->n; at += b[i++].width)
+        FC_TRY(fill_block(&b[i], cat + at, width, fc_tv_at(s->in, i, t), shape, arena, err));
+    return fc_svd(x, cat, shape->rows, width, shape->name, arena, err);
+}
+
+/* X (k, n) = [diag(S)] V_i, from columns `at` on of Vt. */
+static void knot(double *X, const fc_usv *x, int k, const block *b, int at, int n, bool with_S)
+{
+    const double *V = x->Vt + at;
+    if (b->Qt)
+        fc_dgemm(false, true, k, n, b->width, 1, V, x->n, b->Qt, b->width, 0, X, n);
+    else
+        for (int i = 0; i < k; i++)
+            memcpy(X + (size_t)i * (size_t)n, V + (size_t)i * (size_t)x->n, (size_t)n * sizeof *X);
+    for (int i = 0; with_S && i < k; i++)
+        for (int j = 0; j < n; j++)
+            X[(size_t)i * (size_t)n + (size_t)j] *= x->S[i];
+}
+
+static fc_status enter_knots(frame *f, fc_tv *tv, size_t stride, const space *s, int t,
+                             fc_arena *arena, fc_error *err)
+{
+    const fc_tv_shape *shape = &s->in->shape[t];
+    int m = shape->rows, n = shape->cols, k = 0, at = 0;
+    block *b = fc_arena_alloc(arena, (size_t)s->in->n, sizeof *b, err);
+    if (!b)
+        return FC_EFAIL;
+    fc_usv x;
+    FC_TRY(concatenate(&x, b, s, t, arena, err));
+    for (int rank = fc_svd_rank(&x); k < rank && x.S[k] > s->eps;)
+        k++;
+    int rows = k ? k : x.k; /* nothing left: zeros, so that no rule lacks rows */
+    for (int i = 0; i < s->in->n; at += b[i++].width) {
+        double *X = fc_arena_alloc(arena, (size_t)rows * (size_t)n, sizeof *X, err);
+        if (!X)
+            return FC_EFAIL;
+        knot(X, &x, k, &b[i], at, n, s->form == FC_KNOTS_SV);
+        tv[(size_t)i * stride] = (fc_tv){.dense = X};
+    }
+    *f = (frame){.inside = {shape->name, rows, n, true},
+                 .left = x.U,
+                 .ld = x.k,
+                 .rows = s->form == FC_KNOTS_V ? x.S : NULL,
+                 .iso_count = m < n ? m : n};
+    return FC_OK;
+}
+
+fc_status fc_space_knots(double *const *out, const fc_tv_set *in, const fc_inner *inner,
+                         fc_knots_form form, double eps, fc_arena *arena, fc_error *err)
+{
+    const space s = {.in = in, .inner = inner, .form = form, .eps = eps};
+    return merge_in(out, &s, enter_knots, form == FC_KNOTS_SV ? in->tensors : 1, arena, err);
+}

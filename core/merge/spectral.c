@@ -1,0 +1,133 @@
+#include "core/merge/spectral.h"
+
+#include "core/gemm.h"
+
+#include <string.h>
+
+/* The first dense update of tensor t, n where there is none. */
+static int first_dense(const fc_tv_set *in, int t)
+{
+    int i = 0;
+    while (i < in->n && fc_tv_at(in, i, t)->rank > 0)
+        i++;
+    return i;
+}
+
+/* Sum of the ranks of all updates. */
+static int total_rank(const fc_tv_set *in, int t)
+{
+    int R = 0;
+    for (int i = 0; i < in->n; i++)
+        R += fc_tv_at(in, i, t)->rank;
+    return R;
+}
+
+fc_status fc_tv_need_factors(const fc_tv_set *in, int t, fc_error *err)
+{
+    int i = first_dense(in, t);
+    return i == in->n ? FC_OK
+                      : fc_fail(err, FC_EUSAGE,
+                                "update %d, tensor %s: found a dense update, expected LoRA factors",
+                                i, in->shape[t].name);
+}
+
+void fc_tv_weighted_sum(double *out, const fc_tv_set *in, int t, const double *p)
+{
+    const fc_tv_shape *s = &in->shape[t];
+    memset(out, 0, fc_tv_size(s) * sizeof *out);
+    for (int i = 0; i < in->n; i++)
+        fc_tv_add(out, p ? p[i] : 1, fc_tv_at(in, i, t), s);
+}
+
+fc_status fc_tv_stack(fc_tv *out, const fc_tv_set *in, int t, const double *p, fc_arena *arena,
+                      fc_error *err)
+{
+    const fc_tv_shape *s = &in->shape[t];
+    FC_TRY(fc_tv_need_factors(in, t, err));
+    size_t m = (size_t)s->rows, n = (size_t)s->cols, R = (size_t)total_rank(in, t);
+    double *B = fc_arena_alloc(arena, m * R, sizeof *B, err);
+    double *A = fc_arena_alloc(arena, R * n, sizeof *A, err);
+    if (!B || !A)
+        return FC_EFAIL;
+    size_t at = 0; /* rows of A, columns of B filled so far */
+    for (int i = 0; i < in->n; i++) {
+        const fc_tv *tv = fc_tv_at(in, i, t);
+        size_t r = (size_t)tv->rank;
+        for (size_t row = 0; row < m; row++)
+            memcpy(B + row * R + at, tv->B + row * r, r * sizeof *B);
+        for (size_t j = 0; j < r * n; j++)
+            A[at * n + j] = (p ? p[i] : 1) * tv->A[j];
+        at += r;
+    }
+    *out = (fc_tv){.rank = (int)R, .B = B, .A = A};
+    return FC_OK;
+}
+
+fc_status fc_tv_sum_svd(fc_usv *x, const fc_tv_set *in, int t, const double *p, fc_arena *arena,
+                        fc_error *err)
+{
+    const fc_tv_shape *s = &in->shape[t];
+    int least = s->rows < s->cols ? s->rows : s->cols;
+    if (first_dense(in, t) == in->n && total_rank(in, t) < least) {
+        fc_tv stack;
+        FC_TRY(fc_tv_stack(&stack, in, t, p, arena, err));
+        return fc_svd_product(x, stack.B, stack.A, s->rows, stack.rank, s->cols, s->name, arena,
+                              err);
+    }
+    double *dense = fc_arena_alloc(arena, fc_tv_size(s), sizeof *dense, err);
+    if (!dense)
+        return FC_EFAIL;
+    fc_tv_weighted_sum(dense, in, t, p);
+    return fc_svd(x, dense, s->rows, s->cols, s->name, arena, err);
+}
+
+fc_status fc_tv_svd(fc_usv *x, const fc_tv *tv, const fc_tv_shape *shape, fc_arena *arena,
+                    fc_error *err)
+{
+    const fc_tv_set one = {.n = 1, .tensors = 1, .shape = shape, .tv = tv};
+    return fc_tv_sum_svd(x, &one, 0, NULL, arena, err);
+}
+
+fc_status fc_each_weight(double *const *out, const fc_tv_set *in, fc_weight_rule *rule,
+                         const void *options, double lambda, fc_arena *arena, fc_error *err)
+{
+    FC_TRY(fc_tv_check(in, err));
+    for (int t = 0; t < in->tensors; t++) {
+        if (!in->shape[t].linear) {
+            fc_tv_sum(out[t], lambda / in->n, in, t);
+            continue;
+        }
+        fc_mark mark = fc_arena_mark(arena);
+        fc_status status = rule(out[t], in, t, options, arena, err);
+        fc_arena_release(arena, mark);
+        FC_TRY(status);
+    }
+    return FC_OK;
+}
+
+fc_status fc_triplets_init(fc_triplets *s, int m, int n, int most, fc_arena *arena, fc_error *err)
+{
+    size_t k = (size_t)most;
+    *s = (fc_triplets){.m = m, .n = n, .most = most};
+    s->U = fc_arena_alloc(arena, (size_t)m * k, sizeof *s->U, err);
+    s->S = fc_arena_alloc(arena, k, sizeof *s->S, err);
+    s->Vt = fc_arena_alloc(arena, k * (size_t)n, sizeof *s->Vt, err);
+    return s->U && s->S && s->Vt ? FC_OK : FC_EFAIL;
+}
+
+void fc_triplets_add(fc_triplets *s, const fc_usv *x, int k)
+{
+    size_t n = (size_t)s->n, at = (size_t)s->used;
+    for (size_t i = 0; i < (size_t)s->m; i++)
+        memcpy(s->U + i * (size_t)s->most + at, x->U + i * (size_t)x->k, (size_t)k * sizeof *s->U);
+    memcpy(s->S + at, x->S, (size_t)k * sizeof *s->S);
+    memcpy(s->Vt + at * n, x->Vt, (size_t)k * n * sizeof *s->Vt);
+    s->used += k;
+}
+
+fc_status fc_triplets_orthogonalise(fc_triplets *s, const char *what, fc_arena *scratch,
+                                    fc_error *err)
+{
+    FC_TRY(fc_polar(s->U, s->U, s->m, s->most, what, scratch, err));
+    return fc_polar(s->Vt, s->Vt, s->most, s->n, what, scratch, err);
+}

@@ -1,0 +1,587 @@
+/* Spectral rules, spaces and LoRA averages: golden vectors, hand examples, laws, edges. What is
+ * compared is never a singular vector: all results are free of LAPACK's choice of signs. */
+#include "core/gemm.h"
+#include "core/merge/lora_average.h"
+#include "core/merge/rule_iso.h"
+#include "core/merge/rule_task_arithmetic.h"
+#include "core/merge/rule_ties.h"
+#include "core/merge/rule_tsv.h"
+#include "core/merge/space.h"
+#include "core/merge/spectral.h"
+#include "tests/updates.h"
+
+/* The same updates, dense. */
+static void densify(weight *out, const weight *w)
+{
+    weight_init(out, w->set.n, w->shape.rows, w->shape.cols);
+    for (int i = 0; i < w->set.n; i++) {
+        double *x = numbers(out, fc_tv_size(&w->shape));
+        fc_tv_dense(x, &w->tv[i], &w->shape);
+        out->tv[i].dense = x;
+    }
+}
+
+static void golden_pairs(weight *w, const gold *g)
+{
+    gold_tensor A = gold_item(g, "in.A", 0), B = gold_item(g, "in.B", 0);
+    weight_init(w, gold_count(g, "in.A"), B.dim[0], A.dim[1]);
+    for (int i = 0; i < w->set.n; i++)
+        w->tv[i] = (fc_tv){A.dim[0], NULL, gold_item(g, "in.B", i).v, gold_item(g, "in.A", i).v};
+}
+
+/* One weight through a rule; scratch must come back. */
+static void apply(double *out, const weight *w, fc_combine *rule, const void *options)
+{
+    fc_arena arena = {0};
+    fc_error err = {0};
+    if (rule((double *const[]){out}, &w->set, options, &arena, &err) != FC_OK) {
+        print_error("%s\n", err.msg);
+        fail();
+    }
+    assert_int_equal(arena.used, 0);
+    fc_arena_free(&arena);
+}
+
+/* ---- rules and spaces ----------------------------------------------------- */
+
+/* sum_i mask_i X_i / 0.7 of one tensor; the mask, (n, rows, cols), is the option. */
+static fc_status rule_dare(double *const *out, const fc_tv_set *in, const void *options,
+                           fc_arena *arena, fc_error *err)
+{
+    const double *mask = options;
+    size_t d = fc_tv_size(in->shape);
+    double X[SIZE];
+    (void)arena, (void)err;
+    memset(out[0], 0, d * sizeof *out[0]);
+    for (int i = 0; i < in->n; i++) {
+        fc_tv_dense(X, &in->tv[i], in->shape);
+        for (size_t e = 0; e < d; e++)
+            out[0][e] += mask[(size_t)i * d + e] * X[e] / 0.7;
+    }
+    return FC_OK;
+}
+
+static const fc_task_arithmetic_options SUM = {1};
+static const fc_ties_options TIES50 = {50, FC_TIES_MEAN, false, 1};
+static const fc_tsv_options TSV = {1};
+static const fc_iso_options ISO = {1, 0.6};
+
+/* fc_combine with the space as its options. */
+typedef struct in_space {
+    fc_inner inner;
+    bool knots;
+    fc_knots_form form;
+} in_space;
+
+static fc_status rule_space(double *const *out, const fc_tv_set *in, const void *options,
+                            fc_arena *arena, fc_error *err)
+{
+    const in_space *s = options;
+    return s->knots ? fc_space_knots(out, in, &s->inner, s->form, 1e-5, arena, err)
+                    : fc_space_core(out, in, &s->inner, arena, err);
+}
+
+static void in_core(double *out, const weight *w, fc_combine *rule, const void *options, bool iso)
+{
+    apply(out, w, rule_space, &(in_space){.inner = {rule, options, iso}});
+}
+
+static void in_knots(double *out, const weight *w, fc_knots_form form, fc_combine *rule,
+                     const void *options, bool iso)
+{
+    apply(out, w, rule_space, &(in_space){{rule, options, iso}, true, form});
+}
+
+/* ---- golden vectors -------------------------------------------------------------------------- */
+
+static void near_golden(const double *got, const gold *g, const char *name)
+{
+    const gold_tensor *want = gold_get(g, "out.%s", name);
+    assert_near(got, want->v, want->n, 1e-8);
+}
+
+static void golden_core_space(void **state)
+{
+    (void)state;
+    const char *files[] = {"core_space_5x7", "core_space_8x9"};
+    for (int f = 0; f < 2; f++) {
+        gold g = gold_open(files[f]);
+        weight w;
+        double out[SIZE];
+        golden_pairs(&w, &g);
+        in_core(out, &w, fc_rule_task_arithmetic, &SUM, false);
+        near_golden(out, &g, "ta");
+        in_core(out, &w, fc_rule_average, NULL, false);
+        near_golden(out, &g, "mean");
+        in_core(out, &w, fc_rule_ties, &TIES50, false);
+        near_golden(out, &g, "ties50");
+        in_core(out, &w, fc_rule_tsv, &TSV, false);
+        near_golden(out, &g, "tsv");
+        in_core(out, &w, fc_rule_tsv, &TSV, true);
+        near_golden(out, &g, "tsv_iso_support");
+        in_core(out, &w, fc_rule_iso_c, &ISO, false);
+        near_golden(out, &g, "iso_c");
+        in_core(out, &w, fc_rule_task_arithmetic, &SUM, true);
+        near_golden(out, &g, "iso_c");
+        in_core(out, &w, rule_dare, gold_get(&g, "in.dare_mask")->v, false);
+        near_golden(out, &g, "dare_sum");
+        gold_close(&g);
+    }
+}
+
+static void golden_knots(void **state)
+{
+    (void)state;
+    const char *files[] = {"knots_5x7", "knots_8x9"};
+    for (int f = 0; f < 2; f++) {
+        gold g = gold_open(files[f]);
+        weight pairs, dense;
+        double out[SIZE];
+        golden_pairs(&pairs, &g);
+        densify(&dense, &pairs);
+        for (int form = 0; form < 2; form++) {
+            const weight *w = form ? &dense : &pairs;
+            in_knots(out, w, FC_KNOTS_V, fc_rule_task_arithmetic, &SUM, false);
+            near_golden(out, &g, "ta_v");
+            in_knots(out, w, FC_KNOTS_V, fc_rule_ties, &TIES50, false);
+            near_golden(out, &g, "ties50_v");
+            in_knots(out, w, FC_KNOTS_V, fc_rule_tsv, &TSV, false);
+            near_golden(out, &g, "tsv_v");
+            in_knots(out, w, FC_KNOTS_V, fc_rule_task_arithmetic, &SUM, true);
+            near_golden(out, &g, "ta_iso_support");
+            in_knots(out, w, FC_KNOTS_SV, fc_rule_ties, &TIES50, false);
+            near_golden(out, &g, "ties50_sv");
+        }
+        fc_arena_free(&dense.arena);
+        gold_close(&g);
+    }
+}
+
+static int lowest_rank(const weight *w)
+{
+    int lowest = w->shape.rows;
+    for (int i = 0; i < w->set.n; i++) {
+        fc_usv x;
+        fc_arena arena = {0};
+        assert_int_equal(fc_tv_svd(&x, &w->tv[i], &w->shape, &arena, NULL), FC_OK);
+        lowest = fc_svd_rank(&x) < lowest ? fc_svd_rank(&x) : lowest;
+        fc_arena_free(&arena);
+    }
+    return lowest;
+}
+
+static void golden_svd_merge(void **state)
+{
+    (void)state;
+    const char *files[] = {"svd_merge_5x7", "svd_merge_8x9", "svd_merge_fullrank"};
+    for (int f = 0; f < 3; f++) {
+        gold g = gold_open(files[f]);
+        weight w;
+        double out[SIZE];
+        gold_tensor first = gold_item(&g, "in.delta", 0);
+        weight_init(&w, gold_count(&g, "in.delta"), first.dim[0], first.dim[1]);
+        for (int i = 0; i < w.set.n; i++)
+            w.tv[i].dense = gold_item(&g, "in.delta", i).v;
+        fc_iso_options iso = {1, gold_scalar(&g, "param.frac")};
+        apply(out, &w, fc_rule_tsv, &TSV);
+        if (gold_int(&g, "out.tsv_k") <= lowest_rank(&w)) /* else it holds arbitrary null vectors */
+            near_golden(out, &g, "tsv");
+        apply(out, &w, fc_rule_iso_c, &iso);
+        if (gold_find(&g, "out.iso_c_support"))
+            near_golden(out, &g, "iso_c_support");
+        if (gold_find(&g, "out.iso_c"))
+            near_golden(out, &g, "iso_c");
+        if (gold_find(&g, "out.iso_cts")) {
+            int per_task, q = first.dim[0] < first.dim[1] ? first.dim[0] : first.dim[1];
+            int common = fc_iso_cts_common(&per_task, q, w.set.n, iso.common_fraction);
+            assert_int_equal(common, gold_int(&g, "out.cts_common"));
+            assert_int_equal(per_task, gold_int(&g, "out.cts_per_task"));
+            apply(out, &w, fc_rule_iso_cts, &iso);
+            near_golden(out, &g, "iso_cts");
+        }
+        gold_close(&g);
+    }
+}
+
+static void golden_lora_averaging(void **state)
+{
+    (void)state;
+    gold g = gold_open("lora_averaging");
+    weight w;
+    double p[UPDATES], sum = 0, got[SIZE], error, rest = 0;
+    golden_pairs(&w, &g);
+    const gold_tensor *n = gold_get(&g, "in.n"), *S = gold_get(&g, "out.flexlora_s");
+    for (int i = 0; i < w.set.n; i++)
+        sum += n->v[i];
+    for (int i = 0; i < w.set.n; i++)
+        p[i] = n->v[i] / sum;
+    fc_tv out;
+    fc_arena arena = {0};
+    assert_int_equal(fc_lora_fedit(&out, &w.set, p, &arena, NULL), FC_OK);
+    fc_tv_dense(got, &out, &w.shape);
+    near_golden(got, &g, "fedit_delta");
+    assert_int_equal(fc_lora_flora(&out, &w.set, p, &arena, NULL), FC_OK);
+    near_golden(out.A, &g, "flora_A");
+    near_golden(out.B, &g, "flora_B");
+    fc_tv_dense(got, &out, &w.shape);
+    near_golden(got, &g, "exact_delta");
+    fc_flex_options flex = {.rank = gold_int(&g, "param.r")};
+    for (size_t j = (size_t)flex.rank; j < S->n; j++)
+        rest += S->v[j] * S->v[j];
+    for (int balanced = 0; balanced < 2; balanced++) {
+        flex.balanced = balanced;
+        assert_int_equal(fc_lora_flex(&out, &error, &w.set, p, &flex, &arena, NULL), FC_OK);
+        fc_tv_dense(got, &out, &w.shape);
+        near_golden(got, &g, "flexlora_delta");
+        assert_close(error, sqrt(rest), 1e-8, 1e-12);
+    }
+    fc_arena_free(&arena);
+    gold_close(&g);
+}
+
+/* ---- hand examples --------------------------------------------------------------------------- */
+
+static void hand_examples(void **state)
+{
+    (void)state;
+    weight w;
+    double out[4];
+    const double zero[4] = {0};
+    dense_pair(&w, (const double[]){3, 0, 0, 0}, (const double[]){.5, .5, .5, .5});
+    apply(out, &w, fc_rule_tsv, &TSV);
+    assert_all_close(out, ((double[]){2.707107, -.707107, -.707107, 1.292893}), 4, 0, 1e-6);
+
+    dense_pair(&w, (const double[]){3, 0, 0, 1}, zero);
+    apply(out, &w, fc_rule_iso_c, &ISO);
+    assert_all_close(out, ((double[]){2, 0, 0, 2}), 4, 0, 1e-14);
+
+    const double A1[] = {1, 0}, B1[] = {1, 0}, A2[] = {0, 1}, B2[] = {0, 2};
+    weight_init(&w, 2, 2, 2);
+    w.tv[0] = (fc_tv){1, NULL, B1, A1};
+    w.tv[1] = (fc_tv){1, NULL, B2, A2};
+    in_core(out, &w, fc_rule_task_arithmetic, &SUM, false);
+    assert_all_close(out, ((double[]){1, 0, 0, 2}), 4, 0, 1e-14);
+    in_core(out, &w, fc_rule_iso_c, &ISO, false);
+    assert_all_close(out, ((double[]){1.5, 0, 0, 1.5}), 4, 0, 1e-14);
+
+    fc_arena arena = {0};
+    const double one = 1, three = 3;
+    fc_tv scalar[2] = {{1, NULL, &one, &one}, {1, NULL, &three, &three}}, avg;
+    const fc_tv_shape shape = {"scalar", 1, 1, true};
+    const fc_tv_set set = {2, 1, &shape, scalar};
+    assert_int_equal(fc_lora_fedit(&avg, &set, (double[]){.5, .5}, &arena, NULL), FC_OK);
+    assert_close(avg.B[0] * avg.A[0], 4, 1e-15, 0);
+    fc_arena_free(&arena);
+}
+
+/* ---- laws ------------------------------------------------------------------------------------ */
+
+static void core_and_knots_equal_full_for_linear_rules(void **state)
+{
+    (void)state;
+    for (int s = 0; s < SHAPES; s++) {
+        weight w;
+        double full[SIZE], got[SIZE];
+        random_weight(&w, shapes[s].n, shapes[s].rows, shapes[s].cols, shapes[s].r, 1);
+        size_t d = fc_tv_size(&w.shape);
+        apply(full, &w, fc_rule_task_arithmetic, &SUM);
+        in_core(got, &w, fc_rule_task_arithmetic, &SUM, false);
+        assert_near(got, full, d, 1e-12);
+        in_knots(got, &w, FC_KNOTS_V, fc_rule_task_arithmetic, &SUM, false);
+        assert_near(got, full, d, 1e-12);
+        in_knots(got, &w, FC_KNOTS_SV, fc_rule_task_arithmetic, &SUM, false);
+        assert_near(got, full, d, 1e-12);
+        fc_arena_free(&w.arena);
+    }
+}
+
+typedef struct named_rule {
+    fc_combine *rule;
+    const void *options;
+} named_rule;
+
+static const named_rule spectral[] = {
+    {fc_rule_tsv, &TSV},
+    {fc_rule_iso_c, &ISO},
+    {fc_rule_iso_cts, &ISO},
+    {rule_space, &(const in_space){.inner = {fc_rule_tsv, &TSV, false}}},
+    {rule_space, &(const in_space){.inner = {fc_rule_iso_c, &ISO, false}}},
+    {rule_space, &(const in_space){.inner = {fc_rule_tsv, &TSV, true}}},
+};
+enum { SPECTRAL = sizeof spectral / sizeof *spectral, FACTORS_ONLY = 3 };
+
+/* Factors or dense, in any order, scaled: one result. Core Space takes factors only. */
+static void form_order_and_scale_do_not_matter(void **state)
+{
+    (void)state;
+    for (int s = 0; s < SHAPES; s++)
+        for (int i = 0; i < SPECTRAL; i++) {
+            weight w, dense, turned, scaled;
+            double want[SIZE], got[SIZE];
+            random_weight(&w, shapes[s].n, shapes[s].rows, shapes[s].cols, shapes[s].r, 1);
+            size_t d = fc_tv_size(&w.shape);
+            apply(want, &w, spectral[i].rule, spectral[i].options);
+            assert_true(largest(want, d) > 0.01);
+            if (i < FACTORS_ONLY) {
+                densify(&dense, &w);
+                apply(got, &dense, spectral[i].rule, spectral[i].options);
+                assert_near(got, want, d, 1e-10);
+                fc_arena_free(&dense.arena);
+            }
+            turned = w;
+            turned.set.tv = turned.tv;
+            for (int u = 0; u < w.set.n; u++)
+                turned.tv[u] = w.tv[w.set.n - 1 - u];
+            apply(got, &turned, spectral[i].rule, spectral[i].options);
+            assert_near(got, want, d, 1e-10);
+            const double scales[] = {1e30, 1e-30};
+            for (int c = 0; c < 2; c++) {
+                random_weight(&scaled, w.set.n, w.shape.rows, w.shape.cols, shapes[s].r, scales[c]);
+                apply(got, &scaled, spectral[i].rule, spectral[i].options);
+                for (size_t e = 0; e < d; e++)
+                    got[e] /= scales[c];
+                assert_near(got, want, d, 1e-10);
+                fc_arena_free(&scaled.arena);
+            }
+            fc_arena_free(&w.arena);
+        }
+}
+
+/* k = floor(q / T) >= r: the stacks of two equal updates U, U have the polar factors [U U] / sqrt
+ * 2, so that TSV gives U S V^T back, as does a single update. Iso-C of equal ones: mean singular
+ * value of the sum. */
+static void equal_updates(void **state)
+{
+    (void)state;
+    weight w;
+    double one[SIZE], got[SIZE];
+    random_weight(&w, 2, 8, 12, 2, 1);
+    w.tv[1] = w.tv[0];
+    size_t d = fc_tv_size(&w.shape);
+    fc_tv_dense(one, &w.tv[0], &w.shape);
+    apply(got, &w, fc_rule_tsv, &TSV);
+    assert_near(got, one, d, 1e-12);
+    w.set.n = 1;
+    apply(got, &w, fc_rule_tsv, &TSV);
+    assert_near(got, one, d, 1e-12);
+    fc_usv x;
+    double want[SIZE];
+    assert_int_equal(fc_svd_product(&x, w.tv[0].B, w.tv[0].A, 8, 2, 12, "", &w.arena, NULL), FC_OK);
+    fc_dgemm(false, false, 8, 12, 2, 2 * (x.S[0] + x.S[1]) / 8, x.U, 2, x.Vt, 12, 0, want, 12);
+    w.set.n = 2;
+    apply(got, &w, fc_rule_iso_c, &ISO);
+    assert_near(got, want, d, 1e-12);
+    fc_arena_free(&w.arena);
+}
+
+static void all_singular_values_equal(const weight *w, const named_rule *r)
+{
+    fc_usv x;
+    fc_arena arena = {0};
+    double got[SIZE];
+    apply(got, w, r->rule, r->options);
+    assert_int_equal(fc_svd(&x, got, w->shape.rows, w->shape.cols, "", &arena, NULL), FC_OK);
+    int rank = fc_svd_rank(&x);
+    assert_true(rank > 0);
+    assert_close(x.S[rank - 1], x.S[0], 1e-8, 0);
+    fc_arena_free(&arena);
+}
+
+/* What Iso means; Iso-CTS where the stacks have full rank. */
+static void iso_is_flat(void **state)
+{
+    (void)state;
+    weight w;
+    for (int s = 0; s < SHAPES; s++) {
+        random_weight(&w, shapes[s].n, shapes[s].rows, shapes[s].cols, shapes[s].r, 1);
+        all_singular_values_equal(&w, &spectral[1]);
+        fc_arena_free(&w.arena);
+    }
+    random_weight(&w, 3, 8, 20, 0, 1);
+    all_singular_values_equal(&w, &spectral[2]);
+    fc_arena_free(&w.arena);
+}
+
+/* ---- FlexLoRA -------------------------------------------------------------------------------- */
+
+static void flexlora_is_exact_at_full_rank(void **state)
+{
+    (void)state;
+    for (int s = 0; s < SHAPES; s++)
+        for (int balanced = 0; balanced < 2; balanced++) {
+            weight w;
+            double p[UPDATES], want[SIZE], got[SIZE], error;
+            fc_tv out;
+            random_weight(&w, shapes[s].n, shapes[s].rows, shapes[s].cols, shapes[s].r, 1);
+            for (int i = 0; i < w.set.n; i++)
+                p[i] = (i + 1.0) / 7;
+            const fc_flex_options flex = {shapes[s].n * shapes[s].r, balanced};
+            fc_tv_weighted_sum(want, &w.set, 0, p);
+            assert_int_equal(fc_lora_flex(&out, &error, &w.set, p, &flex, &w.arena, NULL), FC_OK);
+            fc_tv_dense(got, &out, &w.shape);
+            assert_near(got, want, fc_tv_size(&w.shape), 1e-12);
+            assert_close(error, 0, 0, 1e-12);
+            fc_arena_free(&w.arena);
+        }
+}
+
+/* The error that is told is the distance of the two. */
+static void flexlora_tells_its_error(void **state)
+{
+    (void)state;
+    weight w;
+    double want[SIZE], got[SIZE], error;
+    const double p[] = {.2, .3, .5};
+    fc_tv out;
+    random_weight(&w, 3, 11, 13, 3, 1);
+    w.tv[1].rank = 2; /* ranks may differ */
+    fc_tv_weighted_sum(want, &w.set, 0, p);
+    assert_int_equal(
+        fc_lora_flex(&out, &error, &w.set, p, &(fc_flex_options){4, true}, &w.arena, NULL), FC_OK);
+    fc_tv_dense(got, &out, &w.shape);
+    for (int i = 0; i < 11 * 13; i++)
+        got[i] -= want[i];
+    assert_close(error, sqrt(fc_sum_squares(got, 11 * 13)), 1e-12, 0);
+    assert_true(error > 0.01);
+    fc_arena_free(&w.arena);
+}
+
+/* ---- edges ----------------------------------------------------------------------------------- */
+
+/* Layers of zeros and zero updates among others give zeros and what the others say. */
+static void zeros(void **state)
+{
+    (void)state;
+    const double zero[SIZE] = {0};
+    for (int i = 0; i < SPECTRAL + 2; i++) {
+        const in_space knots = {{fc_rule_iso_c, &ISO, true}, true, FC_KNOTS_SV};
+        const in_space knots_v = {{fc_rule_tsv, &TSV, false}, true, FC_KNOTS_V};
+        named_rule r = i < SPECTRAL ? spectral[i]
+                                    : (named_rule){rule_space, i == SPECTRAL ? &knots : &knots_v};
+        weight w;
+        double out[SIZE];
+        random_weight(&w, 3, 8, 9, 2, 1);
+        w.tv[1] = (fc_tv){2, NULL, zero, zero};
+        apply(out, &w, r.rule, r.options);
+        assert_true(largest(out, 72) > 0.01);
+        w.tv[0] = w.tv[2] = w.tv[1];
+        apply(out, &w, r.rule, r.options);
+        assert_all_close(out, zero, 72, 0, 0);
+        fc_arena_free(&w.arena);
+    }
+}
+
+/* Tensors that are no linear weights: the mean; in a space: the rule as it is. */
+static void other_tensors(void **state)
+{
+    (void)state;
+    const fc_tv_shape shape[] = {{"norm", 1, 3, false}, {"fc", 2, 3, true}};
+    const double a[] = {1, 2, 3}, b[] = {3, 2, 1}, B[] = {1, 2}, A[] = {1, 0, 1};
+    const fc_tv tv[] = {{.dense = a}, {1, NULL, B, A}, {.dense = b}, {1, NULL, B, A}};
+    const fc_tv_set set = {2, 2, shape, tv};
+    const double mean[] = {4, 4, 4}, sum[] = {4, 4, 4}, fc[] = {2, 0, 2, 4, 0, 4};
+    double norm[3], merged[6];
+    double *const out[] = {norm, merged};
+    fc_arena arena = {0};
+    assert_int_equal(fc_rule_tsv(out, &set, &(fc_tsv_options){2}, &arena, NULL), FC_OK);
+    assert_all_close(norm, mean, 3, 1e-15, 0);
+    assert_int_equal(fc_rule_iso_cts(out, &set, &(fc_iso_options){2, .5}, &arena, NULL), FC_OK);
+    assert_all_close(norm, mean, 3, 1e-15, 0);
+    const fc_inner inner = {.rule = fc_rule_task_arithmetic, .options = &SUM};
+    for (int i = 0; i < 3; i++) {
+        fc_status status =
+            i == 0 ? fc_space_core(out, &set, &inner, &arena, NULL)
+                   : fc_space_knots(out, &set, &inner, (fc_knots_form)(i - 1), 1e-5, &arena, NULL);
+        assert_int_equal(status, FC_OK);
+        assert_all_close(norm, sum, 3, 1e-15, 0);
+        assert_all_close(merged, fc, 6, 1e-12, 1e-12);
+    }
+    fc_tv stacked[2];
+    const double p[] = {.5, .5};
+    assert_int_equal(fc_lora_flora(stacked, &set, p, &arena, NULL), FC_OK);
+    assert_all_close(stacked[0].dense, ((double[]){2, 2, 2}), 3, 1e-15, 0);
+    fc_arena_free(&arena);
+}
+
+/* KnOTS's eps is absolute: what is below it gives 0. */
+static void knots_below_eps(void **state)
+{
+    (void)state;
+    weight w;
+    double out[SIZE], zero[SIZE] = {0};
+    random_weight(&w, 3, 8, 9, 2, 1e-30);
+    for (int form = 0; form < 2; form++) {
+        in_knots(out, &w, (fc_knots_form)form, fc_rule_task_arithmetic, &SUM, true);
+        assert_all_close(out, zero, 72, 0, 0);
+    }
+    fc_arena_free(&w.arena);
+}
+
+static void refuse(const weight *w, const named_rule *r, fc_status status, const char *reason)
+{
+    double out[SIZE];
+    fc_error err = {0};
+    fc_arena arena = {0};
+    assert_int_equal(r->rule((double *const[]){out}, &w->set, r->options, &arena, &err), status);
+    if (!strstr(err.msg, reason))
+        print_error("found \"%s\", expected \"%s\"\n", err.msg, reason);
+    assert_non_null(strstr(err.msg, reason));
+    fc_arena_free(&arena);
+}
+
+static void refusals(void **state)
+{
+    (void)state;
+    weight w;
+    const in_space knots = {{fc_rule_task_arithmetic, &SUM, false}, true, FC_KNOTS_V};
+    random_weight(&w, 3, 8, 9, 2, 1);
+    double bad[16] = {0};
+    bad[3] = (double)NAN;
+    w.tv[2].B = bad;
+    for (int i = 0; i < SPECTRAL; i++)
+        refuse(&w, &spectral[i], FC_EFAIL, "update 2, tensor blocks.0.fc1");
+    refuse(&w, &(named_rule){rule_space, &knots}, FC_EFAIL, "update 2, tensor blocks.0.fc1");
+    const double p[] = {1, 1, 1};
+    double error;
+    fc_tv out;
+    fc_error err = {0};
+    const fc_flex_options flex = {2, false};
+    assert_int_equal(fc_lora_flex(&out, &error, &w.set, p, &flex, &w.arena, &err), FC_EFAIL);
+    assert_non_null(strstr(err.msg, "update 2, tensor blocks.0.fc1"));
+
+    w.set.n = 2;
+    w.tv[1].rank = 1;
+    err = (fc_error){0};
+    assert_int_equal(fc_lora_fedit(&out, &w.set, p, &w.arena, &err), FC_EUSAGE);
+    assert_non_null(strstr(err.msg, "found rank 1, expected 2"));
+    w.tv[1] = (fc_tv){.dense = numbers(&w, 72)};
+    refuse(&w, &spectral[FACTORS_ONLY], FC_EUSAGE, "update 1, tensor blocks.0.fc1: found a dense");
+    fc_arena_free(&w.arena);
+
+    random_weight(&w, 9, 8, 9, 1, 1);
+    refuse(&w, &spectral[0], FC_EUSAGE, "9 updates leave no singular vector");
+    fc_arena_free(&w.arena);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(golden_core_space),
+        cmocka_unit_test(golden_knots),
+        cmocka_unit_test(golden_svd_merge),
+        cmocka_unit_test(golden_lora_averaging),
+        cmocka_unit_test(hand_examples),
+        cmocka_unit_test(core_and_knots_equal_full_for_linear_rules),
+        cmocka_unit_test(form_order_and_scale_do_not_matter),
+        cmocka_unit_test(equal_updates),
+        cmocka_unit_test(iso_is_flat),
+        cmocka_unit_test(flexlora_is_exact_at_full_rank),
+        cmocka_unit_test(flexlora_tells_its_error),
+        cmocka_unit_test(zeros),
+        cmocka_unit_test(other_tensors),
+        cmocka_unit_test(knots_below_eps),
+        cmocka_unit_test(refusals),
+    };
+    fc_threads_init(1, NULL);
+    return cmocka_run_group_tests(tests, NULL, NULL) != 0;
+}
