@@ -81,6 +81,26 @@ static void opcm_run(double *out, double *lambda, const weight *w, double alpha,
     fc_arena_free(&scratch);
 }
 
+/* S = (8, 4, 3, 1): 12/16 is not above 0.75, so the split is 2, and the 2 x 2 block goes. */
+static void opcm_split_at_the_threshold(void **state)
+{
+    (void)state;
+    weight w;
+    double first[16] = {0}, ones[16], D[16], lambda;
+    for (int i = 0; i < 16; i++)
+        ones[i] = 1;
+    first[0] = 8, first[5] = 4, first[10] = 3, first[15] = 1;
+    weight_init(&w, 2, 4, 4);
+    w.tv[0].dense = first;
+    w.tv[1].dense = ones;
+    opcm_run(D, &lambda, &w, 0.75, 0);
+    for (int i = 0; i < 4; i++)
+        for (int j = 0; j < 4; j++) {
+            double clean = i == j || (i < 2 && j < 2) ? 0 : 1;
+            assert_close(D[4 * i + j] * lambda, first[4 * i + j] + clean, 0, 1e-14);
+        }
+}
+
 /* Thin and dense agree below full rank, when it is reached, and for updates of full rank. */
 static void opcm_thin_equals_dense(void **state)
 {
@@ -177,6 +197,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden_opcm),
         cmocka_unit_test(hand_example_opcm),
+        cmocka_unit_test(opcm_split_at_the_threshold),
         cmocka_unit_test(opcm_thin_equals_dense),
         cmocka_unit_test(opcm_keeps_the_mean_norm),
         cmocka_unit_test(opcm_edges),

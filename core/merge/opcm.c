@@ -213,8 +213,8 @@ void fc_opcm_merged(double *const *out, const fc_opcm *o)
             continue;
         }
         memset(out[t], 0, fc_tv_size(&o->shape[t]) * sizeof *out[t]);
-        for (int j = 0; j < x->k; j++)
-            for (int i = 0; i < m; i++) {
+        for (int i = 0; i < m; i++)
+            for (int j = 0; j < x->k; j++) {
                 double us = x->U[(size_t)i * (size_t)x->k + (size_t)j] * x->S[j];
                 for (size_t c = 0; c < N; c++)
                     out[t][(size_t)i * N + c] += us * x->Vt[(size_t)j * N + c];
