@@ -1,7 +1,6 @@
-/* Spectral rules, spaces and LoRA averages: golden vectors, hand examples, laws, edges. What is
+/* Spectral rules and spaces: golden vectors, hand examples, laws, edges. What is
  * compared is never a singular vector: all results are free of LAPACK's choice of signs. */
 #include "core/gemm.h"
-#include "core/merge/lora_average.h"
 #include "core/merge/rule_iso.h"
 #include "core/merge/rule_task_arithmetic.h"
 #include "core/merge/rule_ties.h"
@@ -19,14 +18,6 @@ static void densify(weight *out, const weight *w)
         fc_tv_dense(x, &w->tv[i], &w->shape);
         out->tv[i].dense = x;
     }
-}
-
-static void golden_pairs(weight *w, const gold *g)
-{
-    gold_tensor A = gold_item(g, "in.A", 0), B = gold_item(g, "in.B", 0);
-    weight_init(w, gold_count(g, "in.A"), B.dim[0], A.dim[1]);
-    for (int i = 0; i < w->set.n; i++)
-        w->tv[i] = (fc_tv){A.dim[0], NULL, gold_item(g, "in.B", i).v, gold_item(g, "in.A", i).v};
 }
 
 /* One weight through a rule; scratch must come back. */
@@ -93,12 +84,6 @@ static void in_knots(double *out, const weight *w, fc_knots_form form, fc_combin
 }
 
 /* ---- golden vectors -------------------------------------------------------------------------- */
-
-static void near_golden(const double *got, const gold *g, const char *name)
-{
-    const gold_tensor *want = gold_get(g, "out.%s", name);
-    assert_near(got, want->v, want->n, 1e-8);
-}
 
 static void golden_core_space(void **state)
 {
@@ -203,42 +188,6 @@ static void golden_svd_merge(void **state)
     }
 }
 
-static void golden_lora_averaging(void **state)
-{
-    (void)state;
-    gold g = gold_open("lora_averaging");
-    weight w;
-    double p[UPDATES], sum = 0, got[SIZE], error, rest = 0;
-    golden_pairs(&w, &g);
-    const gold_tensor *n = gold_get(&g, "in.n"), *S = gold_get(&g, "out.flexlora_s");
-    for (int i = 0; i < w.set.n; i++)
-        sum += n->v[i];
-    for (int i = 0; i < w.set.n; i++)
-        p[i] = n->v[i] / sum;
-    fc_tv out;
-    fc_arena arena = {0};
-    assert_int_equal(fc_lora_fedit(&out, &w.set, p, &arena, NULL), FC_OK);
-    fc_tv_dense(got, &out, &w.shape);
-    near_golden(got, &g, "fedit_delta");
-    assert_int_equal(fc_lora_flora(&out, &w.set, p, &arena, NULL), FC_OK);
-    near_golden(out.A, &g, "flora_A");
-    near_golden(out.B, &g, "flora_B");
-    fc_tv_dense(got, &out, &w.shape);
-    near_golden(got, &g, "exact_delta");
-    fc_flex_options flex = {.rank = gold_int(&g, "param.r")};
-    for (size_t j = (size_t)flex.rank; j < S->n; j++)
-        rest += S->v[j] * S->v[j];
-    for (int balanced = 0; balanced < 2; balanced++) {
-        flex.balanced = balanced;
-        assert_int_equal(fc_lora_flex(&out, &error, &w.set, p, &flex, &arena, NULL), FC_OK);
-        fc_tv_dense(got, &out, &w.shape);
-        near_golden(got, &g, "flexlora_delta");
-        assert_close(error, sqrt(rest), 1e-8, 1e-12);
-    }
-    fc_arena_free(&arena);
-    gold_close(&g);
-}
-
 /* ---- hand examples --------------------------------------------------------------------------- */
 
 static void hand_examples(void **state)
@@ -263,15 +212,6 @@ static void hand_examples(void **state)
     assert_all_close(out, ((double[]){1, 0, 0, 2}), 4, 0, 1e-14);
     in_core(out, &w, fc_rule_iso_c, &ISO, false);
     assert_all_close(out, ((double[]){1.5, 0, 0, 1.5}), 4, 0, 1e-14);
-
-    fc_arena arena = {0};
-    const double one = 1, three = 3;
-    fc_tv scalar[2] = {{1, NULL, &one, &one}, {1, NULL, &three, &three}}, avg;
-    const fc_tv_shape shape = {"scalar", 1, 1, true};
-    const fc_tv_set set = {2, 1, &shape, scalar};
-    assert_int_equal(fc_lora_fedit(&avg, &set, (double[]){.5, .5}, &arena, NULL), FC_OK);
-    assert_close(avg.B[0] * avg.A[0], 4, 1e-15, 0);
-    fc_arena_free(&arena);
 }
 
 /* ---- laws ------------------------------------------------------------------------------------ */
@@ -402,50 +342,6 @@ static void iso_is_flat(void **state)
     fc_arena_free(&w.arena);
 }
 
-/* ---- FlexLoRA -------------------------------------------------------------------------------- */
-
-static void flexlora_is_exact_at_full_rank(void **state)
-{
-    (void)state;
-    for (int s = 0; s < SHAPES; s++)
-        for (int balanced = 0; balanced < 2; balanced++) {
-            weight w;
-            double p[UPDATES], want[SIZE], got[SIZE], error;
-            fc_tv out;
-            random_weight(&w, shapes[s].n, shapes[s].rows, shapes[s].cols, shapes[s].r, 1);
-            for (int i = 0; i < w.set.n; i++)
-                p[i] = (i + 1.0) / 7;
-            const fc_flex_options flex = {shapes[s].n * shapes[s].r, balanced};
-            fc_tv_weighted_sum(want, &w.set, 0, p);
-            assert_int_equal(fc_lora_flex(&out, &error, &w.set, p, &flex, &w.arena, NULL), FC_OK);
-            fc_tv_dense(got, &out, &w.shape);
-            assert_near(got, want, fc_tv_size(&w.shape), 1e-12);
-            assert_close(error, 0, 0, 1e-12);
-            fc_arena_free(&w.arena);
-        }
-}
-
-/* The error that is told is the distance of the two. */
-static void flexlora_tells_its_error(void **state)
-{
-    (void)state;
-    weight w;
-    double want[SIZE], got[SIZE], error;
-    const double p[] = {.2, .3, .5};
-    fc_tv out;
-    random_weight(&w, 3, 11, 13, 3, 1);
-    w.tv[1].rank = 2; /* ranks may differ */
-    fc_tv_weighted_sum(want, &w.set, 0, p);
-    assert_int_equal(
-        fc_lora_flex(&out, &error, &w.set, p, &(fc_flex_options){4, true}, &w.arena, NULL), FC_OK);
-    fc_tv_dense(got, &out, &w.shape);
-    for (int i = 0; i < 11 * 13; i++)
-        got[i] -= want[i];
-    assert_close(error, sqrt(fc_sum_squares(got, 11 * 13)), 1e-12, 0);
-    assert_true(error > 0.01);
-    fc_arena_free(&w.arena);
-}
-
 /* ---- edges ----------------------------------------------------------------------------------- */
 
 /* Layers of zeros and zero updates among others give zeros and what the others say. */
@@ -496,11 +392,34 @@ static void other_tensors(void **state)
         assert_all_close(norm, sum, 3, 1e-15, 0);
         assert_all_close(merged, fc, 6, 1e-12, 1e-12);
     }
-    fc_tv stacked[2];
-    const double p[] = {.5, .5};
-    assert_int_equal(fc_lora_flora(stacked, &set, p, &arena, NULL), FC_OK);
-    assert_all_close(stacked[0].dense, ((double[]){2, 2, 2}), 3, 1e-15, 0);
     fc_arena_free(&arena);
+}
+
+/* Original KnOTS trims over all layers at once: a layer of small numbers goes. Core Space and its
+ * form of KnOTS trim each layer alone. */
+static void trimmed_over_all_layers_or_each(void **state)
+{
+    (void)state;
+    weight large, small;
+    double a[SIZE], b[SIZE];
+    random_weight(&large, 2, 8, 9, 2, 1);
+    random_weight(&small, 2, 8, 9, 2, 1e-3);
+    const fc_tv_shape both[] = {large.shape, small.shape};
+    const fc_tv tv[] = {large.tv[0], small.tv[0], large.tv[1], small.tv[1]};
+    const fc_tv_set set = {2, 2, both, tv};
+    const fc_ties_options few = {5, FC_TIES_MEAN, false, 1};
+    const fc_inner inner = {fc_rule_ties, &few, false};
+    double *const out[] = {a, b};
+    fc_arena arena = {0};
+    assert_int_equal(fc_space_knots(out, &set, &inner, FC_KNOTS_SV, 1e-5, &arena, NULL), FC_OK);
+    assert_true(largest(a, 72) > 0 && largest(b, 72) == 0);
+    assert_int_equal(fc_space_knots(out, &set, &inner, FC_KNOTS_V, 1e-5, &arena, NULL), FC_OK);
+    assert_true(largest(a, 72) > 0 && largest(b, 72) > 0);
+    assert_int_equal(fc_space_core(out, &set, &inner, &arena, NULL), FC_OK);
+    assert_true(largest(a, 72) > 0 && largest(b, 72) > 0);
+    fc_arena_free(&arena);
+    fc_arena_free(&large.arena);
+    fc_arena_free(&small.arena);
 }
 
 /* KnOTS's eps is absolute: what is below it gives 0. */
@@ -541,19 +460,7 @@ static void refusals(void **state)
     for (int i = 0; i < SPECTRAL; i++)
         refuse(&w, &spectral[i], FC_EFAIL, "update 2, tensor blocks.0.fc1");
     refuse(&w, &(named_rule){rule_space, &knots}, FC_EFAIL, "update 2, tensor blocks.0.fc1");
-    const double p[] = {1, 1, 1};
-    double error;
-    fc_tv out;
-    fc_error err = {0};
-    const fc_flex_options flex = {2, false};
-    assert_int_equal(fc_lora_flex(&out, &error, &w.set, p, &flex, &w.arena, &err), FC_EFAIL);
-    assert_non_null(strstr(err.msg, "update 2, tensor blocks.0.fc1"));
-
     w.set.n = 2;
-    w.tv[1].rank = 1;
-    err = (fc_error){0};
-    assert_int_equal(fc_lora_fedit(&out, &w.set, p, &w.arena, &err), FC_EUSAGE);
-    assert_non_null(strstr(err.msg, "found rank 1, expected 2"));
     w.tv[1] = (fc_tv){.dense = numbers(&w, 72)};
     refuse(&w, &spectral[FACTORS_ONLY], FC_EUSAGE, "update 1, tensor blocks.0.fc1: found a dense");
     fc_arena_free(&w.arena);
@@ -569,16 +476,14 @@ int main(void)
         cmocka_unit_test(golden_core_space),
         cmocka_unit_test(golden_knots),
         cmocka_unit_test(golden_svd_merge),
-        cmocka_unit_test(golden_lora_averaging),
         cmocka_unit_test(hand_examples),
         cmocka_unit_test(core_and_knots_equal_full_for_linear_rules),
         cmocka_unit_test(form_order_and_scale_do_not_matter),
         cmocka_unit_test(equal_updates),
         cmocka_unit_test(iso_is_flat),
-        cmocka_unit_test(flexlora_is_exact_at_full_rank),
-        cmocka_unit_test(flexlora_tells_its_error),
         cmocka_unit_test(zeros),
         cmocka_unit_test(other_tensors),
+        cmocka_unit_test(trimmed_over_all_layers_or_each),
         cmocka_unit_test(knots_below_eps),
         cmocka_unit_test(refusals),
     };

@@ -67,6 +67,20 @@ static inline double largest(const double *x, size_t n)
 #define assert_near(got, want, n, tolerance)                                                       \
     assert_all_close(got, want, n, 0, (tolerance)*largest(want, (size_t)(n)))
 
+static inline void golden_pairs(weight *w, const gold *g)
+{
+    gold_tensor A = gold_item(g, "in.A", 0), B = gold_item(g, "in.B", 0);
+    weight_init(w, gold_count(g, "in.A"), B.dim[0], A.dim[1]);
+    for (int i = 0; i < w->set.n; i++)
+        w->tv[i] = (fc_tv){A.dim[0], NULL, gold_item(g, "in.B", i).v, gold_item(g, "in.A", i).v};
+}
+
+static inline void near_golden(const double *got, const gold *g, const char *name)
+{
+    const gold_tensor *want = gold_get(g, "out.%s", name);
+    assert_near(got, want->v, want->n, 1e-8);
+}
+
 static inline void dense_pair(weight *w, const double *a, const double *b)
 {
     weight_init(w, 2, 2, 2);
