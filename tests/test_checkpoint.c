@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static fc_tmp tmp;
+FC_TMP_FIXTURE
 static char *const dir = tmp.dir;
 static char path[512];
 static const fc_ckpt_id id = {"c0nf19", "da7a", "", "9a87"};
@@ -21,20 +21,6 @@ static const char *in_ckpt(const char *name)
 {
     snprintf(path, sizeof path, "%s/ckpt/%s", dir, name);
     return path;
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    tmp = fc_tmp_new();
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    fc_tmp_remove(&tmp);
-    return 0;
 }
 
 static bool exists(const char *name)

@@ -9,21 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static fc_tmp tmp;
-
-static int set_up(void **state)
-{
-    (void)state;
-    tmp = fc_tmp_new();
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    fc_tmp_remove(&tmp);
-    return 0;
-}
+FC_TMP_FIXTURE
 
 static const char *put(const char *name, const char *text)
 {

@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static fc_tmp tmp;
+FC_TMP_FIXTURE
 static char *const dir = tmp.dir;
 static char path[512];
 
@@ -21,20 +21,6 @@ static const char *in_dir(const char *name)
 {
     snprintf(path, sizeof path, "%s/%s", dir, name);
     return path;
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    tmp = fc_tmp_new();
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    fc_tmp_remove(&tmp);
-    return 0;
 }
 
 static bool exists(const char *name)

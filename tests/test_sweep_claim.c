@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-static fc_tmp tmp;
+FC_TMP_FIXTURE
 static const char id[] = "0123abcd";
 
 static void take(fc_claim *c, int g)
@@ -290,20 +290,6 @@ static void test_halving(void **state)
     for (int k = 0; k < SETTINGS; k++)
         assert_int_equal(view[4 * SETTINGS + 2 * k].wanted, third[k]);
     fc_arena_free(&v.arena);
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    tmp = fc_tmp_new();
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    fc_tmp_remove(&tmp);
-    return 0;
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)

@@ -46,6 +46,22 @@ static inline void fc_tmp_remove(const fc_tmp *t)
     fc_remove_folder(t->dir);
 }
 
+/* A folder of its own for each test: tmp, and set_up and tear_down for cmocka. */
+#define FC_TMP_FIXTURE                                                                             \
+    static fc_tmp tmp;                                                                             \
+    static int set_up(void **state)                                                                \
+    {                                                                                              \
+        (void)state;                                                                               \
+        tmp = fc_tmp_new();                                                                        \
+        return 0;                                                                                  \
+    }                                                                                              \
+    static int tear_down(void **state)                                                             \
+    {                                                                                              \
+        (void)state;                                                                               \
+        fc_tmp_remove(&tmp);                                                                       \
+        return 0;                                                                                  \
+    }
+
 /* dir/name; valid until the 64th call after. */
 static inline const char *fc_tmp_path(const fc_tmp *t, const char *name)
 {
