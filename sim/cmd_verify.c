@@ -27,8 +27,8 @@ static const char usage[] =
 /* A recipe and what came out. */
 typedef struct receipt {
     fc_recipe recipe;
-    fc_result *run;
-    int n, seeds; /* runs that are there, and that should be */
+    fc_result *run; /* (n) */
+    int n;          /* runs that are there */
     fc_verdict *verdict;
     bool pass;
     fc_error why; /* its runs failed */
@@ -40,14 +40,15 @@ typedef struct receipt {
 static fc_status read_new(receipt *r, fc_error *err)
 {
     const fc_sweep *s = &r->recipe.sweep;
-    r->run = fc_arena_alloc(&r->recipe.arena, (size_t)s->n_runs, sizeof *r->run, err);
-    if (!r->run)
+    const char **dir = fc_arena_alloc(&r->recipe.arena, (size_t)s->n_runs, sizeof *dir, err);
+    int n = 0;
+    if (!dir)
         return FC_EFAIL;
     for (int i = 0; i < s->n_runs; i++)
-        if (fc_file_exists(s->run[i].dir)) {
-            FC_TRY(fc_result_read(&r->run[r->n], s->run[i].dir, err));
-            r->n++;
-        }
+        if (fc_file_exists(s->run[i].dir))
+            dir[n++] = s->run[i].dir;
+    FC_TRY(fc_results_read(&r->run, dir, n, err));
+    r->n = n;
     return FC_OK;
 }
 
@@ -61,19 +62,18 @@ static fc_status read_recorded(receipt *r, fc_error *err)
     if (!*r->recipe.recorded)
         return FC_OK;
     FC_TRY(fc_result_dirs(&dir, &n_dirs, r->recipe.recorded, arena, err));
-    r->run = fc_arena_alloc(arena, (size_t)n_dirs, sizeof *r->run, err);
+    FC_TRY(fc_results_read(&r->run, (const char *const *)dir, n_dirs, err));
     fc_result like = {0};
-    if (!r->run)
-        return FC_EFAIL;
-    FC_TRY(fc_config_load(&like.config, first->config, first->override, first->n_override, err));
-    fc_status s = FC_OK;
-    for (int i = 0; i < n_dirs && s == FC_OK; i++) {
+    fc_status s =
+        fc_config_load(&like.config, first->config, first->override, first->n_override, err);
+    for (int i = 0; i < n_dirs; i++) { /* those that are not are freed, the others move up */
         bool same = false;
-        s = fc_result_read(&r->run[r->n], dir[i], err);
         if (s == FC_OK)
-            s = fc_result_same_experiment(&same, &like, &r->run[r->n++], arena, err);
-        if (s == FC_OK && !same)
-            fc_result_free(&r->run[--r->n]);
+            s = fc_result_same_experiment(&same, &like, &r->run[i], arena, err);
+        if (same)
+            r->run[r->n++] = r->run[i];
+        else
+            fc_result_free(&r->run[i]);
     }
     fc_result_free(&like);
     return s;
@@ -266,8 +266,7 @@ static fc_status verify_one(receipt *r, const char *path, const fc_args *a, bool
 
 static void receipt_free(receipt *r)
 {
-    for (int i = 0; i < r->n; i++)
-        fc_result_free(&r->run[i]);
+    fc_results_free(r->run, r->n);
     fc_recipe_free(&r->recipe);
 }
 

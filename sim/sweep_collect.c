@@ -27,20 +27,21 @@ typedef struct collection {
 static fc_status read_runs(collection *c, fc_error *err)
 {
     const fc_sweep *s = c->sweep;
-    c->result = fc_arena_alloc(&c->arena, (size_t)s->n_runs, sizeof *c->result, err);
+    const char **dir = fc_arena_alloc(&c->arena, (size_t)s->n_runs, sizeof *dir, err);
+    int n = 0;
     c->run = fc_arena_alloc(&c->arena, (size_t)s->n_runs, sizeof *c->run, err);
-    if (!c->result || !c->run)
+    if (!dir || !c->run)
         return FC_EFAIL;
-    for (int i = 0; i < s->n_runs; i++) {
-        if (c->view.run[i].state != FC_RUN_DONE)
-            continue;
-        c->run[c->done] = i;
-        FC_TRY(fc_result_read(&c->result[c->done], s->run[i].dir, err));
-        c->done++;
-    }
-    if (c->done == 0)
+    for (int i = 0; i < s->n_runs; i++)
+        if (c->view.run[i].state == FC_RUN_DONE) {
+            c->run[n] = i;
+            dir[n++] = s->run[i].dir;
+        }
+    if (n == 0)
         return fc_fail(err, FC_EDATA, "%s: none of the %d runs of %s is done yet", s->out,
                        s->n_runs, s->path);
+    FC_TRY(fc_results_read(&c->result, dir, n, err));
+    c->done = n;
     return FC_OK;
 }
 
@@ -234,8 +235,7 @@ fc_status fc_sweep_collect(const fc_sweep *s, const char *metrics, fc_error *err
 {
     collection c = {.sweep = s};
     fc_status st = collect(&c, metrics, err);
-    for (int i = 0; i < c.done; i++)
-        fc_result_free(&c.result[i]);
+    fc_results_free(c.result, c.done);
     fc_sweep_view_close(&c.view);
     fc_arena_free(&c.arena);
     return st;
