@@ -86,7 +86,7 @@ static fc_status judge(receipt *r, fc_error *err)
     r->verdict = fc_arena_alloc(&of->arena, (size_t)of->n_expected, sizeof *r->verdict, err);
     if (!x || !r->verdict)
         return FC_EFAIL;
-    r->pass = true;
+    r->pass = r->why.code == FC_OK; /* not on the seeds that are left */
     for (int k = 0; k < of->n_expected; k++) {
         for (int i = 0; i < r->n; i++)
             x[i] = fc_metric_final(of->expected[k].metric, &r->run[i]);

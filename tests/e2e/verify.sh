@@ -29,6 +29,15 @@ want=$(for d in kept/receipt/*/; do number "$d/summary.json" faa; done | awk '{ 
 expect 0 "$FCIL" verify recipe.yaml --out kept
 if grep -q started err; then fail "finished runs were done again"; fi
 
+# A seed that failed: no PASS on the others alone.
+cp -r kept half
+dir=$(echo half/receipt/lorm-s1-*)
+rm -r "$dir"
+mkdir -p half/receipt/.sweep/failed
+echo "generation 0" > "half/receipt/.sweep/failed/${dir##*-}"
+expect 1 "$FCIL" verify recipe.yaml --out half
+grep -q '^FAIL  recipe.yaml$' out || fail "passed without one of its seeds: $(cat out)"
+
 # Off by more than the tolerance: FAIL, exit code 1, and the other recipes are still judged.
 recipe "$(awk "BEGIN { print $mean + 3 }")" 2.9
 cp recipe.yaml wrong.yaml
