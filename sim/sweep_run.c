@@ -88,8 +88,10 @@ static void become(const worker *w, const job *b, bool released, char **argv, in
         _exit(FC_EFAIL);
     dup2(log, STDOUT_FILENO);
     dup2(log, STDERR_FILENO);
-    for (int i = 0; i < 3; i++) /* a worker under mpirun: its runs are no ranks of that job */
-        unsetenv((const char *const[]){"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK"}[i]);
+    /* of a worker under mpirun, whose runs are no ranks of that job: what main.c looks for */
+    unsetenv("OMPI_COMM_WORLD_SIZE");
+    unsetenv("PMI_SIZE");
+    unsetenv("PMIX_RANK");
     if (fc_work_inherit(&w->view, b->run->id, b->claim.generation, released, &err) == FC_OK) {
         execv("/proc/self/exe", argv);
         fc_fail(&err, FC_EFAIL, "cannot start /proc/self/exe: %s", strerror(errno));
