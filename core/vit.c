@@ -1,192 +1,13 @@
-#include "core/vit.h"
 #include "core/kernels.h"
+#include "core/vit_acts.h"
 
 #include <assert.h>
-#include <stdlib.h>
 #include <string.h>
-
-/* Images go through the network in chunks of about CHUNK_RATIO * D rows: what a block writes then
- * takes about as much cache as its weights, and neither is fetched from memory more than need be.
- */
-enum { CHUNK_RATIO = 2 };
-
-/* What backward needs of one block. R = n_max * tokens rows (one chunk without backward). Inputs of
- * linear layers that follow a LayerNorm or GELU are not kept: where a gradient needs them they are
- * made again. */
-typedef struct block_acts {
-    fc_real *x;     /* (R, D) input */
-    fc_real *stat1; /* (R, 2) of norm1 */
-    fc_real *qkv;   /* (R, 3 D) */
-    fc_real *P;     /* (n_max, heads, T, T) attention weights */
-    fc_real *att;   /* (R, D) attention output */
-    fc_real *mid;   /* (R, D) x + attn.proj */
-    fc_real *stat2; /* (R, 2) of norm2 */
-    fc_real *pre;   /* (R, hidden) fc1 output, before GELU */
-    fc_real *xa[4]; /* (R, rank) x A^T of each slot */
-} block_acts;
-
-struct fc_acts {
-    fc_vit_shape shape;
-    int rank, classes, n_max;
-    int chunk; /* images */
-    bool backward;
-    fc_engine engine; /* with the scratch below */
-    int n;            /* images of the last forward */
-    bool cls_only;    /* its last block ran on class tokens only after the attention */
-
-    fc_real *cols;     /* (n_max (T - 1), 3 patch^2) */
-    fc_real *top;      /* (n_max, D) class tokens of the last block's output */
-    fc_real *stat;     /* (n_max, 2) of the final norm */
-    fc_real *features; /* (n_max, D) */
-    fc_real *logits;   /* (n_max, classes) */
-
-    /* of one chunk, C = chunk * tokens rows */
-    fc_real *norm;  /* (C, D) LayerNorm output */
-    fc_real *gelu;  /* (C, hidden) GELU output */
-    fc_real *out;   /* (C, D) output of the last block */
-    fc_real *xacls; /* (chunk, rank) x A^T of class tokens */
-
-    /* backward only */
-    fc_real *dtop;     /* (n_max, D) */
-    fc_real *dfeature; /* (n_max, D) */
-    fc_real *dcls;     /* (chunk, D) of class tokens */
-    fc_real *dx;       /* (C, D) of the residual stream */
-    fc_real *dnorm;    /* (C, D) */
-    fc_real *dwide;    /* (C, max(3 D, hidden)) */
-
-    block_acts block[]; /* (depth) */
-};
 
 /* Images first .. first + n - 1 of the last forward. */
 typedef struct chunk {
     int first, n;
 } chunk;
-
-/* ---- memory ------------------------------------------------------------------------------- */
-
-/* Hands out 64-byte aligned pieces of one allocation; base NULL: only counts. */
-typedef struct cutter {
-    char *base;
-    size_t used;
-} cutter;
-
-static void *cut(cutter *c, size_t bytes)
-{
-    void *p = c->base ? c->base + c->used : NULL;
-    c->used += (bytes + 63) & ~(size_t)63;
-    return p;
-}
-
-static fc_real *cut_reals(cutter *c, size_t rows, size_t cols)
-{
-    return cut(c, rows * cols * sizeof(fc_real));
-}
-
-static block_acts cut_block(cutter *c, const fc_vit_shape *s, size_t n, size_t rank, bool backward)
-{
-    size_t T = (size_t)fc_vit_tokens(s), R = n * T, D = (size_t)s->width;
-    block_acts b = {.x = cut_reals(c, R, D)};
-    b.stat1 = cut_reals(c, R, 2);
-    b.qkv = cut_reals(c, R, 3 * D);
-    b.P = cut_reals(c, (backward ? n : 1) * (size_t)s->heads, T * T);
-    b.att = cut_reals(c, R, D);
-    b.mid = cut_reals(c, R, D);
-    b.stat2 = cut_reals(c, R, 2);
-    b.pre = cut_reals(c, R, (size_t)s->hidden);
-    for (int i = 0; i < 4; i++)
-        b.xa[i] = cut_reals(c, R, rank);
-    return b;
-}
-
-/* Scratch for the layer that needs most. */
-static size_t work_bytes(const fc_vit_shape *s, const fc_engine *e, int rank, int classes, int rows)
-{
-    int T = fc_vit_tokens(s), D = s->width, pixels = 3 * s->patch * s->patch;
-    int wide = D > classes ? D : classes;
-    wide = wide > pixels ? wide : pixels;
-    wide = wide > s->hidden ? wide : s->hidden;
-    size_t linear = fc_linear_bytes(e, wide, 3 * D > wide ? 3 * D : wide, rank, rows);
-    size_t attention = fc_attention_bytes(e, T, D / s->heads);
-    return linear > attention ? linear : attention;
-}
-
-/* The whole layout, used twice: to count and to place. */
-static fc_acts *place(cutter *c, const fc_vit_shape *s, int rank, int classes, int n_max,
-                      bool backward, const fc_engine *e)
-{
-    size_t n = (size_t)n_max, T = (size_t)fc_vit_tokens(s), D = (size_t)s->width;
-    size_t fit = CHUNK_RATIO * D / T, c_max = fit < 1 ? 1 : fit < n ? fit : n, R = c_max * T;
-    size_t kept = backward ? n : c_max, r = (size_t)rank, hidden = (size_t)s->hidden,
-           wide = hidden > 3 * D ? hidden : 3 * D;
-    size_t L = (size_t)s->depth;
-    fc_acts *out = cut(c, sizeof *out + L * sizeof *out->block);
-    fc_acts a = {*s, rank, classes, n_max, .backward = backward, .chunk = (int)c_max, .engine = *e};
-    a.engine.left = work_bytes(s, e, rank, classes, (int)(R > n ? R : n));
-    a.engine.work = cut(c, a.engine.left);
-    a.cols = cut_reals(c, kept * (T - 1), 3 * (size_t)s->patch * (size_t)s->patch);
-    a.norm = cut_reals(c, R, D);
-    a.gelu = cut_reals(c, R, hidden);
-    a.out = cut_reals(c, R, D);
-    a.xacls = cut_reals(c, c_max, r);
-    a.top = cut_reals(c, n, D);
-    a.stat = cut_reals(c, n, 2);
-    a.features = cut_reals(c, n, D);
-    a.logits = cut_reals(c, n, (size_t)classes);
-    if (backward) {
-        a.dtop = cut_reals(c, n, D);
-        a.dfeature = cut_reals(c, n, D);
-        a.dcls = cut_reals(c, c_max, D);
-        a.dx = cut_reals(c, R, D);
-        a.dnorm = cut_reals(c, R, D);
-        a.dwide = cut_reals(c, R, wide);
-    }
-    for (size_t l = 0; l < L; l++) {
-        block_acts b = out && l ? out->block[0] : (block_acts){0};
-        if (backward || l == 0)
-            b = cut_block(c, s, kept, r, backward);
-        if (out)
-            out->block[l] = b;
-    }
-    if (out)
-        memcpy(out, &a, sizeof a);
-    return out;
-}
-
-size_t fc_acts_bytes(const fc_vit_shape *s, int rank, int classes, int n_max, bool backward,
-                     const fc_engine *e)
-{
-    cutter c = {0};
-    place(&c, s, rank, classes, n_max, backward, e);
-    return c.used;
-}
-
-fc_status fc_acts_new(fc_acts **out, const fc_vit_shape *s, int rank, int classes, int n_max,
-                      bool backward, const fc_engine *e, fc_error *err)
-{
-    size_t bytes = fc_acts_bytes(s, rank, classes, n_max, backward, e);
-    cutter c = {.base = aligned_alloc(64, bytes)};
-    *out = NULL;
-    if (!c.base)
-        return fc_fail(err, FC_EFAIL, "activations of %d images: no memory for %zu bytes", n_max,
-                       bytes);
-    *out = place(&c, s, rank, classes, n_max, backward, e);
-    return FC_OK;
-}
-
-void fc_acts_free(fc_acts *a)
-{
-    free(a);
-}
-
-const fc_real *fc_acts_logits(const fc_acts *a)
-{
-    return a->logits;
-}
-
-const fc_real *fc_acts_features(const fc_acts *a)
-{
-    return a->features;
-}
 
 /* ---- views of a model --------------------------------------------------------------------- */
 
@@ -303,12 +124,12 @@ static void feed(fc_grams *stats, int slot, const fc_real *x, int rows, int dim)
 
 /* The part of a block's activations that belongs to a chunk. Without backward there is room for one
  * chunk only, and one image's attention weights. */
-static block_acts block_of(const fc_acts *a, int l, chunk c)
+static fc_block_acts block_of(const fc_acts *a, int l, chunk c)
 {
     const fc_vit_shape *s = &a->shape;
-    block_acts b = a->block[l];
+    fc_block_acts b = a->block[l];
     size_t T = (size_t)fc_vit_tokens(s), D = (size_t)s->width;
-    size_t image = a->backward ? (size_t)c.first : 0, row = image * T;
+    size_t image = a->size.backward ? (size_t)c.first : 0, row = image * T;
     b.x += row * D;
     b.stat1 += row * 2;
     b.qkv += row * 3 * D;
@@ -318,16 +139,16 @@ static block_acts block_of(const fc_acts *a, int l, chunk c)
     b.stat2 += row * 2;
     b.pre += row * (size_t)s->hidden;
     for (int i = 0; i < 4; i++)
-        b.xa[i] += row * (size_t)a->rank;
+        b.xa[i] += row * (size_t)a->size.rank;
     return b;
 }
 
 /* queries: rows of each image that ask; all, or in the last block the class token. */
-static void attention_forward(fc_acts *a, const block_acts *b, int n, int queries)
+static void attention_forward(fc_acts *a, const fc_block_acts *b, int n, int queries)
 {
     const fc_vit_shape *s = &a->shape;
     size_t T = (size_t)fc_vit_tokens(s), D = (size_t)s->width;
-    size_t weights = a->backward ? (size_t)s->heads * T * T : 0; /* else all images share P */
+    size_t weights = a->size.backward ? (size_t)s->heads * T * T : 0; /* else all images share P */
     for (size_t i = 0; i < (size_t)n; i++)
         fc_attention_forward(&a->engine, b->att + i * (size_t)queries * D, b->P + i * weights,
                              b->qkv + i * 3 * T * D, (int)T, queries, s->heads,
@@ -350,7 +171,7 @@ static void split_layer(split_qkv *s, const fc_acts *a, const fc_linear *l)
     s->kv.ldy = 3 * D;
 }
 
-static void cls_qkv_forward(fc_acts *a, const block_acts *b, const fc_linear *l, int n)
+static void cls_qkv_forward(fc_acts *a, const fc_block_acts *b, const fc_linear *l, int n)
 {
     split_qkv s;
     split_layer(&s, a, l);
@@ -364,7 +185,7 @@ static void block_forward(fc_acts *a, const fc_model *m, int l, chunk c, fc_real
                           fc_grams *stats)
 {
     const fc_vit_shape *s = &a->shape;
-    block_acts view = block_of(a, l, c), *b = &view;
+    fc_block_acts view = block_of(a, l, c), *b = &view;
     int T = fc_vit_tokens(s), D = s->width, rows = c.n * T;
     fc_linear layer[4];
     for (int i = 0; i < 4; i++)
@@ -406,7 +227,7 @@ static void chunk_forward(fc_acts *a, const fc_model *m, const fc_real *x, chunk
     int T = fc_vit_tokens(s), D = s->width, pixels = 3 * s->patch * s->patch;
     fc_linear patches = patch_layer(m);
     fc_real *cols = a->cols;
-    if (a->backward)
+    if (a->size.backward)
         cols += (size_t)c.first * (size_t)(T - 1) * (size_t)pixels;
     fc_patches(cols, x + (size_t)c.first * 3 * (size_t)s->image * (size_t)s->image, c.n, s->image,
                s->patch);
@@ -421,7 +242,7 @@ static void chunk_forward(fc_acts *a, const fc_model *m, const fc_real *x, chunk
 void fc_vit_forward(fc_acts *a, const fc_model *m, const fc_real *x, int n, fc_grams *stats)
 {
     const fc_vit_shape *s = &a->shape;
-    assert(n >= 0 && n <= a->n_max && m->rank <= a->rank);
+    assert(n >= 0 && n <= a->size.n_max && m->rank <= a->size.rank);
     a->n = n;
     a->cls_only = stats == NULL;
     for (int first = 0; first < n; first += a->chunk)
@@ -440,7 +261,7 @@ void fc_vit_forward(fc_acts *a, const fc_model *m, const fc_real *x, int n, fc_g
 /* ---- backward ----------------------------------------------------------------------------- */
 
 /* dwide (n T, 3 D) from dnorm (n queries, D). */
-static void attention_backward(fc_acts *a, const block_acts *b, int n, int queries)
+static void attention_backward(fc_acts *a, const fc_block_acts *b, int n, int queries)
 {
     const fc_vit_shape *s = &a->shape;
     size_t T = (size_t)fc_vit_tokens(s), D = (size_t)s->width, weights = (size_t)s->heads * T * T;
@@ -451,8 +272,8 @@ static void attention_backward(fc_acts *a, const block_acts *b, int n, int queri
 }
 
 /* The transpose of cls_qkv_forward: from dwide into dnorm (not if nothing below is trained). */
-static void cls_qkv_backward(fc_acts *a, const block_acts *b, bool below, const fc_linear_grads *g,
-                             const fc_linear *l, int n)
+static void cls_qkv_backward(fc_acts *a, const fc_block_acts *b, bool below,
+                             const fc_linear_grads *g, const fc_linear *l, int n)
 {
     size_t T = (size_t)fc_vit_tokens(&a->shape), D = (size_t)a->shape.width, r = (size_t)l->rank;
     split_qkv s;
@@ -474,7 +295,7 @@ static void cls_qkv_backward(fc_acts *a, const block_acts *b, bool below, const 
 static void block_backward(fc_acts *a, const fc_model *m, int l, chunk c, const fc_grads *g)
 {
     const fc_vit_shape *s = &a->shape;
-    block_acts view = block_of(a, l, c), *b = &view;
+    fc_block_acts view = block_of(a, l, c), *b = &view;
     int T = fc_vit_tokens(s), D = s->width;
     bool cls_only = a->cls_only && l == s->depth - 1, inputs = g->w || g->A;
     bool below = l > 0 || g->w;
@@ -547,7 +368,7 @@ void fc_vit_backward(fc_acts *a, const fc_model *m, const fc_real *dlogits, cons
     const fc_vit_shape *s = &a->shape;
     int n = a->n;
     bool backbone = g->w || g->A || g->B;
-    assert(a->backward);
+    assert(a->size.backward);
 
     fc_linear head = head_layer(m);
     fc_linear_grads head_grads = {.W = g->head_w, .b = g->head_b};

@@ -117,10 +117,15 @@ fc_grads fc_grads_of(fc_train_mode mode, const fc_params *g, unsigned groups);
 /* Activations of one block of at most n_max images: all scratch of forward and backward, allocated
  * once. One per thread. */
 typedef struct fc_acts fc_acts;
-/* backward: keep what backward needs (and its scratch); otherwise layers share buffers. e: isa and
- * bf16 of the products; its scratch is made here. */
-fc_status fc_acts_new(fc_acts **out, const fc_vit_shape *s, int rank, int classes, int n_max,
-                      bool backward, const fc_engine *e, fc_error *err);
+/* Bounds on the models and images that they are for. */
+typedef struct fc_acts_size {
+    int rank, classes;
+    int n_max;     /* images */
+    bool backward; /* keep what backward needs (and its scratch); otherwise layers share buffers */
+} fc_acts_size;
+/* e: isa and bf16 of the products; its scratch is made here. */
+fc_status fc_acts_new(fc_acts **out, const fc_vit_shape *s, const fc_acts_size *size,
+                      const fc_engine *e, fc_error *err);
 void fc_acts_free(fc_acts *a); /* accepts NULL */
 
 /* x (n, 3, image, image) normalised pixels, n <= n_max. Fills fc_acts_logits (n, classes) and
@@ -135,8 +140,7 @@ const fc_real *fc_acts_features(const fc_acts *a);
 void fc_vit_backward(fc_acts *a, const fc_model *m, const fc_real *dlogits, const fc_grads *g);
 
 /* Scratch of fc_acts in bytes, for the prediction of memory. */
-size_t fc_acts_bytes(const fc_vit_shape *s, int rank, int classes, int n_max, bool backward,
-                     const fc_engine *e);
+size_t fc_acts_bytes(const fc_vit_shape *s, const fc_acts_size *size, const fc_engine *e);
 /* Floating-point operations of the matrix products for one image: forward, or forward + backward
  * of a mode with `groups` trained. */
 double fc_vit_flop(const fc_vit_shape *s, int rank, int classes, fc_train_mode mode,

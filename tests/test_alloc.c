@@ -253,7 +253,7 @@ static void test_deltas(void **state)
 static fc_status run_acts(fc_error *err)
 {
     fc_acts *acts = NULL;
-    fc_status status = fc_acts_new(&acts, &shape, 2, 3, 2, true, &engine, err);
+    fc_status status = fc_acts_new(&acts, &shape, &(fc_acts_size){2, 3, 2, true}, &engine, err);
     fc_acts_free(acts);
     return status;
 }

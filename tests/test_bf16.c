@@ -70,7 +70,9 @@ static void step(fc_real *logits, fc_params *grad, net *t, const fc_isa *isa, bo
     fc_engine e = {.isa = isa, .bf16 = bf16};
     fc_packed packed = {0};
     fc_real dlogits[IMAGES * CLASSES];
-    assert_int_equal(fc_acts_new(&acts, t->shape, t->rank, CLASSES, IMAGES, true, &e, &err), FC_OK);
+    assert_int_equal(
+        fc_acts_new(&acts, t->shape, &(fc_acts_size){t->rank, CLASSES, IMAGES, true}, &e, &err),
+        FC_OK);
     fc_model m = fc_model_of(t->shape, t->mode, t->rank, CLASSES, t->w.p, &t->train);
     if (t->mode != FC_TRAIN_FULL) { /* frozen weights, as in a run */
         assert_int_equal(fc_packed_new(&packed, t->shape, true, &e, &err), FC_OK);

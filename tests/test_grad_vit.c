@@ -46,8 +46,9 @@ static void net_init(net *t, fc_train_mode mode, unsigned groups, double scale)
     assert_int_equal(fc_params_alloc(&t->train, &layout, &t->arena, &err), FC_OK);
     assert_int_equal(fc_params_alloc(&t->grad, &layout, &t->arena, &err), FC_OK);
     int rank = mode == FC_TRAIN_LORA ? RANK : 0;
-    assert_int_equal(fc_acts_new(&t->acts, &shape, rank, CLASSES, IMAGES, true, &engine, &err),
-                     FC_OK);
+    assert_int_equal(
+        fc_acts_new(&t->acts, &shape, &(fc_acts_size){rank, CLASSES, IMAGES, true}, &engine, &err),
+        FC_OK);
     fill(&t->w, 1);
     fill(&t->train, 2);
     fc_params pixels = {.p = t->x, .n = IMAGES * PIXELS};
