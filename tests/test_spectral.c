@@ -1,6 +1,7 @@
 /* Spectral rules and spaces: golden vectors, hand examples, laws, edges. What is
  * compared is never a singular vector: all results are free of LAPACK's choice of signs. */
 #include "core/gemm.h"
+#include "core/merge/rule_cart.h"
 #include "core/merge/rule_iso.h"
 #include "core/merge/rule_task_arithmetic.h"
 #include "core/merge/rule_ties.h"
@@ -56,6 +57,7 @@ static const fc_task_arithmetic_options SUM = {1};
 static const fc_ties_options TIES50 = {50, FC_TIES_MEAN, false, 1};
 static const fc_tsv_options TSV = {1};
 static const fc_iso_options ISO = {1, 0.6};
+static const fc_cart_options CART = {0.1, 0.3, 1};
 
 /* fc_combine with the space as its options. */
 typedef struct in_space {
@@ -204,6 +206,13 @@ static void hand_examples(void **state)
     apply(out, &w, fc_rule_iso_c, &ISO);
     assert_all_close(out, ((double[]){2, 0, 0, 2}), 4, 0, 1e-14);
 
+    /* mu = diag(1, -1); of the residuals diag(2, 1), diag(-1, 4), diag(-1, -5) the larger ends */
+    dense_pair(&w, (const double[]){3, 0, 0, 0}, (const double[]){0, 0, 0, 3});
+    w.tv[2].dense = (const double[]){0, 0, 0, -6};
+    w.set.n = 3;
+    apply(out, &w, fc_rule_cart, &(fc_cart_options){0.1, 0.04, 2});
+    assert_all_close(out, ((double[]){2.4, 0, 0, -2.2}), 4, 0, 1e-14);
+
     const double A1[] = {1, 0}, B1[] = {1, 0}, A2[] = {0, 1}, B2[] = {0, 2};
     weight_init(&w, 2, 2, 2);
     w.tv[0] = (fc_tv){1, NULL, B1, A1};
@@ -244,11 +253,13 @@ static const named_rule spectral[] = {
     {fc_rule_tsv, &TSV},
     {fc_rule_iso_c, &ISO},
     {fc_rule_iso_cts, &ISO},
+    {fc_rule_cart, &CART},
     {rule_space, &(const in_space){.inner = {fc_rule_tsv, &TSV, false}}},
     {rule_space, &(const in_space){.inner = {fc_rule_iso_c, &ISO, false}}},
     {rule_space, &(const in_space){.inner = {fc_rule_tsv, &TSV, true}}},
+    {rule_space, &(const in_space){.inner = {fc_rule_cart, &CART, false}}},
 };
-enum { SPECTRAL = sizeof spectral / sizeof *spectral, FACTORS_ONLY = 3 };
+enum { SPECTRAL = sizeof spectral / sizeof *spectral, FACTORS_ONLY = 4 };
 
 /* Factors or dense, in any order, scaled: one result. Core Space takes factors only. */
 static void form_order_and_scale_do_not_matter(void **state)
@@ -287,6 +298,56 @@ static void form_order_and_scale_do_not_matter(void **state)
         }
 }
 
+/* out += c times the best approximation of R (m, n) of rank k, by power iteration and deflation. */
+static void add_best(double *out, double c, double *R, int m, int n, int k)
+{
+    double u[SIZE], v[SIZE];
+    for (int step = 0; step < k; step++) {
+        for (int j = 0; j < n; j++)
+            v[j] = 1 + j % 3;
+        for (int iteration = 0; iteration < 20000; iteration++) {
+            fc_dgemm(false, false, m, 1, n, 1, R, n, v, 1, 0, u, 1);
+            fc_dgemm(true, false, n, 1, m, 1, R, n, u, 1, 0, v, 1);
+            double norm = sqrt(fc_sum_squares(v, (size_t)n));
+            for (int j = 0; j < n; j++)
+                v[j] /= norm;
+        }
+        fc_dgemm(false, false, m, 1, n, 1, R, n, v, 1, 0, u, 1);
+        fc_dgemm(false, false, m, n, 1, c, u, 1, v, n, 1, out, n);
+        fc_dgemm(false, false, m, n, 1, -1, u, 1, v, n, 1, R, n);
+    }
+}
+
+/* The definition of CART, with another way to the best approximation. */
+static void cart_by_power_iteration(void **state)
+{
+    (void)state;
+    weight w;
+    double mean[SIZE], want[SIZE], R[SIZE], got[SIZE];
+    for (int s = 0; s < SHAPES; s++) {
+        random_weight(&w, shapes[s].n, shapes[s].rows, shapes[s].cols, shapes[s].r, 1);
+        int m = w.shape.rows, n = w.shape.cols, q = m < n ? m : n, T = w.set.n;
+        size_t d = fc_tv_size(&w.shape);
+        fc_tv_sum(mean, 1.0 / T, &w.set, 0);
+        memcpy(want, mean, d * sizeof *mean);
+        for (int i = 0; i < T && T > 1; i++) {
+            fc_tv_dense(R, &w.tv[i], &w.shape);
+            for (size_t e = 0; e < d; e++)
+                R[e] -= mean[e];
+            add_best(want, CART.scale, R, m, n, (int)ceil(CART.rank_fraction * q));
+        }
+        apply(got, &w, fc_rule_cart, &CART);
+        assert_near(got, want, d, 1e-9);
+        if (T > 2) { /* else it is the mean */
+            double moved = 0;
+            for (size_t e = 0; e < d; e++)
+                moved = fmax(moved, fabs(got[e] - mean[e]));
+            assert_true(moved > 0.01);
+        }
+        fc_arena_free(&w.arena);
+    }
+}
+
 /* k = floor(q / T) >= r: the stacks of two equal updates U, U have the polar factors [U U] / sqrt
  * 2, so that TSV gives U S V^T back, as does a single update. Iso-C of equal ones: mean singular
  * value of the sum. */
@@ -301,8 +362,12 @@ static void equal_updates(void **state)
     fc_tv_dense(one, &w.tv[0], &w.shape);
     apply(got, &w, fc_rule_tsv, &TSV);
     assert_near(got, one, d, 1e-12);
+    apply(got, &w, fc_rule_cart, &CART);
+    assert_near(got, one, d, 1e-12);
     w.set.n = 1;
     apply(got, &w, fc_rule_tsv, &TSV);
+    assert_near(got, one, d, 1e-12);
+    apply(got, &w, fc_rule_cart, &CART);
     assert_near(got, one, d, 1e-12);
     fc_usv x;
     double want[SIZE];
@@ -467,6 +532,8 @@ static void refusals(void **state)
 
     random_weight(&w, 9, 8, 9, 1, 1);
     refuse(&w, &spectral[0], FC_EUSAGE, "9 updates leave no singular vector");
+    refuse(&w, &(named_rule){fc_rule_cart, &(fc_cart_options){0.1, 1.5, 1}}, FC_EUSAGE,
+           "CART: rank_fraction is 1.5");
     fc_arena_free(&w.arena);
 }
 
@@ -479,6 +546,7 @@ int main(void)
         cmocka_unit_test(hand_examples),
         cmocka_unit_test(core_and_knots_equal_full_for_linear_rules),
         cmocka_unit_test(form_order_and_scale_do_not_matter),
+        cmocka_unit_test(cart_by_power_iteration),
         cmocka_unit_test(equal_updates),
         cmocka_unit_test(iso_is_flat),
         cmocka_unit_test(zeros),

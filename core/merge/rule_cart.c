@@ -1,0 +1,41 @@
+#include "core/merge/rule_cart.h"
+
+#include "core/gemm.h"
+#include "core/merge/spectral.h"
+
+#include <math.h>
+
+static fc_status cart(double *out, const fc_tv_set *in, int t, const void *options, fc_arena *arena,
+                      fc_error *err)
+{
+    const fc_cart_options *o = options;
+    const fc_tv_shape *s = &in->shape[t];
+    int q = s->rows < s->cols ? s->rows : s->cols, k = (int)ceil(o->rank_fraction * q);
+    double *p = fc_arena_alloc(arena, (size_t)in->n, sizeof *p, err);
+    if (!p)
+        return FC_EFAIL;
+    fc_tv_sum(out, o->lambda / in->n, in, t);
+    for (int i = 0; i < in->n; i++) {
+        fc_usv x; /* of Delta_i - mu = sum_j p_j Delta_j */
+        fc_mark mark = fc_arena_mark(arena);
+        for (int j = 0; j < in->n; j++)
+            p[j] = (j == i) - 1.0 / in->n;
+        FC_TRY(fc_tv_sum_svd(&x, in, t, p, arena, err));
+        int kept = k < x.k ? k : x.k;
+        for (int a = 0; a < x.m; a++)
+            for (int b = 0; b < kept; b++)
+                x.U[(size_t)a * (size_t)x.k + (size_t)b] *= x.S[b];
+        fc_dgemm(false, false, x.m, x.n, kept, o->lambda * o->scale, x.U, x.k, x.Vt, x.n, 1, out,
+                 x.n);
+        fc_arena_release(arena, mark);
+    }
+    return FC_OK;
+}
+
+fc_status fc_rule_cart(double *const *out, const fc_tv_set *in, const void *options,
+                       fc_arena *arena, fc_error *err)
+{
+    const fc_cart_options *o = options;
+    FC_TRY(fc_combine_range("CART: rank_fraction", o->rank_fraction, 0, 1, err));
+    return fc_each_weight(out, in, cart, o, o->lambda, arena, err);
+}
