@@ -99,6 +99,7 @@ static void test_work(void **state)
     check_work("method.name=fedavg_lora", NULL);
     check_work("method.name=fedavg_lora", "eval.rounds=last");
     check_work("method.name=ffa_lora", "eval.rounds=none");
+    check_work("method.name=rolora", NULL);
     check_work("method.name=fedavg", NULL);
     check_work("method.name=head_only", NULL);
     check_work("method.name=joint", NULL);

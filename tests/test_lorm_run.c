@@ -713,7 +713,8 @@ static void test_devices(void **state)
 /* --- averages ---------------------------------------------------------------------------------
  */
 
-static void check_cl_merge(const char *method, unsigned groups)
+/* even, odd: what is trained in the first round, and in the second */
+static void check_cl_merge(const char *method, unsigned even, unsigned odd)
 {
     static const struct {
         const char *set;
@@ -726,7 +727,7 @@ static void check_cl_merge(const char *method, unsigned groups)
         variant v = {.set = {method, row[i].set, "tasks.count=2"},
                      .train = row[i].train,
                      .eval = row[i].eval,
-                     .groups = {groups, groups},
+                     .groups = {even, odd},
                      .sends_deltas = row[i].train != NONE};
         check_run(&v);
     }
@@ -735,13 +736,19 @@ static void check_cl_merge(const char *method, unsigned groups)
 static void test_fedavg_lora(void **state)
 {
     (void)state;
-    check_cl_merge("method.name=fedavg_lora", A | B | HEAD);
+    check_cl_merge("method.name=fedavg_lora", A | B | HEAD, A | B | HEAD);
 }
 
 static void test_ffa_lora(void **state)
 {
     (void)state;
-    check_cl_merge("method.name=ffa_lora", B | HEAD);
+    check_cl_merge("method.name=ffa_lora", B | HEAD, B | HEAD);
+}
+
+static void test_rolora(void **state)
+{
+    (void)state;
+    check_cl_merge("method.name=rolora", B | HEAD, A | HEAD);
 }
 
 static void test_fedavg(void **state)
@@ -784,6 +791,7 @@ int main(void)
         cmocka_unit_test(test_lorm_seldom_tested),
         cmocka_unit_test(test_fedavg_lora),
         cmocka_unit_test(test_ffa_lora),
+        cmocka_unit_test(test_rolora),
         cmocka_unit_test(test_fedavg),
         cmocka_unit_test(test_fedavg_seldom_tested),
         cmocka_unit_test(test_head_only),
