@@ -252,6 +252,17 @@ const char *fc_st_metadata(const fc_st *f, const char *key)
     return NULL;
 }
 
+const char *fc_st_shape(char *buf, size_t size, int ndim, const int64_t *dim)
+{
+    size_t used = (size_t)snprintf(buf, size, "(");
+    for (int i = 0; i < ndim && used < size; i++)
+        used +=
+            (size_t)snprintf(buf + used, size - used, "%s%lld", i ? ", " : "", (long long)dim[i]);
+    if (used < size)
+        snprintf(buf + used, size - used, ")");
+    return buf;
+}
+
 /* IEEE binary16: 1 sign, 5 exponent (bias 15), 10 fraction bits. */
 static double from_f16(uint16_t h)
 {

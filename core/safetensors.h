@@ -43,6 +43,9 @@ void fc_st_close(fc_st *f); /* accepts {0} */
 const fc_tensor *fc_st_find(const fc_st *f, const char *name); /* NULL if absent */
 const char *fc_st_metadata(const fc_st *f, const char *key);   /* NULL if absent */
 
+/* buf = "(2, 3)", cut to its size. Returns buf. */
+const char *fc_st_shape(char *buf, size_t size, int ndim, const int64_t *dim);
+
 /* out (count) = the tensor converted to fc_real / double. Not finite: FC_EDATA names tensor and
  * index. */
 fc_status fc_st_read(fc_real *out, const fc_st *f, const fc_tensor *t, fc_error *err);

@@ -175,18 +175,6 @@ static bool same_dims(const fc_tensor *t, const fc_spec *s, int64_t tokens)
     return same;
 }
 
-/* "(2, 3)" */
-static const char *shape_text(char *buf, size_t size, int ndim, const int64_t *dim)
-{
-    size_t used = (size_t)snprintf(buf, size, "(");
-    for (int i = 0; i < ndim && used < size; i++)
-        used +=
-            (size_t)snprintf(buf + used, size - used, "%s%lld", i ? ", " : "", (long long)dim[i]);
-    if (used < size)
-        snprintf(buf + used, size - used, ")");
-    return buf;
-}
-
 /* tokens: what dimension 1 of pos_embed is in the file; 0 for every other tensor. */
 static fc_status check_dims(const fc_st *f, const fc_tensor *t, const fc_spec *s, int64_t tokens,
                             fc_error *err)
@@ -198,8 +186,8 @@ static fc_status check_dims(const fc_st *f, const fc_tensor *t, const fc_spec *s
         dim[i] = tokens > 0 && i == 1 ? tokens : s->dim[i];
     char found[128], expected[128];
     return fc_fail(err, FC_EDATA, "%s: tensor %s has shape %s, expected %s", f->path, s->name,
-                   shape_text(found, sizeof found, t->ndim, t->dim),
-                   shape_text(expected, sizeof expected, s->ndim, dim));
+                   fc_st_shape(found, sizeof found, t->ndim, t->dim),
+                   fc_st_shape(expected, sizeof expected, s->ndim, dim));
 }
 
 /* stored: image side of the file's position embedding. */
