@@ -163,10 +163,10 @@ void fc_lora_init(fc_params *train, const fc_vit_shape *s, uint64_t seed, int ta
  * tensor, wrong shape, NaN. */
 fc_status fc_vit_load(fc_params *w, fc_vit_shape *s, const char *path, int image, int heads,
                       fc_arena *arena, fc_error *err);
-/* Write a backbone, and head.weight / head.bias if head_w is not NULL, as timm-named safetensors
- * with metadata (heads, image, ...: n_meta pairs may be added). */
-fc_status fc_vit_save(const char *path, const fc_params *w, const fc_vit_shape *s,
-                      const fc_real *head_w, const fc_real *head_b, int classes, fc_error *err);
+/* Write a network without LoRA, and its head if it has one (m->head_w), as timm-named safetensors
+ * with metadata format, heads, image and n_more pairs behind them. */
+fc_status fc_vit_save(const char *path, const fc_model *m, const char *const (*more)[2], int n_more,
+                      fc_error *err);
 
 /* W_slot += scale * B A for every slot: dst is a backbone block; A, B as in a trained block. */
 void fc_lora_apply(fc_real *dst, const fc_vit_shape *s, int rank, const fc_real *A,

@@ -247,28 +247,40 @@ fc_status fc_vit_load(fc_params *w, fc_vit_shape *s, const char *path, int image
 
 /* ---- saving ------------------------------------------------------------------------------- */
 
-fc_status fc_vit_save(const char *path, const fc_params *w, const fc_vit_shape *s,
-                      const fc_real *head_w, const fc_real *head_b, int classes, fc_error *err)
+static fc_status save(const char *path, const fc_model *m, const char *const (*more)[2], int n_more,
+                      fc_arena *scratch, fc_error *err)
 {
-    fc_arena scratch = {0};
-    fc_st_entry *entry = fc_arena_alloc(&scratch, (size_t)w->nspec + 2, sizeof *entry, err);
-    if (!entry)
+    const fc_vit_shape *s = m->shape;
+    fc_params w;
+    FC_TRY(fc_vit_layout(&w, s, scratch, err));
+    fc_st_entry *entry = fc_arena_alloc(scratch, (size_t)w.nspec + 2, sizeof *entry, err);
+    const char *(*pair)[2] = fc_arena_alloc(scratch, (size_t)n_more + 3, sizeof *pair, err);
+    if (!entry || !pair)
         return FC_EFAIL;
+    w.p = (fc_real *)(uintptr_t)m->w; /* only read */
     int n = 0;
-    while (n < w->nspec) {
-        entry[n] = fc_st_entry_of(w, &w->spec[n]);
-        n++;
-    }
-    if (head_w) {
+    for (; n < w.nspec; n++)
+        entry[n] = fc_st_entry_of(&w, &w.spec[n]);
+    if (m->head_w) {
         fc_dtype dtype = entry[0].dtype;
-        entry[n++] = (fc_st_entry){"head.weight", dtype, 2, {classes, s->width}, head_w};
-        entry[n++] = (fc_st_entry){"head.bias", dtype, 1, {classes}, head_b};
+        entry[n++] = (fc_st_entry){"head.weight", dtype, 2, {m->classes, s->width}, m->head_w};
+        entry[n++] = (fc_st_entry){"head.bias", dtype, 1, {m->classes}, m->head_b};
     }
     char heads[16], image[16];
     snprintf(heads, sizeof heads, "%d", s->heads);
     snprintf(image, sizeof image, "%d", s->image);
-    const char *const metadata[][2] = {{"format", "pt"}, {"heads", heads}, {"image", image}};
-    fc_status status = fc_st_write(path, entry, n, metadata, 3, err);
+    const char *const own[][2] = {{"format", "pt"}, {"heads", heads}, {"image", image}};
+    memcpy(pair, own, sizeof own);
+    if (n_more > 0)
+        memcpy(pair + 3, more, (size_t)n_more * sizeof *pair);
+    return fc_st_write(path, entry, n, (const char *const(*)[2])pair, n_more + 3, err);
+}
+
+fc_status fc_vit_save(const char *path, const fc_model *m, const char *const (*more)[2], int n_more,
+                      fc_error *err)
+{
+    fc_arena scratch = {0};
+    fc_status status = save(path, m, more, n_more, &scratch, err);
     fc_arena_free(&scratch);
     return status;
 }

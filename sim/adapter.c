@@ -183,12 +183,17 @@ static fc_status copy_metadata(reader *r, fc_error *err)
     const char *(*copy)[2] = fc_arena_alloc(r->arena, (size_t)f->n_metadata, sizeof *copy, err);
     if (!copy)
         return FC_EFAIL;
-    for (int i = 0; i < f->n_metadata; i++)
+    int n = 0;
+    for (int i = 0; i < f->n_metadata; i++) {
+        if (strcmp(f->metadata[i][0], "format") == 0)
+            continue;
         for (int k = 0; k < 2; k++)
-            if (!(copy[i][k] = fc_arena_strdup(r->arena, f->metadata[i][k], err)))
+            if (!(copy[n][k] = fc_arena_strdup(r->arena, f->metadata[i][k], err)))
                 return FC_EFAIL;
+        n++;
+    }
     r->a->metadata = (const char *const(*)[2])copy;
-    r->a->n_metadata = f->n_metadata;
+    r->a->n_metadata = n;
     return FC_OK;
 }
 
@@ -340,17 +345,28 @@ static fc_status make_entries(fc_st_entry *e, const fc_adapter *a, fc_arena *are
     return FC_OK;
 }
 
-fc_status fc_adapter_write(const char *dir, const fc_adapter *a, fc_error *err)
+static fc_status write_tensors(const char *dir, const fc_adapter *a, fc_arena *arena, fc_error *err)
 {
     char path[FC_PATH_MAX];
-    fc_arena arena = {0};
-    int n = 2 * a->n_layers + a->n_whole;
+    size_t n = 2 * (size_t)a->n_layers + (size_t)a->n_whole, n_pairs = (size_t)a->n_metadata + 1;
+    fc_st_entry *entry = fc_arena_alloc(arena, n, sizeof *entry, err);
+    const char *(*meta)[2] = fc_arena_alloc(arena, n_pairs, sizeof *meta, err);
+    if (!entry || !meta)
+        return FC_EFAIL;
+    meta[0][0] = "format";
+    meta[0][1] = "pt";
+    if (a->n_metadata > 0)
+        memcpy(meta + 1, a->metadata, (size_t)a->n_metadata * sizeof *meta);
+    FC_TRY(make_entries(entry, a, arena, err));
     FC_TRY(fc_out_path(path, err, "%s/%s", dir, tensor_file));
+    return fc_st_write(path, entry, (int)n, (const char *const(*)[2])meta, (int)n_pairs, err);
+}
+
+fc_status fc_adapter_write(const char *dir, const fc_adapter *a, fc_error *err)
+{
+    fc_arena arena = {0};
     FC_TRY(fc_mkdirs(dir, err));
-    fc_st_entry *entry = fc_arena_alloc(&arena, (size_t)n, sizeof *entry, err);
-    fc_status s = entry ? make_entries(entry, a, &arena, err) : FC_EFAIL;
-    if (s == FC_OK)
-        s = fc_st_write(path, entry, n, a->metadata, a->n_metadata, err);
+    fc_status s = write_tensors(dir, a, &arena, err);
     if (s == FC_OK) /* last: without it the folder is no adapter */
         s = write_config(dir, a, err);
     fc_arena_free(&arena);

@@ -37,7 +37,7 @@ typedef struct fc_adapter {
     int n_layers, n_whole;
     fc_adapter_layer *layer; /* in the order of the file */
     fc_adapter_whole *whole;
-    const char *const (*metadata)[2]; /* of the safetensors file, sorted by key */
+    const char *const (*metadata)[2]; /* of the safetensors file but for "format", sorted by key */
     int n_metadata;
 } fc_adapter;
 

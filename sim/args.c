@@ -40,7 +40,8 @@ static const char **value_of(fc_args *a, const char *flag)
                   {"--partition", &a->partition},
                   {"--x", &a->x},
                   {"--metric", &a->metric},
-                  {"--baseline", &a->baseline}};
+                  {"--baseline", &a->baseline},
+                  {"--to", &a->to}};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++)
         if (strcmp(values[i].flag, flag) == 0)
             return values[i].to;

@@ -57,6 +57,8 @@ static const struct {
     {"report", fc_cmd_report,
      "report RUN_DIR ... [-o FILE]       HTML page of a run, or of several"},
     {"plot", fc_cmd_plot, "plot RUN_DIR ...                   accuracy curves: SVG, PNG or PDF"},
+    {"export", fc_cmd_export,
+     "export RUN_DIR --to peft|timm -o TO   its adapters or its model as files"},
     {"bench", fc_cmd_bench, "bench step|gemm|kernel|merge|data ... speed on this machine"},
 };
 enum { N_VERBS = sizeof verbs / sizeof *verbs };

@@ -183,13 +183,10 @@ static void train(void *ctx, int thread, int i)
     p->status = fc_fit_run(&result, &p->crew.trainer[thread], &f, p->err);
 }
 
-static fc_status save_best(pretraining *p, const char *path, fc_error *err)
+static fc_status save_best(const pretraining *p, const char *path, fc_error *err)
 {
-    const fc_spec *head = &p->best.spec[fc_train_head(&p->best)];
-    fc_params w = {
-        .p = p->best.p, .n = head->offset, .spec = p->best.spec, .nspec = fc_train_head(&p->best)};
-    return fc_vit_save(path, &w, &p->net.shape, p->best.p + head[0].offset,
-                       p->best.p + head[1].offset, p->net.classes, err);
+    fc_model m = fc_model_of(&p->net.shape, FC_TRAIN_FULL, 0, p->net.classes, NULL, &p->best);
+    return fc_vit_save(path, &m, NULL, 0, err);
 }
 
 fc_status fc_pretrain(fc_config *c, const char *path, fc_console console, fc_error *err)

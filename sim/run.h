@@ -160,6 +160,10 @@ unsigned fc_server_groups(const fc_run *r, int round);
 /* Is there a test after this round (round == fed.rounds: at the end of a task, beside the one of
  * its last round)? */
 bool fc_server_evaluates(const fc_run *r, int round);
+/* The model that is tested after a round, or (task_end) when a task has ended and its delta is
+ * among r->deltas: *w, a backbone, to which r->global has the head. LoRA methods build it in
+ * r->w_scratch: W0 + finished tasks + scale B A, or what they make of the tasks. */
+fc_status fc_server_model(const fc_real **w, fc_run *r, bool task_end, fc_error *err);
 /* Bytes to one client at the start of a round of task t (round == fed.rounds: the end of the task).
  */
 fc_status fc_server_bytes_down(size_t *bytes, const fc_run *r, int t, int round, fc_error *err);

@@ -27,21 +27,25 @@ static void set_gram_model(fc_exchange *x, fc_run *r)
     x->job.gram_packed = &r->packed_scratch;
 }
 
-/* The model after a round: LoRA methods build W0 + finished tasks + scale B A, the others are their
- * own. */
-static fc_status eval_round(fc_run *r, int t, fc_error *err)
+fc_status fc_server_model(const fc_real **w, fc_run *r, bool task_end, fc_error *err)
 {
     const fc_vit_shape *s = &r->net.shape;
-    if (r->net.mode != FC_TRAIN_LORA)
-        return fc_eval_run(r, r->net.mode == FC_TRAIN_FULL ? r->global.p : r->w0.p, t, err);
+    fc_deltas before = r->deltas; /* as they were in the last round */
     fc_real scale = 1;
+    *w = r->net.mode == FC_TRAIN_FULL ? r->global.p : r->w0.p;
+    if (r->net.mode != FC_TRAIN_LORA)
+        return FC_OK;
+    *w = r->w_scratch;
     memcpy(r->w_scratch, r->w0.p, r->w0.n * sizeof *r->w0.p);
+    if (task_end && r->method->task_base)
+        return r->method->task_base(r->cfg, &r->deltas, r->w_scratch, err);
+    before.tasks -= task_end;
     if (r->method->eval_base)
-        r->method->eval_base(r->cfg, &r->deltas, r->w_scratch, &scale);
+        r->method->eval_base(r->cfg, &before, r->w_scratch, &scale);
     if (scale != 0)
         fc_lora_apply(r->w_scratch, s, r->net.rank, r->global.p,
                       r->global.p + r->global.spec[fc_train_B(s, 0)].offset, scale);
-    return fc_eval_run(r, r->w_scratch, t, err);
+    return FC_OK;
 }
 
 /* Fill the evaluation columns of a row. */
@@ -196,7 +200,9 @@ fc_status fc_server_round(fc_run *r, int t, int round, fc_error *err)
 
     begin = fc_wall();
     if (fc_server_evaluates(r, round)) {
-        FC_TRY(eval_round(r, t, err));
+        const fc_real *w;
+        FC_TRY(fc_server_model(&w, r, false, err));
+        FC_TRY(fc_eval_run(r, w, t, err));
         row_of_eval(&x.row, &r->eval);
     }
     x.row.eval_s = fc_wall() - begin;
@@ -251,11 +257,11 @@ fc_status fc_server_end_task(fc_run *r, int t, fc_error *err)
     if (r->net.mode == FC_TRAIN_LORA)
         FC_TRY(fc_deltas_push(&r->deltas, &r->global, grams ? &x.sum : NULL, err));
     if (r->method->task_base) {
-        memcpy(r->w_scratch, r->w0.p, r->w0.n * sizeof *r->w0.p);
-        FC_TRY(r->method->task_base(r->cfg, &r->deltas, r->w_scratch, err));
+        const fc_real *w;
+        FC_TRY(fc_server_model(&w, r, true, err));
         x.row.merge_s = fc_wall() - begin;
         begin = fc_wall();
-        FC_TRY(fc_eval_run(r, r->w_scratch, t, err));
+        FC_TRY(fc_eval_run(r, w, t, err));
         x.row.eval_s = fc_wall() - begin;
     }
     fc_arena_release(&r->arena, mark);

@@ -471,7 +471,10 @@ static void test_save_and_load(void **state)
     fc_real head_w[CLASSES * 12] = {1, 2, 3}, head_b[CLASSES] = {4};
     char path[4096];
     temporary(path, sizeof path);
-    ok(fc_vit_save(path, &w, &small, head_w, head_b, CLASSES, &err), &err);
+    const fc_model m = {
+        .shape = &small, .w = w.p, .head_w = head_w, .head_b = head_b, .classes = CLASSES};
+    static const char *const more[][2] = {{"classes", "[0, 1]"}, {"x", "y"}};
+    ok(fc_vit_save(path, &m, more, 2, &err), &err);
     assert_int_equal(fc_vit_load(&back, &s, path, 0, 7, &arena, &err), FC_EUSAGE);
     assert_non_null(strstr(err.msg, "heads, but 7 are asked for"));
     err = (fc_error){0};
@@ -479,6 +482,11 @@ static void test_save_and_load(void **state)
     assert_memory_equal(&s, &small, sizeof s);
     assert_int_equal(back.n, w.n);
     assert_memory_equal(back.p, w.p, w.n * sizeof *w.p);
+    fc_st f;
+    ok(fc_st_open(&f, path, &err), &err);
+    assert_string_equal(fc_st_metadata(&f, "x"), "y");
+    assert_string_equal(fc_st_metadata(&f, "image"), "8");
+    fc_st_close(&f);
 
     /* A larger image: only the position embedding changes, and its class token does not. */
     ok(fc_vit_load(&back, &s, path, 16, 0, &arena, &err), &err);

@@ -1,0 +1,106 @@
+#include "sim/export.h"
+
+#include "sim/adapter.h"
+#include "sim/model_meta.h"
+
+#include <string.h>
+
+int fc_export_tasks(const fc_run *r)
+{
+    return (int)r->at.next_task + (r->at.next_round > 0);
+}
+
+fc_status fc_export_timm(fc_run *r, const char *path, fc_error *err)
+{
+    const fc_real *w;
+    fc_pairs meta;
+    int n_meta, seen = fc_export_tasks(r);
+    if (seen == 0)
+        return fc_fail(err, FC_EDATA, "%s: no round of the run is done yet", path);
+    FC_TRY(fc_server_model(&w, r, r->at.next_round == 0, err));
+    fc_model m = fc_model_of(&r->net.shape, r->net.mode, 0, r->tasks.first[seen], w, &r->global);
+    m.w = w;
+    FC_TRY(fc_model_meta_make(&meta, &n_meta, r->cfg, &r->net.shape, &r->tasks, 0, seen, &r->arena,
+                              err));
+    return fc_vit_save(path, &m, meta, n_meta, err);
+}
+
+fc_status fc_export_base(fc_run *r, const char *path, fc_error *err)
+{
+    const fc_model m = {.shape = &r->net.shape, .w = r->w0.p};
+    return fc_vit_save(path, &m, NULL, 0, err);
+}
+
+/* The name of a weight without ".weight". */
+static const char *layer_name(const char *weight, fc_arena *arena, fc_error *err)
+{
+    size_t n = strlen(weight) - strlen(".weight");
+    return fc_arena_format(arena, err, "%.*s", (int)n, weight);
+}
+
+static double *widen(const fc_real *x, size_t n, fc_arena *arena, fc_error *err)
+{
+    double *v = fc_arena_alloc(arena, n, sizeof *v, err);
+    for (size_t i = 0; v && i < n; i++)
+        v[i] = (double)x[i];
+    return v;
+}
+
+/* A, B: of all slots. */
+static fc_status make_layer(fc_adapter_layer *l, fc_run *r, int slot, const fc_real *A,
+                            const fc_real *B, fc_error *err)
+{
+    const fc_vit_shape *s = &r->net.shape;
+    size_t at_A, at_B, rank = (size_t)r->net.rank;
+    *l = (fc_adapter_layer){.rank = r->net.rank};
+    fc_slot_dims(s, slot, &l->rows, &l->cols);
+    fc_slot_offsets(s, slot, r->net.rank, &at_A, &at_B);
+    l->name = layer_name(r->w0.spec[fc_slot_tensor(slot)].name, &r->arena, err);
+    l->A = widen(A + at_A, rank * (size_t)l->cols, &r->arena, err);
+    l->B = widen(B + at_B, rank * (size_t)l->rows, &r->arena, err);
+    return l->name && l->A && l->B ? FC_OK : FC_EFAIL;
+}
+
+/* head.weight and head.bias of task t. */
+static fc_status make_head(fc_adapter_whole out[2], fc_run *r, int t, fc_error *err)
+{
+    const fc_spec *head = &r->global.spec[fc_train_head(&r->global)];
+    size_t from = (size_t)r->tasks.first[t], D = (size_t)r->net.shape.width;
+    size_t rows = (size_t)r->tasks.first[t + 1] - from;
+    const fc_real *p = r->global.p;
+    out[0] = (fc_adapter_whole){"head.weight",
+                                2,
+                                {(int64_t)rows, (int64_t)D},
+                                rows * D,
+                                widen(p + head[0].offset + from * D, rows * D, &r->arena, err)};
+    out[1] = (fc_adapter_whole){"head.bias",
+                                1,
+                                {(int64_t)rows},
+                                rows,
+                                widen(p + head[1].offset + from, rows, &r->arena, err)};
+    return out[0].v && out[1].v ? FC_OK : FC_EFAIL;
+}
+
+fc_status fc_export_peft(fc_run *r, int t, const char *base, const char *dir, fc_error *err)
+{
+    const fc_deltas *d = &r->deltas;
+    bool finished = t < d->tasks;
+    fc_adapter_whole head[2];
+    fc_adapter a = {.base = base, .n_layers = r->slots, .n_whole = 2, .whole = head};
+    if (r->net.mode != FC_TRAIN_LORA)
+        return fc_fail(err, FC_EUSAGE,
+                       "export: method %s trains no LoRA, expected --to timm, the whole model",
+                       r->method->name);
+    a.layer = fc_arena_alloc(&r->arena, (size_t)r->slots, sizeof *a.layer, err);
+    if (!a.layer)
+        return FC_EFAIL;
+    const fc_real *A = finished ? d->A + (size_t)t * d->n_A : r->global.p;
+    const fc_real *B = finished ? d->B + (size_t)t * d->n_B
+                                : r->global.p + r->global.spec[fc_train_B(&r->net.shape, 0)].offset;
+    for (int i = 0; i < r->slots; i++)
+        FC_TRY(make_layer(&a.layer[i], r, i, A, B, err));
+    FC_TRY(make_head(head, r, t, err));
+    FC_TRY(fc_model_meta_make(&a.metadata, &a.n_metadata, r->cfg, &r->net.shape, &r->tasks, t,
+                              t + 1, &r->arena, err));
+    return fc_adapter_write(dir, &a, err);
+}
