@@ -1,4 +1,5 @@
 #include "core/kernels.h"
+#include "core/merge/smile.h"
 #include "core/vit_acts.h"
 
 #include <assert.h>
@@ -180,6 +181,14 @@ static void cls_qkv_forward(fc_acts *a, const fc_block_acts *b, const fc_linear 
     fc_linear_forward(&a->engine, b->qkv, a->xacls, &s.q, a->norm, NULL, n);
 }
 
+/* y (rows, d_out) += what the experts of a slot make of x (rows, d_in). */
+static void add_experts(const fc_acts *a, fc_real *y, const fc_model *m, int slot, const fc_real *x,
+                        int rows)
+{
+    if (m->smile)
+        fc_smile_forward(&a->engine, y, &m->smile[slot], x, rows);
+}
+
 /* out = block l of its input. */
 static void block_forward(fc_acts *a, const fc_model *m, int l, chunk c, fc_real *out,
                           fc_grams *stats)
@@ -196,23 +205,29 @@ static void block_forward(fc_acts *a, const fc_model *m, int l, chunk c, fc_real
     fc_norm_forward(&a->engine, a->norm, b->stat1, &norm1, b->x, rows);
     feed(stats, 4 * l + QKV, a->norm, rows, D);
     const fc_real *residual = b->x;
-    if (a->cls_only && l == s->depth - 1) { /* the features see no other row but through k and v */
+    bool cls_only = a->cls_only && l == s->depth - 1;
+    if (cls_only && !m->smile)
         cls_qkv_forward(a, b, &layer[QKV], c.n);
+    else
+        fc_linear_forward(&a->engine, b->qkv, b->xa[QKV], &layer[QKV], a->norm, NULL, rows);
+    add_experts(a, b->qkv, m, 4 * l + QKV, a->norm, rows);
+    if (cls_only) { /* the features see no other row but through k and v */
         gather_cls(b->mid, b->x, c.n, T, D);
         residual = b->mid;
         rows = c.n;
-    } else {
-        fc_linear_forward(&a->engine, b->qkv, b->xa[QKV], &layer[QKV], a->norm, NULL, rows);
     }
     attention_forward(a, b, c.n, rows / c.n);
     feed(stats, 4 * l + PROJ, b->att, rows, D);
     fc_linear_forward(&a->engine, b->mid, b->xa[PROJ], &layer[PROJ], b->att, residual, rows);
+    add_experts(a, b->mid, m, 4 * l + PROJ, b->att, rows);
     fc_norm_forward(&a->engine, a->norm, b->stat2, &norm2, b->mid, rows);
     feed(stats, 4 * l + FC1, a->norm, rows, D);
     fc_linear_forward(&a->engine, b->pre, b->xa[FC1], &layer[FC1], a->norm, NULL, rows);
+    add_experts(a, b->pre, m, 4 * l + FC1, a->norm, rows);
     fc_gelu_forward(&a->engine, a->gelu, b->pre, (size_t)rows * (size_t)s->hidden);
     feed(stats, 4 * l + FC2, a->gelu, rows, s->hidden);
     fc_linear_forward(&a->engine, out, b->xa[FC2], &layer[FC2], a->gelu, b->mid, rows);
+    add_experts(a, out, m, 4 * l + FC2, a->gelu, rows);
 }
 
 static chunk chunk_at(const fc_acts *a, int first)
@@ -377,6 +392,7 @@ void fc_vit_backward(fc_acts *a, const fc_model *m, const fc_real *dlogits, cons
                        NULL, n);
     if (!backbone)
         return;
+    assert(!m->smile);
     memset(a->dtop, 0, (size_t)n * (size_t)s->width * sizeof *a->dtop);
     norm_backward(&a->engine, a->dtop, m, g, block_tensor(s->depth, 0), a->dfeature, a->top,
                   a->stat, n);

@@ -87,7 +87,8 @@ void fc_packed_fill(fc_packed *p, const fc_vit_shape *s, const fc_real *w);
 void fc_packed_free(fc_packed *p); /* accepts {0} */
 size_t fc_packed_bytes(const fc_vit_shape *s, bool backward, const fc_engine *e);
 
-/* A read-only view of one network. W of slot i is w_i + scale * B_i A_i. */
+/* A read-only view of one network. W of slot i is w_i + scale * B_i A_i; experts add to its output,
+ * token by token. */
 typedef struct fc_model {
     const fc_vit_shape *shape;
     int classes, rank;       /* rank 0: no LoRA, A and B NULL */
@@ -98,6 +99,8 @@ typedef struct fc_model {
     const fc_real *head_b;   /* (classes) */
     const fc_packed *packed; /* of w, for the engine of the activations; NULL: packed as they are
                                 needed */
+    const struct fc_smile *smile; /* (slots) experts of each layer (core/merge/smile.h), or NULL;
+                                     the head alone can be trained with them */
 } fc_model;
 
 /* The view of trained block t on top of backbone w (in FC_TRAIN_FULL the backbone is t's own). */
@@ -122,6 +125,8 @@ typedef struct fc_acts_size {
     int rank, classes;
     int n_max;     /* images */
     bool backward; /* keep what backward needs (and its scratch); otherwise layers share buffers */
+    int experts;   /* beside each layer; 0: none */
+    int gate_k;    /* of their router */
 } fc_acts_size;
 /* e: isa and bf16 of the products; its scratch is made here. */
 fc_status fc_acts_new(fc_acts **out, const fc_vit_shape *s, const fc_acts_size *size,

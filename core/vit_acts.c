@@ -1,6 +1,7 @@
 #include "core/vit_acts.h"
 
 #include "core/kernels.h"
+#include "core/merge/smile.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -54,8 +55,15 @@ static size_t work_bytes(const fc_vit_shape *s, const fc_engine *e, const fc_act
     wide = wide > pixels ? wide : pixels;
     wide = wide > s->hidden ? wide : s->hidden;
     size_t linear = fc_linear_bytes(e, wide, 3 * D > wide ? 3 * D : wide, size->rank, rows);
-    size_t attention = fc_attention_bytes(e, T, D / s->heads);
-    return linear > attention ? linear : attention;
+    size_t most = fc_attention_bytes(e, T, D / s->heads);
+    most = linear > most ? linear : most;
+    for (int i = 0; size->experts > 0 && i < 4; i++) {
+        int d_out, d_in;
+        fc_slot_dims(s, i, &d_out, &d_in);
+        size_t smile = fc_smile_bytes(e, d_out, d_in, size->experts, size->gate_k, rows);
+        most = smile > most ? smile : most;
+    }
+    return most;
 }
 
 /* The whole layout, used twice: to count and to place. */

@@ -6,13 +6,14 @@
 #include "core/deltas.h"
 #include "core/file.h"
 #include "core/merge/merge.h"
+#include "core/merge/smile.h"
 #include "core/safetensors.h"
 #include "core/threads.h"
 #include "core/vit.h"
 #include "sim/compare.h"
 #include "sim/config.h"
 #include "sim/recipe.h"
-#include "tests/engine.h"
+#include "tests/expert_fixture.h"
 #include "tests/merge_fixture.h"
 #include "tests/tmp.h"
 
@@ -253,7 +254,9 @@ static void test_deltas(void **state)
 static fc_status run_acts(fc_error *err)
 {
     fc_acts *acts = NULL;
-    fc_status status = fc_acts_new(&acts, &shape, &(fc_acts_size){2, 3, 2, true}, &engine, err);
+    fc_status status = fc_acts_new(
+        &acts, &shape, &(fc_acts_size){.rank = 2, .classes = 3, .n_max = 2, .backward = true},
+        &engine, err);
     fc_acts_free(acts);
     return status;
 }
@@ -262,6 +265,52 @@ static void test_acts(void **state)
 {
     (void)state;
     fail_each_allocation(run_acts);
+}
+
+static xf network; /* with updates of its backbone, made before anything fails */
+static const fc_smile_options smile_options = {2, 1, 2, false, true};
+static fc_acts_size with_experts = {
+    .classes = XF_CLASSES, .n_max = XF_IMAGES, .backward = true, .experts = XF_TASKS, .gate_k = 2};
+
+static fc_status run_smile(fc_error *err)
+{
+    fc_arena a = {0};
+    fc_smile s[8];
+    fc_status status =
+        fc_smile_backbone(s, network.w.p, &xf_shape, &network.set, &smile_options, &a, err);
+    fc_arena_free(&a);
+    return status;
+}
+
+/* Forward and backward take their scratch from the activations. */
+static void step_allocates_nothing(const fc_model *m, const fc_grads *g)
+{
+    fc_acts *acts;
+    fc_real dlogits[XF_IMAGES * XF_CLASSES] = {1};
+    assert_int_equal(fc_acts_new(&acts, &xf_shape, &with_experts, &engine, NULL), FC_OK);
+    failures = 0;
+    countdown = 0;
+    fc_vit_forward(acts, m, network.x, XF_IMAGES, NULL);
+    fc_vit_backward(acts, m, dlogits, g);
+    countdown = -1;
+    assert_int_equal(failures, 0);
+    fc_acts_free(acts);
+}
+
+static void test_smile(void **state)
+{
+    (void)state;
+    fc_smile s[8];
+    fc_real head[XF_CLASSES * 12];
+    xf_init(&network, 2, 0, 0.2);
+    fail_each_allocation(run_smile);
+    assert_int_equal(fc_smile_backbone(s, network.w.p, &xf_shape, &network.set, &smile_options,
+                                       &network.arena, NULL),
+                     FC_OK);
+    fc_model m = xf_model(&network);
+    m.smile = s;
+    step_allocates_nothing(&m, &(fc_grads){.head_w = head});
+    xf_free(&network);
 }
 
 static char folder[] = "/tmp/fcil-alloc-XXXXXX", path[64];
@@ -404,10 +453,11 @@ static void test_sweep(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_arena),       cmocka_unit_test(test_merge),
-        cmocka_unit_test(test_deltas),      cmocka_unit_test(test_acts),
-        cmocka_unit_test(test_safetensors), cmocka_unit_test(test_config),
-        cmocka_unit_test(test_results),     cmocka_unit_test(test_sweep),
+        cmocka_unit_test(test_arena),  cmocka_unit_test(test_merge),
+        cmocka_unit_test(test_deltas), cmocka_unit_test(test_acts),
+        cmocka_unit_test(test_smile),  cmocka_unit_test(test_safetensors),
+        cmocka_unit_test(test_config), cmocka_unit_test(test_results),
+        cmocka_unit_test(test_sweep),
     };
     fc_threads_init(2, NULL);
     if (!mkdtemp(folder))

@@ -71,7 +71,10 @@ static void step(fc_real *logits, fc_params *grad, net *t, const fc_isa *isa, bo
     fc_packed packed = {0};
     fc_real dlogits[IMAGES * CLASSES];
     assert_int_equal(
-        fc_acts_new(&acts, t->shape, &(fc_acts_size){t->rank, CLASSES, IMAGES, true}, &e, &err),
+        fc_acts_new(
+            &acts, t->shape,
+            &(fc_acts_size){.rank = t->rank, .classes = CLASSES, .n_max = IMAGES, .backward = true},
+            &e, &err),
         FC_OK);
     fc_model m = fc_model_of(t->shape, t->mode, t->rank, CLASSES, t->w.p, &t->train);
     if (t->mode != FC_TRAIN_FULL) { /* frozen weights, as in a run */

@@ -36,9 +36,10 @@ static void net_load(net *t, const char *path, int image, int n_max)
             fc_st_read(t->head.p + t->spec[i].offset, &f, fc_st_find(&f, t->spec[i].name), &err),
             FC_OK);
     fc_st_close(&f);
-    assert_int_equal(
-        fc_acts_new(&t->acts, &t->shape, &(fc_acts_size){0, classes, n_max, false}, &engine, &err),
-        FC_OK);
+    assert_int_equal(fc_acts_new(&t->acts, &t->shape,
+                                 &(fc_acts_size){.classes = classes, .n_max = n_max}, &engine,
+                                 &err),
+                     FC_OK);
 }
 
 static void net_run(net *t, const fc_real *x, int n)

@@ -47,7 +47,10 @@ static void net_init(net *t, fc_train_mode mode, unsigned groups, double scale)
     assert_int_equal(fc_params_alloc(&t->grad, &layout, &t->arena, &err), FC_OK);
     int rank = mode == FC_TRAIN_LORA ? RANK : 0;
     assert_int_equal(
-        fc_acts_new(&t->acts, &shape, &(fc_acts_size){rank, CLASSES, IMAGES, true}, &engine, &err),
+        fc_acts_new(
+            &t->acts, &shape,
+            &(fc_acts_size){.rank = rank, .classes = CLASSES, .n_max = IMAGES, .backward = true},
+            &engine, &err),
         FC_OK);
     fill(&t->w, 1);
     fill(&t->train, 2);

@@ -3,6 +3,7 @@
 #include "core/gemm.h"
 #include "core/linalg.h"
 #include "core/merge/smile.h"
+#include "tests/engine.h"
 #include "tests/updates.h"
 
 static double smile_tolerance(void)
@@ -62,10 +63,14 @@ static void smile_forward(fc_real *Y, double *logit, double *route, const weight
 {
     fc_smile s;
     fc_arena arena = {0}, scratch = {0};
-    assert_int_equal(fc_smile_init(&s, &w->set, 0, bias, o, &arena, &scratch, NULL), FC_OK);
-    assert_int_equal(fc_smile_route(route, logit, &s, X, tokens, &scratch, NULL), FC_OK);
-    assert_int_equal(fc_smile_forward(Y, &s, X, tokens, &scratch, NULL), FC_OK);
+    const fc_smile_source from = {.in = &w->set, .bias = bias};
+    assert_int_equal(fc_smile_init(&s, &from, o, &arena, &scratch, NULL), FC_OK);
     assert_int_equal(scratch.used, 0);
+    fc_engine e = engine; /* with no more than it asks for */
+    e.left = fc_smile_bytes(&e, w->shape.rows, w->shape.cols, w->set.n, o->gate_k, tokens);
+    assert_true(e.left <= engine.left);
+    fc_smile_route(&e, route, logit, &s, X, tokens);
+    fc_smile_forward(&e, Y, &s, X, tokens);
     fc_arena_free(&arena);
     fc_arena_free(&scratch);
 }
@@ -100,7 +105,8 @@ static void golden_smile(void **state)
             Y[i] = (fc_real)(base[i] + b0->v[i % m]);
         fc_smile_options o = {(int)gold_get(&g, "out.%s.gate_k", runs[r])->v[0],
                               (int)gold_get(&g, "out.%s.k", runs[r])->v[0],
-                              (int)gold_get(&g, "out.%s.top_k", runs[r])->v[0]};
+                              (int)gold_get(&g, "out.%s.top_k", runs[r])->v[0],
+                              .routing_use_diff = true};
         smile_forward(Y, logit, route, &w, &o, biases, X, tokens);
         const gold_tensor *y = gold_get(&g, "out.%s.y", runs[r]);
         const gold_tensor *l = gold_get(&g, "out.%s.router_logits", runs[r]);
@@ -124,7 +130,11 @@ static void smile_batches_equal_single_tokens(void **state)
 {
     (void)state;
     enum { TOKENS = 37, M = 9, N = 12, E = 5 };
-    const fc_smile_options options[] = {{1, 2, 1}, {2, 3, 2}, {3, 1, 4}, {1, -1, 5}, {12, 3, 2}};
+    const fc_smile_options options[] = {{1, 2, 1, true, false},
+                                        {2, 3, 2, true, false},
+                                        {3, 1, 4, true, false},
+                                        {1, -1, 5, true, false},
+                                        {12, 3, 2, true, false}};
     for (int r = 0; r < 4; r += 3)
         for (size_t c = 0; c < sizeof options / sizeof *options; c++) {
             if (r == 3 && options[c].gate_k > r)
@@ -160,7 +170,7 @@ static void smile_edges(void **state)
     fc_real X[2 * N] = {1, 2, 3, 4, 0, 0, 0, 0}, Y[2 * M] = {0};
     random_weight(&w, 2, M, N, 0, 1);
     w.tv[0].dense = w.tv[1].dense = zero; /* experts that equal the base: equal logits, no change */
-    smile_forward(Y, logit, route, &w, &(fc_smile_options){1, 2, 1}, NULL, X, 2);
+    smile_forward(Y, logit, route, &w, &(fc_smile_options){1, 2, 1, true, false}, NULL, X, 2);
     for (int i = 0; i < 2 * M; i++)
         assert_close(Y[i], 0, 0, 0);
     assert_close(route[0], 1, 0, 0); /* the first of equals */
@@ -168,20 +178,72 @@ static void smile_edges(void **state)
 
     fc_smile s;
     fc_arena arena = {0};
-    const fc_smile_options bad[] = {{0, 1, 1}, {1, 0, 1}, {1, 1, 0}, {1, 1, 3}};
+    const fc_smile_source from = {.in = &w.set};
+    const fc_smile_options bad[] = {{0, 1, 1, true, false},
+                                    {1, 0, 1, true, false},
+                                    {1, 1, 0, true, false},
+                                    {1, 1, 3, true, false}};
     for (int i = 0; i < 4; i++) {
         fc_error err = {0};
-        assert_int_equal(fc_smile_init(&s, &w.set, 0, NULL, &bad[i], &arena, &arena, &err),
-                         FC_EUSAGE);
+        assert_int_equal(fc_smile_init(&s, &from, &bad[i], &arena, &arena, &err), FC_EUSAGE);
         assert_non_null(strstr(err.msg, "SMILE"));
     }
     fc_error err = {0};
     zero[5] = (double)NAN;
     assert_int_equal(
-        fc_smile_init(&s, &w.set, 0, NULL, &(fc_smile_options){1, 1, 1}, &arena, &arena, &err),
+        fc_smile_init(&s, &from, &(fc_smile_options){1, 1, 1, true, false}, &arena, &arena, &err),
         FC_EFAIL);
     assert_non_null(strstr(err.msg, "blocks.0.fc1"));
     fc_arena_free(&arena);
+    fc_arena_free(&w.arena);
+}
+
+/* Behind the rank of an update there are no vectors to route by, nor any to add. */
+static void smile_is_cut_to_the_rank(void **state)
+{
+    (void)state;
+    enum { M = 6, N = 7 };
+    weight w, dense;
+    random_weight(&w, 2, M, N, 2, 1);
+    random_weight(&dense, 2, M, N, 0, 1);
+    for (int e = 0; e < 2; e++) {
+        double *d = numbers(&w, M * N);
+        fc_tv_dense(d, &w.tv[e], &w.shape);
+        dense.tv[e].dense = d;
+    }
+    fc_smile s;
+    fc_arena arena = {0};
+    const fc_smile_source from = {.in = &dense.set};
+    const fc_smile_options o = {5, 4, 1, true, false};
+    assert_int_equal(fc_smile_init(&s, &from, &o, &arena, &arena, NULL), FC_OK);
+    for (int e = 0; e < 2; e++) {
+        assert_int_equal(s.gate[e], 2);
+        assert_int_equal(s.of.expert[e].rank, 2);
+    }
+    fc_arena_free(&arena);
+    fc_arena_free(&w.arena);
+    fc_arena_free(&dense.arena);
+}
+
+/* The router's products are float ones in bf16 too. */
+static void smile_routes_in_float(void **state)
+{
+    (void)state;
+    enum { TOKENS = 9, M = 8, N = 40 };
+    weight w;
+    random_weight(&w, 3, M, N, 0, 1);
+    fc_real X[TOKENS * N];
+    double want[3 * TOKENS], logit[3 * TOKENS], route[3 * TOKENS];
+    to_real(X, normal(&w, TOKENS * N, 1, 77), TOKENS * N);
+    fc_smile s;
+    const fc_smile_source from = {.in = &w.set};
+    const fc_smile_options o = {3, 2, 1, true, false};
+    assert_int_equal(fc_smile_init(&s, &from, &o, &w.arena, &w.arena, NULL), FC_OK);
+    fc_smile_route(&engine, route, want, &s, X, TOKENS);
+    fc_engine bf16 = engine;
+    bf16.bf16 = true;
+    fc_smile_route(&bf16, route, logit, &s, X, TOKENS);
+    assert_memory_equal(logit, want, sizeof want);
     fc_arena_free(&w.arena);
 }
 
@@ -192,10 +254,10 @@ static void hand_example_smile(void **state)
     fc_real X[] = {1, (fc_real).5}, Y[2] = {0};
     double logit[2], route[2];
     dense_pair(&w, (const double[]){2, 0, 0, 0}, (const double[]){0, 0, 0, 1});
-    smile_forward(Y, logit, route, &w, &(fc_smile_options){1, 1, 1}, NULL, X, 1);
+    smile_forward(Y, logit, route, &w, &(fc_smile_options){1, 1, 1, true, false}, NULL, X, 1);
     assert_all_close(Y, ((double[]){2, 0}), 2, 0, 1e-6);
     Y[0] = 0;
-    smile_forward(Y, logit, route, &w, &(fc_smile_options){1, 1, 2}, NULL, X, 1);
+    smile_forward(Y, logit, route, &w, &(fc_smile_options){1, 1, 2, true, false}, NULL, X, 1);
     assert_all_close(Y, ((double[]){1.244919, .188770}), 2, 0, 1e-6);
 }
 
@@ -205,6 +267,8 @@ int main(void)
         cmocka_unit_test(golden_smile),
         cmocka_unit_test(hand_example_smile),
         cmocka_unit_test(smile_batches_equal_single_tokens),
+        cmocka_unit_test(smile_is_cut_to_the_rank),
+        cmocka_unit_test(smile_routes_in_float),
         cmocka_unit_test(smile_edges),
     };
     fc_threads_init(1, NULL);

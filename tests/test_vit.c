@@ -218,8 +218,10 @@ static void rig_init(rig *r, bool backward)
     fill(r->t.p, r->t.n, 0.3, 2);
     fill(r->x, IMAGES * PIXELS, 1, 3);
     r->m = fc_model_of(&small, FC_TRAIN_LORA, RANK, CLASSES, r->w.p, &r->t);
-    ok(fc_acts_new(&r->acts, &small, &(fc_acts_size){RANK, CLASSES, IMAGES, backward}, &engine,
-                   &err),
+    ok(fc_acts_new(
+           &r->acts, &small,
+           &(fc_acts_size){.rank = RANK, .classes = CLASSES, .n_max = IMAGES, .backward = backward},
+           &engine, &err),
        &err);
 }
 
@@ -275,7 +277,8 @@ static void test_lora_apply(void **state)
     memcpy(logits, fc_acts_logits(r.acts), sizeof logits);
     fc_lora_apply(r.w.p, &small, RANK, r.m.A, r.m.B, r.m.scale);
     fc_acts *plain;
-    ok(fc_acts_new(&plain, &small, &(fc_acts_size){0, CLASSES, IMAGES, false}, &engine, &err),
+    ok(fc_acts_new(&plain, &small, &(fc_acts_size){.classes = CLASSES, .n_max = IMAGES}, &engine,
+                   &err),
        &err);
     r.m.rank = 0;
     r.m.A = r.m.B = NULL;
@@ -395,7 +398,11 @@ static void gradient(fc_params *grad, const fc_vit_shape *s, const fc_model *m, 
     fc_grads g = fc_grads_of(mode, grad, ~0u);
     size_t pixels = 3 * (size_t)s->image * (size_t)s->image;
     memset(grad->p, 0, grad->n * sizeof *grad->p);
-    ok(fc_acts_new(&acts, s, &(fc_acts_size){m->rank, CLASSES, step, true}, &engine, &err), &err);
+    ok(fc_acts_new(
+           &acts, s,
+           &(fc_acts_size){.rank = m->rank, .classes = CLASSES, .n_max = step, .backward = true},
+           &engine, &err),
+       &err);
     for (int i = 0; i < n; i += step) {
         fc_vit_forward(acts, m, x + (size_t)i * pixels, step, whole_block ? &stats : NULL);
         fc_ce(d, fc_acts_logits(acts), labels + i, step, CLASSES, 0, CLASSES, n);

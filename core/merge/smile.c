@@ -1,73 +1,235 @@
 #include "core/merge/smile.h"
 
-#include "core/gemm.h"
+#include "core/merge/backbone.h"
 #include "core/merge/spectral.h"
+#include "core/parallel.h"
 
 #include <math.h>
 #include <string.h>
 
-static fc_status to_real(fc_real **out, const double *x, int rows, int cols, int ld,
-                         fc_arena *arena, fc_error *err)
-{
-    size_t m = (size_t)rows, n = (size_t)cols;
-    *out = fc_arena_alloc(arena, m * n, sizeof **out, err);
-    if (!*out)
-        return FC_EFAIL;
-    for (size_t i = 0; i < m; i++)
-        for (size_t j = 0; j < n; j++)
-            (*out)[i * n + j] = (fc_real)x[i * (size_t)ld + j];
-    return FC_OK;
-}
+/* ---- construction ------------------------------------------------------------------------- */
 
 static int smaller(int a, int b)
 {
     return a < b ? a : b;
 }
 
-static fc_status init_expert(fc_smile_expert *x, const fc_tv_set *in, int e, int t,
-                             const fc_smile_options *o, fc_arena *arena, fc_arena *scratch,
-                             fc_error *err)
+/* How many singular triplets an update can have. */
+static int triplets(const fc_tv *tv, const fc_tv_shape *s)
 {
-    const fc_tv_shape *s = &in->shape[t];
-    const fc_tv_set one = {.n = 1, .tensors = 1, .shape = s, .tv = fc_tv_at(in, e, t)};
-    fc_error found = {0};
-    if (fc_tv_check(&one, &found) != FC_OK)
-        return fc_fail(err, found.code, "SMILE, expert %d: %s", e, found.msg);
-    fc_usv d;
-    FC_TRY(fc_tv_svd(&d, one.tv, s, scratch, err));
-    int rank = fc_svd_rank(&d);
-    x->k = o->k < 0 ? rank : smaller(o->k, rank);
-    x->gate = smaller(o->gate_k, rank);
-    int v = x->k > x->gate ? x->k : x->gate;
-    FC_TRY(to_real(&x->U, d.U, s->rows, x->k, d.k, arena, err));
-    FC_TRY(to_real(&x->S, d.S, 1, x->k, d.k, arena, err));
-    return to_real(&x->Vt, d.Vt, v, s->cols, s->cols, arena, err);
+    int thin = smaller(s->rows, s->cols);
+    return tv->rank ? smaller(tv->rank, thin) : thin;
 }
 
-fc_status fc_smile_init(fc_smile *s, const fc_tv_set *in, int t, const fc_real *const *bias,
-                        const fc_smile_options *o, fc_arena *arena, fc_arena *scratch,
-                        fc_error *err)
+/* Is Delta kept as it is? */
+static bool is_whole(const fc_tv *tv, const fc_tv_shape *s, const fc_smile_options *o)
 {
-    const fc_tv_shape *shape = &in->shape[t];
-    if (o->gate_k < 1 || o->k == 0 || o->top_k < 1 || o->top_k > in->n)
+    return o->k < 0 || o->k >= triplets(tv, s);
+}
+
+/* Memory for all that fill() writes, and experts that need no SVD. */
+static fc_status reserve(fc_smile *s, const fc_smile_source *from, const fc_smile_options *o,
+                         fc_arena *arena, fc_arena *scratch, fc_error *err)
+{
+    const fc_tv_shape *shape = &from->in->shape[from->t];
+    size_t m = (size_t)shape->rows, n = (size_t)shape->cols, k = (size_t)o->k, vectors = 0;
+    int experts = from->in->n;
+    if (o->gate_k < 1 || o->k == 0 || o->top_k < 1 || o->top_k > experts)
         return fc_fail(
             err, FC_EUSAGE,
             "SMILE, tensor %s: found gate_k %d, k %d, top_k %d with %d experts; expected "
             "gate_k >= 1, k >= 1 or -1, top_k from 1 to the number of experts",
-            shape->name, o->gate_k, o->k, o->top_k, in->n);
-    *s = (fc_smile){.rows = shape->rows, .cols = shape->cols, .experts = in->n, .top_k = o->top_k};
-    s->expert = fc_arena_alloc(arena, (size_t)in->n, sizeof *s->expert, err);
-    if (!s->expert)
+            shape->name, o->gate_k, o->k, o->top_k, experts);
+    *s = (fc_smile){.of = {.n = experts, .rows = shape->rows, .cols = shape->cols},
+                    .top_k = o->top_k};
+    s->of.expert = fc_arena_alloc(arena, (size_t)experts, sizeof *s->of.expert, err);
+    s->gate = fc_arena_alloc(arena, (size_t)experts, sizeof *s->gate, err);
+    if (!s->of.expert || !s->gate)
         return FC_EFAIL;
-    for (int e = 0; e < in->n; e++) {
+    for (int e = 0; e < experts; e++) {
+        const fc_tv *tv = fc_tv_at(from->in, e, from->t);
+        fc_expert *x = &s->of.expert[e];
+        if (is_whole(tv, shape, o)) {
+            FC_TRY(fc_backbone_expert(x, tv, shape, arena, scratch, err));
+        } else {
+            x->rank = o->k;
+            x->B = fc_arena_alloc(arena, m * k, sizeof *x->B, err);
+            x->A = fc_arena_alloc(arena, k * n, sizeof *x->A, err);
+            if (!x->B || !x->A)
+                return FC_EFAIL;
+        }
+        x->bias = from->bias ? from->bias[e] : NULL;
+        s->gate[e] = smaller(o->gate_k, o->routing_use_diff ? triplets(tv, shape)
+                                                            : smaller(shape->rows, shape->cols));
+        vectors += (size_t)s->gate[e];
+    }
+    s->G = fc_arena_alloc(arena, vectors * n, sizeof *s->G, err);
+    return s->G ? FC_OK : FC_EFAIL;
+}
+
+/* B = U S, A = V^T of the first x->rank triplets. */
+static void set_factors(fc_expert *x, const fc_usv *d)
+{
+    size_t r = (size_t)x->rank, n = (size_t)d->n;
+    for (size_t i = 0; i < (size_t)d->m; i++)
+        for (size_t j = 0; j < r; j++)
+            x->B[i * r + j] = (fc_real)(d->U[i * (size_t)d->k + j] * d->S[j]);
+    for (size_t i = 0; i < r * n; i++)
+        x->A[i] = (fc_real)d->Vt[i];
+}
+
+/* SVD of W_0 + Delta. */
+static fc_status expert_svd(fc_usv *d, const fc_real *W0, const fc_tv *tv, const fc_tv_shape *s,
+                            fc_arena *arena, fc_error *err)
+{
+    double *W = fc_arena_alloc(arena, fc_tv_size(s), sizeof *W, err);
+    if (!W)
+        return FC_EFAIL;
+    for (size_t i = 0; i < fc_tv_size(s); i++)
+        W[i] = (double)W0[i];
+    fc_tv_add(W, 1, tv, s);
+    return fc_svd(d, W, s->rows, s->cols, s->name, arena, err);
+}
+
+/* One expert's factors, unless it is kept whole, and its router, to G. */
+static fc_status fill_expert(fc_smile *s, int e, fc_real *G, const fc_smile_source *from,
+                             const fc_smile_options *o, fc_arena *scratch, fc_error *err)
+{
+    const fc_tv_shape *shape = &from->in->shape[from->t];
+    const fc_tv *tv = fc_tv_at(from->in, e, from->t);
+    fc_expert *x = &s->of.expert[e];
+    bool whole = is_whole(tv, shape, o);
+    fc_usv d;
+    if (o->routing_use_diff || !whole)
+        FC_TRY(fc_tv_svd(&d, tv, shape, scratch, err));
+    if (!whole) {
+        x->rank = smaller(x->rank, fc_svd_rank(&d));
+        set_factors(x, &d);
+    }
+    if (!o->routing_use_diff)
+        FC_TRY(expert_svd(&d, from->W0, tv, shape, scratch, err));
+    s->gate[e] = smaller(s->gate[e], fc_svd_rank(&d));
+    for (size_t i = 0; i < (size_t)s->gate[e] * (size_t)shape->cols; i++)
+        G[i] = (fc_real)d.Vt[i];
+    return FC_OK;
+}
+
+static fc_status fill(fc_smile *s, const fc_smile_source *from, const fc_smile_options *o,
+                      fc_arena *scratch, fc_error *err)
+{
+    fc_real *G = s->G;
+    for (int e = 0; e < s->of.n; e++) {
         fc_mark mark = fc_arena_mark(scratch);
-        fc_status status = init_expert(&s->expert[e], in, e, t, o, arena, scratch, err);
+        fc_status status = fill_expert(s, e, G, from, o, scratch, err);
         fc_arena_release(scratch, mark);
         FC_TRY(status);
-        s->expert[e].bias = bias ? bias[e] : NULL;
+        G += (size_t)s->gate[e] * (size_t)s->of.cols;
     }
     return FC_OK;
 }
+
+fc_status fc_smile_init(fc_smile *s, const fc_smile_source *from, const fc_smile_options *o,
+                        fc_arena *arena, fc_arena *scratch, fc_error *err)
+{
+    for (int e = 0; e < from->in->n; e++) {
+        const fc_tv_set one = {.n = 1,
+                               .tensors = 1,
+                               .shape = &from->in->shape[from->t],
+                               .tv = fc_tv_at(from->in, e, from->t)};
+        fc_error found = {0};
+        if (fc_tv_check(&one, &found) != FC_OK)
+            return fc_fail(err, found.code, "SMILE, expert %d: %s", e, found.msg);
+    }
+    FC_TRY(reserve(s, from, o, arena, scratch, err));
+    return fill(s, from, o, scratch, err);
+}
+
+/* ---- a backbone --------------------------------------------------------------------------- */
+
+typedef struct layers {
+    fc_smile *out;
+    fc_smile_source *from;
+    const fc_smile_options *options;
+} layers;
+
+static fc_status fill_layer(void *ctx, int i, fc_arena *scratch, fc_error *err)
+{
+    const layers *l = ctx;
+    if (l->out[i].of.n == 0)
+        return FC_OK;
+    return fill(&l->out[i], &l->from[i], l->options, scratch, err);
+}
+
+/* The biases of tensor t, or NULL with t = -1. Numbers from arena, the list from scratch. */
+static fc_status biases(const fc_real *const **out, const fc_tv_set *in, int t, fc_arena *arena,
+                        fc_arena *scratch, fc_error *err)
+{
+    *out = NULL;
+    if (t < 0)
+        return FC_OK;
+    const fc_real **bias = fc_arena_alloc(scratch, (size_t)in->n, sizeof *bias, err);
+    for (int e = 0; bias && e < in->n; e++) {
+        fc_expert x;
+        FC_TRY(fc_backbone_expert(&x, fc_tv_at(in, e, t), &in->shape[t], arena, scratch, err));
+        bias[e] = x.dense;
+    }
+    *out = bias;
+    return bias ? FC_OK : FC_EFAIL;
+}
+
+/* at: see fc_backbone_find; tensors that become experts are set to -1. */
+static fc_status make_layers(layers *l, int *at, const fc_vit_shape *shape, const fc_real *w,
+                             const fc_tv_set *in, fc_arena *arena, fc_arena *scratch, fc_error *err)
+{
+    int slots = fc_vit_slots(shape);
+    l->from = fc_arena_alloc(scratch, (size_t)slots, sizeof *l->from, err);
+    if (!l->from)
+        return FC_EFAIL;
+    for (int i = 0; i < slots; i++) {
+        int t = fc_slot_tensor(i);
+        l->out[i] = (fc_smile){0};
+        if (at[t] < 0)
+            continue;
+        fc_smile_source *from = &l->from[i];
+        *from = (fc_smile_source){.in = in, .t = at[t], .W0 = w + fc_vit_offset(shape, t)};
+        FC_TRY(biases(&from->bias, in, at[t + 1], arena, scratch, err));
+        FC_TRY(reserve(&l->out[i], from, l->options, arena, scratch, err));
+        at[t] = at[t + 1] = -1;
+    }
+    return fc_parallel_for(slots, fill_layer, l, err);
+}
+
+static fc_status backbone(fc_smile *out, fc_real *w, const fc_vit_shape *shape, const fc_tv_set *in,
+                          const fc_smile_options *o, fc_arena *arena, fc_arena *scratch,
+                          fc_error *err)
+{
+    fc_params layout;
+    layers l = {.out = out, .options = o};
+    FC_TRY(fc_tv_check(in, err));
+    FC_TRY(fc_vit_layout(&layout, shape, scratch, err));
+    int *at = fc_arena_alloc(scratch, (size_t)layout.nspec, sizeof *at, err);
+    if (!at)
+        return FC_EFAIL;
+    FC_TRY(fc_backbone_find(at, &layout, in->shape, in->tensors, err));
+    FC_TRY(make_layers(&l, at, shape, w, in, arena, scratch, err));
+    for (int i = 0; o->average_experts && i < layout.nspec; i++)
+        if (at[i] >= 0)
+            FC_TRY(
+                fc_backbone_add(w + layout.spec[i].offset, 1.0 / in->n, in, at[i], scratch, err));
+    return FC_OK;
+}
+
+fc_status fc_smile_backbone(fc_smile *out, fc_real *w, const fc_vit_shape *shape,
+                            const fc_tv_set *in, const fc_smile_options *o, fc_arena *arena,
+                            fc_error *err)
+{
+    fc_arena scratch = {0};
+    fc_status status = backbone(out, w, shape, in, o, arena, &scratch, err);
+    fc_arena_free(&scratch);
+    return status;
+}
+
+/* ---- forward ------------------------------------------------------------------------------ */
 
 /* w (experts): softmax of the logits over the top_k largest, the first of equals; 0 elsewhere. */
 static void choose(double *w, const double *logit, int experts, int top_k)
@@ -86,77 +248,55 @@ static void choose(double *w, const double *logit, int experts, int top_k)
         w[e] /= sum;
 }
 
-fc_status fc_smile_route(double *w, double *logit, const fc_smile *s, const fc_real *X, int n,
-                         fc_arena *scratch, fc_error *err)
+/* The router's products are float ones. */
+static fc_engine router_engine(const fc_engine *e)
 {
-    size_t N = (size_t)n, E = (size_t)s->experts;
-    for (size_t e = 0; e < E; e++) {
-        const fc_smile_expert *x = &s->expert[e];
-        size_t g = (size_t)x->gate;
-        fc_mark mark = fc_arena_mark(scratch);
-        fc_real *P = fc_arena_alloc(scratch, N * g, sizeof *P, err); /* X V_gate */
-        if (!P)
-            return FC_EFAIL;
-        if (g > 0)
-            fc_gemm(false, true, n, x->gate, s->cols, 1, X, s->cols, x->Vt, s->cols, 0, P, x->gate);
-        for (size_t i = 0; i < N; i++) {
+    fc_engine f = *e;
+    f.bf16 = false;
+    return f;
+}
+
+size_t fc_smile_bytes(const fc_engine *e, int rows, int cols, int experts, int gate_k, int n)
+{
+    enum { ALIGN = 64 };
+    fc_engine f = router_engine(e);
+    int vectors = experts * smaller(gate_k, smaller(rows, cols));
+    size_t N = (size_t)n, kept = 2 * (N * (size_t)experts * sizeof(double) + ALIGN);
+    size_t route =
+        N * (size_t)vectors * sizeof(fc_real) + fc_matmul_bytes(&f, n, vectors, cols) + ALIGN;
+    size_t add = fc_experts_bytes(e, rows, cols, n);
+    return kept + (route > add ? route : add);
+}
+
+void fc_smile_route(const fc_engine *e, double *w, double *logit, const fc_smile *s,
+                    const fc_real *X, int n)
+{
+    int E = s->of.n, vectors = 0;
+    for (int i = 0; i < E; i++)
+        vectors += s->gate[i];
+    fc_engine f = router_engine(e);
+    fc_real *P = fc_engine_take(&f, (size_t)n * (size_t)vectors * sizeof *P);
+    if (vectors > 0)
+        fc_matmul(&f, false, true, n, vectors, s->of.cols, 1, X, s->of.cols, s->G, s->of.cols,
+                  false, P, vectors);
+    for (int i = 0; i < n; i++, w += E, logit += E) {
+        for (int j = 0; j < E; j++) {
             double norm2 = 0;
-            for (size_t j = 0; j < g; j++)
-                norm2 += (double)P[i * g + j] * (double)P[i * g + j];
-            logit[i * E + e] = sqrt(norm2);
+            for (int g = 0; g < s->gate[j]; g++, P++)
+                norm2 += (double)*P * (double)*P;
+            logit[j] = sqrt(norm2);
         }
-        fc_arena_release(scratch, mark);
+        choose(w, logit, E, s->top_k);
     }
-    for (size_t i = 0; i < N; i++)
-        choose(w + i * E, logit + i * E, s->experts, s->top_k);
-    return FC_OK;
 }
 
-/* Y += w (Delta_e x + bias) for the rows x with w != 0; w at w[i * experts]. */
-static fc_status add_expert(fc_real *Y, const fc_smile *s, const fc_smile_expert *x,
-                            const double *w, const fc_real *X, int n, fc_arena *scratch,
-                            fc_error *err)
+void fc_smile_forward(const fc_engine *e, fc_real *Y, const fc_smile *s, const fc_real *X, int n)
 {
-    size_t N = (size_t)n, E = (size_t)s->experts, m = (size_t)s->rows, d = (size_t)s->cols;
-    size_t k = (size_t)x->k, c = 0;
-    fc_real *in = fc_arena_alloc(scratch, N * d, sizeof *in, err);
-    fc_real *H = fc_arena_alloc(scratch, N * k, sizeof *H, err);
-    fc_real *out = fc_arena_alloc(scratch, N * m, sizeof *out, err);
-    if (!in || !H || !out)
-        return FC_EFAIL;
-    for (size_t i = 0; i < N; i++)
-        if (w[i * E] != 0)
-            memcpy(in + c++ * d, X + i * d, d * sizeof *in);
-    if (c > 0 && k > 0) {
-        fc_gemm(false, true, (int)c, x->k, s->cols, 1, in, s->cols, x->Vt, s->cols, 0, H, x->k);
-        for (size_t i = 0; i < c; i++)
-            for (size_t j = 0; j < k; j++)
-                H[i * k + j] *= x->S[j];
-        fc_gemm(false, true, (int)c, s->rows, x->k, 1, H, x->k, x->U, x->k, 0, out, s->rows);
-    }
-    c = 0;
-    for (size_t i = 0; i < N; i++) {
-        if (w[i * E] == 0)
-            continue;
-        for (size_t j = 0; j < m; j++)
-            Y[i * m + j] += (fc_real)w[i * E] * (out[c * m + j] + (x->bias ? x->bias[j] : 0));
-        c++;
-    }
-    return FC_OK;
-}
-
-fc_status fc_smile_forward(fc_real *Y, const fc_smile *s, const fc_real *X, int n,
-                           fc_arena *scratch, fc_error *err)
-{
-    size_t E = (size_t)s->experts;
-    fc_mark mark = fc_arena_mark(scratch);
-    double *w = fc_arena_alloc(scratch, (size_t)n * E, 2 * sizeof *w, err);
-    fc_status status = w ? fc_smile_route(w, w + (size_t)n * E, s, X, n, scratch, err) : FC_EFAIL;
-    for (size_t e = 0; e < E && status == FC_OK; e++) {
-        fc_mark one = fc_arena_mark(scratch);
-        status = add_expert(Y, s, &s->expert[e], w + e, X, n, scratch, err);
-        fc_arena_release(scratch, one);
-    }
-    fc_arena_release(scratch, mark);
-    return status;
+    size_t size = (size_t)n * (size_t)s->of.n * sizeof(double);
+    fc_engine work = *e;
+    double *w = fc_engine_take(&work, size), *logit = fc_engine_take(&work, size);
+    if (s->of.n == 0)
+        return;
+    fc_smile_route(&work, w, logit, s, X, n);
+    fc_experts_forward(&work, Y, &s->of, X, w, 1, n);
 }

@@ -10,48 +10,64 @@
  * since the vectors behind it are whatever LAPACK returns. (The published code may take them into
  * the router; gate_k = d_in would give all experts equal logits |x|.)
  *
- * Factored updates are decomposed without being multiplied out, and k = r keeps them exactly.
- * Memory: per expert k (m + n + 1) + max(0, gate_k - k) n numbers. */
+ * Factored updates are decomposed without being multiplied out; k = all, or k >= r, keeps their
+ * factors as they came. Memory: per expert the fewer of k (m + n) and m n numbers, and gate_k n. */
 #ifndef FC_SMILE_H
 #define FC_SMILE_H
 
+#include "core/experts.h"
 #include "core/merge/combine.h"
-#include "core/real.h"
+#include "core/vit.h"
 
 typedef struct fc_smile_options {
-    int gate_k; /* vectors of the router, >= 1: 1 */
-    int k;      /* vectors of an expert; < 0: all, that is Delta itself. 128 */
-    int top_k;  /* experts per token, 1 .. experts: 1 */
+    int gate_k;            /* vectors of the router, >= 1: 1; 16 (ViT), 2 (LoRA of rank 16) */
+    int k;                 /* vectors of an expert; < 0: all, that is Delta itself. 128; 32 (ViT) */
+    int top_k;             /* experts per token, 1 .. experts: 1 */
+    bool routing_use_diff; /* true; false: the router takes V of W_e itself */
+    bool average_experts;  /* tensors that are not linear: false: W_0; true: the experts' mean */
 } fc_smile_options;
 
-typedef struct fc_smile_expert {
-    int k, gate;         /* after the cut to the rank */
-    fc_real *U, *S, *Vt; /* (rows, k), (k), (max(k, gate), cols) */
-    const fc_real *bias; /* (rows) b_e - b_0, or NULL: 0 */
-} fc_smile_expert;
-
 typedef struct fc_smile {
-    int rows, cols, experts, top_k; /* rows = d_out, cols = d_in */
-    fc_smile_expert *expert;
+    fc_experts of; /* B = U S, A = V^T; or what was given */
+    int top_k;
+    int *gate;  /* (experts) vectors of the router, after the cut to the rank */
+    fc_real *G; /* (sum of gate, cols) all V[:, :gate_k]^T */
 } fc_smile;
 
-/* The experts are the updates of tensor t. bias (experts) of (rows) each, or NULL: no biases; must
- * outlive s. Cost: an SVD per expert, in double. Serial.
+/* One layer: the updates of tensor t. */
+typedef struct fc_smile_source {
+    const fc_tv_set *in;
+    int t;
+    const fc_real *W0; /* (rows, cols), wanted if not routing_use_diff */
+    const fc_real *const
+        *bias; /* (experts) b_e - b_0 of (rows) each, or NULL: 0; must outlive it */
+} fc_smile_source;
+
+/* Cost: an SVD per expert, in double, and without routing_use_diff a second one. Serial.
  * Errors: FC_EUSAGE for options out of their range; FC_EFAIL for an update that is not finite. */
-fc_status fc_smile_init(fc_smile *s, const fc_tv_set *in, int t, const fc_real *const *bias,
-                        const fc_smile_options *options, fc_arena *arena, fc_arena *scratch,
-                        fc_error *err);
+fc_status fc_smile_init(fc_smile *s, const fc_smile_source *from, const fc_smile_options *options,
+                        fc_arena *arena, fc_arena *scratch, fc_error *err);
+
+/* All linear layers of a backbone: out (slots); one with n = 0 where no update has the tensor. The
+ * set's tensors bear the names of the backbone's spec table (fc_vit_layout). w, the backbone, is
+ * W_0 and stays so, but for the other tensors with average_experts. Layers in parallel, same bits
+ * for any number of threads. Errors: as above; FC_EUSAGE for a tensor that the backbone has not. */
+fc_status fc_smile_backbone(fc_smile *out, fc_real *w, const fc_vit_shape *shape,
+                            const fc_tv_set *in, const fc_smile_options *options, fc_arena *arena,
+                            fc_error *err);
+
+/* Scratch of the two functions below for n rows of X, a bound. */
+size_t fc_smile_bytes(const fc_engine *e, int rows, int cols, int experts, int gate_k, int n);
 
 /* Y (n, rows) += sum_e w_e(x) (Delta_e x + b_e - b_0) for the rows x of X (n, cols): the base layer
- * has written W_0 x + b_0 there. Router by one product per expert; then each expert takes all its
- * tokens at once. O(n (experts gate_k cols + top_k k (rows + cols))); scratch n (2 experts + cols +
- * k + rows). Serial: callers split the tokens. */
-fc_status fc_smile_forward(fc_real *Y, const fc_smile *s, const fc_real *X, int n,
-                           fc_arena *scratch, fc_error *err);
+ * has written W_0 x + b_0 there. Router by one product for all experts, in float always (a small
+ * error may choose another expert); then each expert takes all its tokens at once. O(n (experts
+ * gate_k cols + top_k k (rows + cols))). Serial, no allocation: callers split the tokens. */
+void fc_smile_forward(const fc_engine *e, fc_real *Y, const fc_smile *s, const fc_real *X, int n);
 
 /* What the router says of X (n, cols): w (n, experts), 0 for experts not chosen; and logit (n,
  * experts). */
-fc_status fc_smile_route(double *w, double *logit, const fc_smile *s, const fc_real *X, int n,
-                         fc_arena *scratch, fc_error *err);
+void fc_smile_route(const fc_engine *e, double *w, double *logit, const fc_smile *s,
+                    const fc_real *X, int n);
 
 #endif
