@@ -27,7 +27,8 @@ typedef enum fc_stream {
     FC_STREAM_DEVICE,    /* speeds of a client's device */
     FC_STREAM_REACH,     /* is a client within reach in a round */
     FC_STREAM_LOSS,      /* is a client lost in a round, and when */
-    FC_STREAM_DARE       /* entries of a task vector that are dropped (sample = tensor) */
+    FC_STREAM_DARE,      /* entries of a task vector that are dropped (sample = tensor) */
+    FC_STREAM_ADAPT      /* order of a task's unlabelled images */
 } fc_stream;
 
 /* Fields that do not apply stay 0. */

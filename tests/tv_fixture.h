@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-enum { TVX_TENSORS_MAX = 8 };
+enum { TVX_TENSORS_MAX = 16 };
 
 typedef struct tvx {
     fc_arena arena;

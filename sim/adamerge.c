@@ -1,0 +1,127 @@
+#include "sim/adamerge.h"
+
+#include <string.h>
+
+typedef struct state {
+    const fc_adamerge *j;
+    fc_adamerging *a;
+    double *const *out; /* merged task vector */
+    double **dtheta;    /* (tensors) gradient of a step */
+    fc_real *w;         /* merged backbone */
+    fc_packed packed;   /* of w */
+    fc_real **grad;     /* (threads) backbone each, of one slice */
+} state;
+
+static size_t offset(const state *s, int t)
+{
+    return s->j->w0->spec[s->j->tensor[t]].offset;
+}
+
+static fc_status merge(state *s, fc_error *err)
+{
+    const fc_adamerge *j = s->j;
+    FC_TRY(fc_ada_merge(s->out, s->a, err));
+    for (int t = 0; t < j->in->tensors; t++)
+        for (size_t e = 0, at = offset(s, t); e < fc_tv_size(&j->in->shape[t]); e++)
+            s->w[at + e] = (fc_real)((double)j->w0->p[at + e] + s->out[t][e]);
+    return FC_OK;
+}
+
+static fc_status prepare(void *ctx, fc_model *m, fc_error *err)
+{
+    state *s = ctx;
+    const fc_net *net = s->j->adapt.net;
+    FC_TRY(merge(s, err));
+    fc_packed_fill(&s->packed, &net->shape, s->w);
+    *m = (fc_model){.shape = &net->shape,
+                    .classes = net->classes,
+                    .w = s->w,
+                    .scale = 1,
+                    .head_w = s->j->head_w,
+                    .head_b = s->j->head_b,
+                    .packed = &s->packed};
+    return FC_OK;
+}
+
+static fc_adapt_pass pass(void *ctx, int thread)
+{
+    state *s = ctx;
+    memset(s->grad[thread], 0, s->j->w0->n * sizeof **s->grad);
+    return (fc_adapt_pass){.grads = {.w = s->grad[thread]}};
+}
+
+static void add(void *ctx, int thread, bool first)
+{
+    state *s = ctx;
+    for (int t = 0; t < s->j->in->tensors; t++) {
+        const fc_real *g = s->grad[thread] + offset(s, t);
+        double *sum = s->dtheta[t];
+        for (size_t e = 0; e < fc_tv_size(&s->j->in->shape[t]); e++)
+            sum[e] = (first ? 0 : sum[e]) + (double)g[e];
+    }
+}
+
+static fc_status step(void *ctx, fc_error *err)
+{
+    state *s = ctx;
+    FC_TRY(fc_ada_gradient(s->a, (const double *const *)s->dtheta, err));
+    fc_ada_step(s->a);
+    return FC_OK;
+}
+
+static fc_status allocate(state *s, fc_arena *arena, fc_error *err)
+{
+    const fc_adamerge *j = s->j;
+    const fc_net *net = j->adapt.net;
+    int threads = j->adapt.crew->pool.threads;
+    s->w = fc_arena_alloc(arena, j->w0->n, sizeof *s->w, err);
+    s->dtheta = fc_arena_alloc(arena, (size_t)j->in->tensors, sizeof *s->dtheta, err);
+    s->grad = fc_arena_alloc(arena, (size_t)threads, sizeof *s->grad, err);
+    if (!s->w || !s->dtheta || !s->grad)
+        return FC_EFAIL;
+    memcpy(s->w, j->w0->p, j->w0->n * sizeof *s->w);
+    for (int i = 0; i < threads; i++)
+        if (!(s->grad[i] = fc_arena_alloc(arena, j->w0->n, sizeof **s->grad, err)))
+            return FC_EFAIL;
+    for (int t = 0; t < j->in->tensors; t++) {
+        size_t n = fc_tv_size(&j->in->shape[t]);
+        if (!(s->dtheta[t] = fc_arena_alloc(arena, n, sizeof **s->dtheta, err)))
+            return FC_EFAIL;
+    }
+    return fc_packed_new(&s->packed, &net->shape, true, &net->engine, err);
+}
+
+static fc_adapt_model model_of(const fc_adamerge *j, state *s)
+{
+    const fc_net *net = j->adapt.net;
+    return (fc_adapt_model){.ctx = s,
+                            .flop = fc_vit_flop(&net->shape, 0, net->classes, FC_TRAIN_FULL,
+                                                1u << FC_GROUP_BACKBONE, true),
+                            .prepare = prepare,
+                            .pass = pass,
+                            .add = add,
+                            .step = step};
+}
+
+double fc_adamerge_flop(const fc_adamerge *j)
+{
+    fc_adapt_model m = model_of(j, NULL);
+    return fc_adapt_flop(&j->adapt, &m);
+}
+
+fc_status fc_adamerge_run(fc_adamerging *a, double *const *out, fc_adapt_result *result,
+                          const fc_adamerge *j, fc_arena *arena, fc_error *err)
+{
+    state s = {.j = j, .a = a, .out = out};
+    fc_adapt_model m = model_of(j, &s);
+    FC_TRY(fc_ada_init(a, j->in, &j->options, arena, err));
+    fc_arena scratch = {0};
+    fc_status status = allocate(&s, &scratch, err);
+    if (status == FC_OK)
+        status = fc_adapt_run(result, &j->adapt, &m, err);
+    if (status == FC_OK)
+        status = fc_ada_merge(out, a, err);
+    fc_packed_free(&s.packed);
+    fc_arena_free(&scratch);
+    return status;
+}

@@ -1,0 +1,142 @@
+#include "sim/adapt.h"
+
+#include "core/head.h"
+#include "sim/signals.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+enum { LINE_EVERY = 100 }; /* steps */
+
+/* One step while its slices are shared out. */
+typedef struct adapt_step {
+    const fc_adapt *a;
+    const fc_adapt_model *m;
+    fc_model model;
+    uint32_t **order; /* (tasks) its samples in the order of the present round */
+    uint32_t *image;  /* (tasks, batch) samples of this step */
+    double entropy;   /* sum over tasks of the mean */
+} adapt_step;
+
+static int slices(const fc_adapt *a)
+{
+    return (a->batch + FC_SLICE - 1) / FC_SLICE; /* of one task */
+}
+
+static void slice_gradient(void *ctx, int thread, int i)
+{
+    adapt_step *s = ctx;
+    const fc_adapt *a = s->a;
+    int t = i / slices(a), first = i % slices(a) * FC_SLICE, left = a->batch - first;
+    int n = left < FC_SLICE ? left : FC_SLICE;
+    const fc_adapt_task *task = &a->task[t];
+    fc_worker *w = &a->crew->worker[thread];
+    fc_worker_load(w, a->net, a->split, s->image + t * a->batch + first, n, (fc_key){0}, -1);
+    fc_adapt_pass p = s->m->pass(s->m->ctx, thread);
+    fc_acts *acts = p.acts ? p.acts : w->acts;
+    fc_vit_forward(acts, &s->model, w->x, n, NULL);
+    w->loss = fc_entropy(w->dlogits, fc_acts_logits(acts), n, a->net->classes, task->lo, task->hi,
+                         a->batch);
+    fc_vit_backward(acts, &s->model, w->dlogits, &p.grads);
+    if (a->progress)
+        fc_progress_add(a->progress, s->m->flop * n, n, w->loss / n);
+}
+
+static void slice_commit(void *ctx, int thread, int i)
+{
+    adapt_step *s = ctx;
+    s->entropy += s->a->crew->worker[thread].loss / s->a->batch;
+    s->m->add(s->m->ctx, thread, i == 0);
+}
+
+/* The one piece of work of the pool: all threads help with its slices. */
+static void step_piece(void *ctx, int thread, int i)
+{
+    adapt_step *s = ctx;
+    (void)i;
+    fc_pool_loop(&s->a->crew->pool, thread, s->a->tasks * slices(s->a), slice_gradient,
+                 slice_commit, s);
+}
+
+/* The samples of a step: the next ones of each list, which starts again in another order. */
+static void choose(adapt_step *s, int step)
+{
+    const fc_adapt *a = s->a;
+    for (int t = 0; t < a->tasks; t++)
+        for (int j = 0; j < a->batch; j++) {
+            size_t n = a->task[t].n, at = (size_t)step * (size_t)a->batch + (size_t)j;
+            if (at % n == 0) {
+                fc_rng g = fc_rng_at((fc_key){.seed = a->seed,
+                                              .stream = FC_STREAM_ADAPT,
+                                              .task = (uint32_t)t,
+                                              .epoch = (uint32_t)(at / n)});
+                memcpy(s->order[t], a->task[t].sample, n * sizeof *s->order[t]);
+                fc_rng_shuffle(&g, s->order[t], n);
+            }
+            s->image[t * a->batch + j] = s->order[t][at % n];
+        }
+}
+
+static fc_status take_step(adapt_step *s, int step, fc_error *err)
+{
+    const fc_adapt *a = s->a;
+    choose(s, step);
+    FC_TRY(s->m->prepare(s->m->ctx, &s->model, err));
+    s->entropy = 0;
+    fc_pool_run(&a->crew->pool, 1, step_piece, s);
+    if (!isfinite(s->entropy))
+        return fc_fail(err, FC_EFAIL, "%s, step %d: the entropy is %s, expected a finite number",
+                       a->what, step + 1, isnan(s->entropy) ? "nan" : "infinite");
+    return s->m->step(s->m->ctx, err);
+}
+
+static void show(const fc_adapt *a, int done, double entropy)
+{
+    if (!a->progress)
+        return;
+    fc_progress_stage(a->progress, (fc_counter){0}, (fc_counter){a->what, done, a->steps}, 0);
+    if (done > 0 && (done % LINE_EVERY == 0 || done == a->steps))
+        fc_progress_line(a->progress, FC_NORMAL, "%s step %d/%d  entropy %.4f", a->what, done,
+                         a->steps, entropy);
+}
+
+static fc_status run(fc_adapt_result *out, adapt_step *s, fc_arena *arena, fc_error *err)
+{
+    const fc_adapt *a = s->a;
+    s->order = fc_arena_alloc(arena, (size_t)a->tasks, sizeof *s->order, err);
+    s->image = fc_arena_alloc(arena, (size_t)a->tasks * (size_t)a->batch, sizeof *s->image, err);
+    if (!s->order || !s->image)
+        return FC_EFAIL;
+    for (int t = 0; t < a->tasks; t++)
+        if (!(s->order[t] = fc_arena_alloc(arena, a->task[t].n, sizeof **s->order, err)))
+            return FC_EFAIL;
+    show(a, 0, NAN);
+    for (int step = 0; step < a->steps; step++) {
+        FC_TRY(take_step(s, step, err));
+        out->last = s->entropy / a->tasks;
+        if (step == 0)
+            out->first = out->last;
+        show(a, step + 1, out->last);
+        if (fc_stop_requested())
+            return fc_fail(err, FC_ESTOP, "stopped on request");
+    }
+    return FC_OK;
+}
+
+double fc_adapt_flop(const fc_adapt *a, const fc_adapt_model *m)
+{
+    return m->flop * a->steps * a->tasks * a->batch;
+}
+
+fc_status fc_adapt_run(fc_adapt_result *out, const fc_adapt *a, const fc_adapt_model *m,
+                       fc_error *err)
+{
+    assert(a->tasks >= 1 && a->steps >= 1 && a->batch >= 1);
+    adapt_step s = {.a = a, .m = m};
+    fc_arena arena = {0};
+    *out = (fc_adapt_result){NAN, NAN};
+    fc_status status = run(out, &s, &arena, err);
+    fc_arena_free(&arena);
+    return status;
+}
