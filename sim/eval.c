@@ -1,8 +1,9 @@
-#include "sim/spread.h"
+#include "sim/eval.h"
 
 #include "core/head.h"
 #include "sim/message.h"
 #include "sim/signals.h"
+#include "sim/spread.h"
 
 #include <math.h>
 
@@ -15,81 +16,112 @@ typedef struct block {
     double loss;
 } block;
 
-typedef struct eval_job {
-    fc_run *r;
-    fc_model m;
-    int seen; /* tasks */
-    double flop;
+typedef struct job {
+    const fc_test *t;
+    double flop;  /* of an image */
     block *block; /* of this rank */
-} eval_job;
+} job;
 
 /* Counts over the logits seen so far, and over the task's own. */
-static void eval_block(void *ctx, int thread, int i)
+static void test_block(void *ctx, int thread, int i)
 {
-    const eval_job *e = ctx;
-    const fc_tasks *k = &e->r->tasks;
-    fc_worker *w = &e->r->crew.worker[thread];
-    block *b = &e->block[i];
-    int hi = k->first[e->seen];
+    const job *j = ctx;
+    const fc_test *t = j->t;
+    const fc_tasks *k = t->tasks;
+    fc_worker *w = &t->crew->worker[thread];
+    block *b = &j->block[i];
+    const uint32_t *sample = k->test[b->task] + b->at;
+    int hi = k->first[t->seen], classes = t->model->classes;
     if (fc_stop_requested())
         return;
-    fc_worker_load(w, &e->r->net, &e->r->data.test, k->test[b->task] + b->at, b->n, (fc_key){0},
-                   -1);
-    fc_vit_forward(w->acts, &e->m, w->x, b->n, NULL);
+    fc_worker_load(w, t->net, t->images, sample, b->n, (fc_key){0}, -1);
+    fc_vit_forward(w->acts, t->model, w->x, b->n, NULL);
     const fc_real *z = fc_acts_logits(w->acts);
-    for (int j = 0; j < b->n; j++, z += e->m.classes) {
-        b->correct += fc_argmax(z, 0, hi) == w->label[j];
-        b->masked += fc_argmax(z, k->first[b->task], k->first[b->task + 1]) == w->label[j];
+    for (int n = 0; n < b->n; n++, z += classes) {
+        int answer = fc_argmax(z, 0, hi);
+        b->correct += answer == w->label[n];
+        b->masked += fc_argmax(z, k->first[b->task], k->first[b->task + 1]) == w->label[n];
+        if (t->answer)
+            t->answer[sample[n]] = answer;
     }
-    b->loss = fc_ce(NULL, fc_acts_logits(w->acts), w->label, b->n, e->m.classes, 0, hi, b->n);
-    fc_progress_add(&e->r->progress, e->flop * b->n, b->n, NAN);
+    b->loss = fc_ce(NULL, fc_acts_logits(w->acts), w->label, b->n, classes, 0, hi, b->n);
+    fc_progress_add(t->progress, j->flop * b->n, b->n, NAN);
 }
 
-fc_status fc_eval_run(fc_run *r, const fc_real *w, int t, fc_error *err)
+/* The images of all tasks seen, in blocks. */
+static fc_status make_blocks(block **out, int *n, const fc_test *t, fc_arena *arena, fc_error *err)
 {
-    int seen = t + 1, n_blocks = 0, lo, hi;
-    size_t images = 0, size = FC_SLICE;
-    fc_mark mark = fc_arena_mark(&r->arena);
-    for (int s = 0; s < seen; s++)
-        n_blocks += (int)((r->tasks.n_test[s] + size - 1) / size);
-    eval_job job = {.r = r,
-                    .m = fc_model_of(&r->net.shape, r->net.mode, 0, r->net.classes, w, &r->global),
-                    .seen = seen};
-    block *all = fc_arena_alloc(&r->arena, (size_t)n_blocks, sizeof *all, err);
-    if (!all)
+    size_t size = FC_SLICE;
+    *n = 0;
+    for (int s = 0; s < t->seen; s++)
+        *n += (int)((t->tasks->n_test[s] + size - 1) / size);
+    block *b = *out = fc_arena_alloc(arena, (size_t)*n, sizeof *b, err);
+    if (!b)
         return FC_EFAIL;
-    fc_packed_fill(&r->packed_scratch, &r->net.shape, w);
-    job.m.packed = &r->packed_scratch;
-    job.flop = fc_vit_flop(&r->net.shape, job.m.rank, job.m.classes, r->net.mode, 0, false);
-    for (int s = 0, b = 0; s < seen; s++)
-        for (size_t at = 0; at < r->tasks.n_test[s]; at += size, b++) {
-            size_t left = r->tasks.n_test[s] - at;
-            all[b] = (block){.task = s, .at = at, .n = (int)(left < size ? left : size)};
+    for (int s = 0; s < t->seen; s++)
+        for (size_t at = 0; at < t->tasks->n_test[s]; at += size) {
+            size_t left = t->tasks->n_test[s] - at;
+            *b++ = (block){.task = s, .at = at, .n = (int)(left < size ? left : size)};
         }
-    fc_progress_test(&r->progress);
-    fc_spread_part(&lo, &hi, r, n_blocks);
-    job.block = all + lo;
-    fc_pool_run(&r->crew.pool, hi - lo, eval_block, &job);
-    fc_status s = fc_stop_requested() ? fc_fail(err, FC_ESTOP, "stopped on request") : FC_OK;
-    FC_TRY(fc_ranks_unite(&r->ranks, s, all, (size_t)n_blocks * sizeof *all, err));
+    return FC_OK;
+}
 
-    fc_eval *e = &r->eval;
-    e->seen = seen;
+static void add_blocks(fc_eval *e, const fc_test *t, const block *b, int n)
+{
+    size_t images = 0;
+    e->seen = t->seen;
     e->loss = 0;
-    for (int k = 0; k < seen; k++) {
+    for (int k = 0; k < t->seen; k++) {
         e->correct[k] = e->masked[k] = 0;
-        e->total[k] = (long)r->tasks.n_test[k];
-        images += r->tasks.n_test[k];
+        e->total[k] = (long)t->tasks->n_test[k];
+        images += t->tasks->n_test[k];
     }
-    for (int i = 0; i < n_blocks; i++) { /* in order */
-        const block *b = &all[i];
-        e->correct[b->task] += b->correct;
-        e->masked[b->task] += b->masked;
-        e->loss += b->loss;
-        if (i < lo || i >= hi) /* tested by another rank */
-            fc_progress_add(&r->progress, job.flop * b->n, 0, NAN);
+    for (int i = 0; i < n; i++) { /* in order */
+        e->correct[b[i].task] += b[i].correct;
+        e->masked[b[i].task] += b[i].masked;
+        e->loss += b[i].loss;
     }
     e->loss /= (double)images;
-    fc_arena_release(&r->arena, mark);
+}
+
+fc_status fc_test_run(fc_eval *out, const fc_test *t, fc_arena *scratch, fc_error *err)
+{
+    fc_mark mark = fc_arena_mark(scratch);
+    const fc_model *m = t->model;
+    job j = {.t = t, .flop = fc_vit_flop(m->shape, m->rank, m->classes, t->net->mode, 0, false)};
+    block *all;
+    int n, lo = 0, hi;
+    FC_TRY(make_blocks(&all, &n, t, scratch, err));
+    hi = n;
+    if (t->run)
+        fc_spread_part(&lo, &hi, t->run, n);
+    j.block = all + lo;
+    fc_pool_run(&t->crew->pool, hi - lo, test_block, &j);
+    fc_status s = fc_stop_requested() ? fc_fail(err, FC_ESTOP, "stopped on request") : FC_OK;
+    if (t->run)
+        s = fc_ranks_unite(&t->run->ranks, s, all, (size_t)n * sizeof *all, err);
+    FC_TRY(s);
+    for (int i = 0; i < n; i++)
+        if (i < lo || i >= hi) /* tested by another rank */
+            fc_progress_add(t->progress, j.flop * all[i].n, 0, NAN);
+    add_blocks(out, t, all, n);
+    fc_arena_release(scratch, mark);
     return FC_OK;
+}
+
+fc_status fc_eval_run(fc_run *r, const fc_model *m, int t, fc_error *err)
+{
+    fc_model packed = *m;
+    packed.packed = &r->packed_scratch;
+    fc_packed_fill(&r->packed_scratch, &r->net.shape, m->w);
+    fc_progress_test(&r->progress);
+    const fc_test test = {.net = &r->net,
+                          .model = &packed,
+                          .images = &r->data.test,
+                          .tasks = &r->tasks,
+                          .seen = t + 1,
+                          .crew = &r->crew,
+                          .progress = &r->progress,
+                          .run = r};
+    return fc_test_run(&r->eval, &test, &r->arena, err);
 }

@@ -12,14 +12,13 @@ int fc_export_tasks(const fc_run *r)
 
 fc_status fc_export_timm(fc_run *r, const char *path, fc_error *err)
 {
-    const fc_real *w;
+    fc_model m;
     fc_pairs meta;
     int n_meta, seen = fc_export_tasks(r);
     if (seen == 0)
         return fc_fail(err, FC_EDATA, "%s: no round of the run is done yet", path);
-    FC_TRY(fc_server_model(&w, r, r->at.next_round == 0, err));
-    fc_model m = fc_model_of(&r->net.shape, r->net.mode, 0, r->tasks.first[seen], w, &r->global);
-    m.w = w;
+    FC_TRY(fc_server_model(&m, r, r->at.next_round == 0, err));
+    m.classes = r->tasks.first[seen];
     FC_TRY(fc_model_meta_make(&meta, &n_meta, r->cfg, &r->net.shape, &r->tasks, 0, seen, &r->arena,
                               err));
     return fc_vit_save(path, &m, meta, n_meta, err);

@@ -10,6 +10,7 @@
 #include "datasets/tasks.h"
 #include "sim/checkpoint.h"
 #include "sim/devices.h"
+#include "sim/eval.h"
 #include "sim/fit.h"
 #include "sim/message.h"
 #include "sim/methods/method.h"
@@ -17,13 +18,6 @@
 #include "sim/ranks.h"
 #include "sim/reporter.h"
 #include "sim/runlog.h"
-
-/* Test counts of one evaluation: tasks 0 .. seen-1. */
-typedef struct fc_eval {
-    int seen;
-    long *correct, *masked, *total; /* (T): class-incremental, task-incremental, images */
-    double loss;                    /* mean CE over all logits seen so far */
-} fc_eval;
 
 /* Where the run stands: `next_round` rounds of `next_task` are done; next_round == fed.rounds: its
  * end is due. */
@@ -161,15 +155,12 @@ unsigned fc_server_groups(const fc_run *r, int round);
  * its last round)? */
 bool fc_server_evaluates(const fc_run *r, int round);
 /* The model that is tested after a round, or (task_end) when a task has ended and its delta is
- * among r->deltas: *w, a backbone, to which r->global has the head. LoRA methods build it in
- * r->w_scratch: W0 + finished tasks + scale B A, or what they make of the tasks. */
-fc_status fc_server_model(const fc_real **w, fc_run *r, bool task_end, fc_error *err);
+ * among r->deltas. LoRA methods build its backbone in r->w_scratch: W0 + finished tasks + scale B
+ * A, or what they make of the tasks. */
+fc_status fc_server_model(fc_model *m, fc_run *r, bool task_end, fc_error *err);
 /* Bytes to one client at the start of a round of task t (round == fed.rounds: the end of the task).
  */
 fc_status fc_server_bytes_down(size_t *bytes, const fc_run *r, int t, int round, fc_error *err);
-
-/* eval.c: test of tasks 0 .. t under backbone w and r->global's head, into r->eval. */
-fc_status fc_eval_run(fc_run *r, const fc_real *w, int t, fc_error *err);
 
 /* estimate.c: work of the whole run in FLOP, and what of it is done at r->at. */
 double fc_estimate_flop(const fc_run *r, double *done);

@@ -27,24 +27,23 @@ static void set_gram_model(fc_exchange *x, fc_run *r)
     x->job.gram_packed = &r->packed_scratch;
 }
 
-fc_status fc_server_model(const fc_real **w, fc_run *r, bool task_end, fc_error *err)
+fc_status fc_server_model(fc_model *m, fc_run *r, bool task_end, fc_error *err)
 {
     const fc_vit_shape *s = &r->net.shape;
     fc_deltas before = r->deltas; /* as they were in the last round */
-    fc_real scale = 1;
-    *w = r->net.mode == FC_TRAIN_FULL ? r->global.p : r->w0.p;
+    *m = fc_model_of(s, r->net.mode, r->net.rank, r->net.classes, r->w0.p, &r->global);
     if (r->net.mode != FC_TRAIN_LORA)
         return FC_OK;
-    *w = r->w_scratch;
+    m->w = r->w_scratch;
+    m->rank = 0; /* B A goes into w */
     memcpy(r->w_scratch, r->w0.p, r->w0.n * sizeof *r->w0.p);
     if (task_end && r->method->task_base)
         return r->method->task_base(r->cfg, &r->deltas, r->w_scratch, err);
     before.tasks -= task_end;
     if (r->method->eval_base)
-        r->method->eval_base(r->cfg, &before, r->w_scratch, &scale);
-    if (scale != 0)
-        fc_lora_apply(r->w_scratch, s, r->net.rank, r->global.p,
-                      r->global.p + r->global.spec[fc_train_B(s, 0)].offset, scale);
+        r->method->eval_base(r->cfg, &before, r->w_scratch, &m->scale);
+    if (m->scale != 0)
+        fc_lora_apply(r->w_scratch, s, r->net.rank, m->A, m->B, m->scale);
     return FC_OK;
 }
 
@@ -200,9 +199,9 @@ fc_status fc_server_round(fc_run *r, int t, int round, fc_error *err)
 
     begin = fc_wall();
     if (fc_server_evaluates(r, round)) {
-        const fc_real *w;
-        FC_TRY(fc_server_model(&w, r, false, err));
-        FC_TRY(fc_eval_run(r, w, t, err));
+        fc_model m;
+        FC_TRY(fc_server_model(&m, r, false, err));
+        FC_TRY(fc_eval_run(r, &m, t, err));
         row_of_eval(&x.row, &r->eval);
     }
     x.row.eval_s = fc_wall() - begin;
@@ -257,11 +256,11 @@ fc_status fc_server_end_task(fc_run *r, int t, fc_error *err)
     if (r->net.mode == FC_TRAIN_LORA)
         FC_TRY(fc_deltas_push(&r->deltas, &r->global, grams ? &x.sum : NULL, err));
     if (r->method->task_base) {
-        const fc_real *w;
-        FC_TRY(fc_server_model(&w, r, true, err));
+        fc_model m;
+        FC_TRY(fc_server_model(&m, r, true, err));
         x.row.merge_s = fc_wall() - begin;
         begin = fc_wall();
-        FC_TRY(fc_eval_run(r, w, t, err));
+        FC_TRY(fc_eval_run(r, &m, t, err));
         x.row.eval_s = fc_wall() - begin;
     }
     fc_arena_release(&r->arena, mark);

@@ -148,7 +148,10 @@ static void check_timm(int seen)
     memcpy(masked, run.eval.masked, T * sizeof *masked);
     ok(fc_export_timm(&run, inside("m.safetensors"), &err));
     fc_params w = load_model(inside("m.safetensors"), seen);
-    ok(fc_eval_run(&run, w.p, seen - 1, &err));
+    fc_model m;
+    ok(fc_server_model(&m, &run, false, &err)); /* the head */
+    m.w = w.p;
+    ok(fc_eval_run(&run, &m, seen - 1, &err));
     for (int t = 0; t < seen; t++) {
         assert_int_equal(run.eval.correct[t], correct[t]);
         assert_int_equal(run.eval.masked[t], masked[t]);

@@ -445,7 +445,9 @@ static void test_evaluation_allocates_nothing(void **state)
         open_run(&w, thread_counts[c], "method.name=lorm");
         for (int time = 0; time < 3; time++) {
             long before = allocations;
-            assert_int_equal(fc_eval_run(&w.run, w.run.w_train, 1, &err), FC_OK);
+            fc_model m;
+            assert_int_equal(fc_server_model(&m, &w.run, false, &err), FC_OK);
+            assert_int_equal(fc_eval_run(&w.run, &m, 1, &err), FC_OK);
             assert_true(time == 0 || allocations == before);
         }
         assert_int_equal(w.run.eval.total[0] + w.run.eval.total[1], 60);
