@@ -1,0 +1,35 @@
+/* Fisher information of a classifier, diagonal, from per-sample gradients (Matena and Raffel,
+ * NeurIPS 2022, eq. 3; Kirkpatrick et al., PNAS 2017):
+ *
+ *     expected    F = 1/N sum_x sum_c p_c (d log p_c / d theta)^2    over the classes of the task
+ *     labels      F = 1/N sum_x (d log p_y / d theta)^2              the empirical Fisher
+ *
+ * with p = softmax(z[lo:hi]). Squares of single gradients: FusionBench squares sums over batches
+ * (with sqrt(p_c) inside), which depends on the batch size and is not offered.
+ *
+ * theta: every tensor of the backbone, and the head. Of a model with LoRA these are the derivatives
+ * by the full weights W of its layers at W + scale B A, not by A and B, so that F weighs task
+ * vectors, merged or not. */
+#ifndef FC_FISHER_H
+#define FC_FISHER_H
+
+#include "core/vit.h"
+
+typedef enum fc_fisher_kind { FC_FISHER_EXPECTED, FC_FISHER_LABELS } fc_fisher_kind;
+
+typedef struct fc_fisher {
+    fc_fisher_kind kind;
+    int lo, hi; /* logits of the task */
+    /* scratch */
+    fc_acts *acts;    /* for backward and the model's classes, at least one image */
+    fc_params grad;   /* laid out as in FC_TRAIN_FULL (fc_train_layout) */
+    fc_real *dlogits; /* (classes) */
+} fc_fisher;
+
+/* F (as grad) += the sum over n images; the caller divides by their number. x (n, 3, S, S)
+ * normalised pixels; label (n), in [lo, hi), is read for FC_FISHER_LABELS only. One forward pass
+ * per image, and one backward pass for each class (or the label). Serial, no allocation. */
+void fc_fisher_add(fc_real *F, const fc_fisher *f, const fc_model *m, const fc_real *x,
+                   const int *label, int n);
+
+#endif
