@@ -87,13 +87,19 @@ static fc_status make_order(fc_tasks *out, const fc_ints *order, fc_error *err)
     } else {
         memcpy(out->order, order->v, (size_t)n * sizeof *order->v);
     }
-    for (int c = 0; c < n; c++)
+    return FC_OK;
+}
+
+/* logit, the inverse of order; -1 for classes that are not in it. */
+static fc_status make_logits(fc_tasks *out, int data_classes, fc_error *err)
+{
+    for (int c = 0; c < data_classes; c++)
         out->logit[c] = -1;
-    for (int k = 0; k < n; k++) {
+    for (int k = 0; k < out->classes; k++) {
         int c = out->order[k];
-        if (c < 0 || c >= n)
+        if (c < 0 || c >= data_classes)
             return fc_fail(err, FC_EUSAGE, "class order: entry %d is class %d, expected 0 to %d", k,
-                           c, n - 1);
+                           c, data_classes - 1);
         if (out->logit[c] >= 0)
             return fc_fail(err, FC_EUSAGE, "class order: class %d stands at entries %d and %d", c,
                            out->logit[c], k);
@@ -125,7 +131,7 @@ static fc_status make_sizes(fc_tasks *out, const fc_ints *sizes, fc_error *err)
     return FC_OK;
 }
 
-/* Sample indices by task, ascending. */
+/* Sample indices by task, ascending. task_of: -1 for classes of none. */
 static fc_status split_samples(uint32_t ***list, size_t **count, const fc_split *s,
                                const fc_tasks *tasks, const int *task_of, fc_arena *arena,
                                fc_error *err)
@@ -136,7 +142,8 @@ static fc_status split_samples(uint32_t ***list, size_t **count, const fc_split 
     if (!v || !m)
         return FC_EFAIL;
     for (size_t i = 0; i < s->n; i++)
-        m[task_of[s->label[i]]]++;
+        if (task_of[s->label[i]] >= 0)
+            m[task_of[s->label[i]]]++;
     for (size_t t = 0; t < n; t++) {
         if (!(v[t] = fc_arena_alloc(arena, m[t], sizeof **v, err)))
             return FC_EFAIL;
@@ -144,29 +151,46 @@ static fc_status split_samples(uint32_t ***list, size_t **count, const fc_split 
     }
     for (size_t i = 0; i < s->n; i++) {
         int t = task_of[s->label[i]];
-        v[t][m[t]++] = (uint32_t)i;
+        if (t >= 0)
+            v[t][m[t]++] = (uint32_t)i;
     }
     return FC_OK;
+}
+
+static fc_status make(fc_tasks *out, const fc_dataset *d, const fc_ints *sizes,
+                      const fc_ints *order, fc_arena *arena, fc_error *err)
+{
+    if (out->n < 1 || out->n > out->classes)
+        return fc_fail(err, FC_EUSAGE, "%d tasks, expected 1 to %d: every task needs a class",
+                       out->n, out->classes);
+    size_t all = (size_t)d->classes, classes = (size_t)out->classes, n = (size_t)out->n;
+    int *task_of = fc_arena_alloc(arena, all, sizeof *task_of, err);
+    if (!task_of || !(out->order = fc_arena_alloc(arena, classes, sizeof *out->order, err)) ||
+        !(out->logit = fc_arena_alloc(arena, all, sizeof *out->logit, err)) ||
+        !(out->first = fc_arena_alloc(arena, n + 1, sizeof *out->first, err)))
+        return FC_EFAIL;
+    FC_TRY(make_order(out, order, err));
+    FC_TRY(make_logits(out, d->classes, err));
+    FC_TRY(make_sizes(out, sizes, err));
+    for (int c = 0; c < d->classes; c++)
+        task_of[c] = -1;
+    for (int t = 0; t < out->n; t++)
+        for (int k = out->first[t]; k < out->first[t + 1]; k++)
+            task_of[out->order[k]] = t;
+    FC_TRY(split_samples(&out->train, &out->n_train, &d->train, out, task_of, arena, err));
+    return split_samples(&out->test, &out->n_test, &d->test, out, task_of, arena, err);
 }
 
 fc_status fc_tasks_make(fc_tasks *out, const fc_dataset *d, int count, const fc_ints *sizes,
                         const fc_ints *order, fc_arena *arena, fc_error *err)
 {
     *out = (fc_tasks){.n = sizes && sizes->n > 0 ? sizes->n : count, .classes = d->classes};
-    if (out->n < 1 || out->n > d->classes)
-        return fc_fail(err, FC_EUSAGE, "%d tasks, expected 1 to %d: every task needs a class",
-                       out->n, d->classes);
-    size_t classes = (size_t)d->classes, n = (size_t)out->n;
-    int *task_of = fc_arena_alloc(arena, classes, sizeof *task_of, err);
-    if (!task_of || !(out->order = fc_arena_alloc(arena, classes, sizeof *out->order, err)) ||
-        !(out->logit = fc_arena_alloc(arena, classes, sizeof *out->logit, err)) ||
-        !(out->first = fc_arena_alloc(arena, n + 1, sizeof *out->first, err)))
-        return FC_EFAIL;
-    FC_TRY(make_order(out, order, err));
-    FC_TRY(make_sizes(out, sizes, err));
-    for (int t = 0; t < out->n; t++)
-        for (int k = out->first[t]; k < out->first[t + 1]; k++)
-            task_of[out->order[k]] = t;
-    FC_TRY(split_samples(&out->train, &out->n_train, &d->train, out, task_of, arena, err));
-    return split_samples(&out->test, &out->n_test, &d->test, out, task_of, arena, err);
+    return make(out, d, sizes, order, arena, err);
+}
+
+fc_status fc_tasks_some(fc_tasks *out, const fc_dataset *d, const fc_ints *sizes,
+                        const fc_ints *classes, fc_arena *arena, fc_error *err)
+{
+    *out = (fc_tasks){.n = sizes->n, .classes = classes->n};
+    return make(out, d, sizes, classes, arena, err);
 }

@@ -12,7 +12,7 @@ typedef struct fc_tasks {
     int classes; /* total */
     int *order; /* (classes) order[k] = dataset class learnt as logit k: task t owns logits first[t]
                    .. first[t+1]-1 */
-    int *logit; /* (classes) inverse: logit[c] of dataset class c */
+    int *logit; /* (of the data set) inverse: logit[c] of dataset class c, -1: in no task */
     int *first; /* (n + 1) */
     uint32_t **train; /* (n) training sample indices of task t, ascending */
     size_t *n_train;
@@ -26,5 +26,9 @@ typedef struct fc_tasks {
  */
 fc_status fc_tasks_make(fc_tasks *out, const fc_dataset *d, int count, const fc_ints *sizes,
                         const fc_ints *order, fc_arena *arena, fc_error *err);
+
+/* Tasks of these classes of the data only, in this order; the others are left out. */
+fc_status fc_tasks_some(fc_tasks *out, const fc_dataset *d, const fc_ints *sizes,
+                        const fc_ints *classes, fc_arena *arena, fc_error *err);
 
 #endif

@@ -1,6 +1,7 @@
 #include "sim/adapter.h"
 
 #include "core/file.h"
+#include "core/gemm.h"
 #include "sim/adapter_config.h"
 #include "sim/outfile.h"
 
@@ -221,6 +222,12 @@ fc_status fc_adapter_read(fc_adapter *a, const char *dir, fc_arena *arena, fc_er
     fc_status s = read_tensors(&r, err);
     fc_st_close(&r.file);
     return s;
+}
+
+void fc_adapter_product(double *out, const fc_adapter_layer *l)
+{
+    fc_dgemm(false, false, l->rows, l->cols, l->rank, 1, l->B, l->rank, l->A, l->cols, 0, out,
+             l->cols);
 }
 
 bool fc_adapter_is(const char *path)

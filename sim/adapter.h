@@ -50,6 +50,9 @@ fc_status fc_adapter_read(fc_adapter *a, const char *dir, fc_arena *arena, fc_er
  * there gives the same bytes again. Errors FC_EFAIL. */
 fc_status fc_adapter_write(const char *dir, const fc_adapter *a, fc_error *err);
 
+/* out (rows, cols) = B A. */
+void fc_adapter_product(double *out, const fc_adapter_layer *l);
+
 /* Is that a folder with an adapter_config.json? */
 bool fc_adapter_is(const char *path);
 

@@ -41,7 +41,8 @@ static const char **value_of(fc_args *a, const char *flag)
                   {"--x", &a->x},
                   {"--metric", &a->metric},
                   {"--baseline", &a->baseline},
-                  {"--to", &a->to}};
+                  {"--to", &a->to},
+                  {"--base", &a->base}};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++)
         if (strcmp(values[i].flag, flag) == 0)
             return values[i].to;

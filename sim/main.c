@@ -59,6 +59,8 @@ static const struct {
     {"plot", fc_cmd_plot, "plot RUN_DIR ...                   accuracy curves: SVG, PNG or PDF"},
     {"export", fc_cmd_export,
      "export RUN_DIR --to peft|timm -o TO   its adapters or its model as files"},
+    {"eval", fc_cmd_eval,
+     "eval MODEL [CONFIG] [key=value ...]   test a model or adapter from files"},
     {"bench", fc_cmd_bench, "bench step|gemm|kernel|merge|data ... speed on this machine"},
 };
 enum { N_VERBS = sizeof verbs / sizeof *verbs };

@@ -32,8 +32,7 @@ const char *fc_plot_text_colour(int i)
     return style[i % FC_PLOT_COLOURS].text;
 }
 
-/* A gnuplot string: in single quotes, where only these mean anything. */
-static void put_quoted(FILE *f, const char *text)
+void fc_plot_quoted(FILE *f, const char *text)
 {
     fputc('\'', f);
     for (; *text; text++) {
@@ -196,22 +195,22 @@ static fc_status lay_out(layout *l, const fc_plot *p, fc_error *err)
 /* --- script ------------------------------------------------------------------------------------
  */
 
-static void put_terminal(FILE *f, const fc_plot *p, const layout *l, fc_plot_format format)
+void fc_plot_terminal(FILE *f, double width, int height, int font, fc_plot_format format)
 {
     switch (format) {
     case FC_PLOT_SVG:
-        fprintf(f, "set terminal svg size %.0f,%d font 'sans-serif,%d' background 'white'\n",
-                l->width, p->height, p->font);
+        fprintf(f, "set terminal svg size %.0f,%d font 'sans-serif,%d' background 'white'\n", width,
+                height, font);
         break;
     case FC_PLOT_PNG: /* two pixels for one, three quarters of a point each */
         fprintf(f, "set terminal pngcairo size %.0f,%d font 'sans,%g' linewidth 2 pointscale 2.5\n",
-                2 * l->width, 2 * p->height, 1.5 * p->font);
+                2 * width, 2 * height, 1.5 * font);
         break;
     case FC_PLOT_PDF: /* 120 pixels to the inch */
         fprintf(f,
                 "set terminal pdfcairo size %.3fin,%.3fin font 'sans,%g' linewidth 0.6 "
                 "pointscale 0.6\n",
-                l->width / 120, p->height / 120.0, 0.6 * p->font);
+                width / 120, height / 120.0, 0.6 * font);
         break;
     }
 }
@@ -237,10 +236,10 @@ static void put_axes(FILE *f, const fc_plot *p, const layout *l)
     else
         fprintf(f, "set xtics %.10g\n", l->x.step);
     fputs("set xlabel ", f);
-    put_quoted(f, p->x_title);
+    fc_plot_quoted(f, p->x_title);
     fputs(" textcolor rgb '#222222' noenhanced\nset label ", f);
     /* not "set ylabel", whose distance depends on the digits of the tics */
-    put_quoted(f, p->y_title);
+    fc_plot_quoted(f, p->y_title);
     fprintf(f, " at screen %g, graph 0.5 center rotate textcolor rgb '#222222' noenhanced\n",
             1.5 * p->font / l->width);
     fputs(p->bars ? "set key at graph 1, screen 1 right top horizontal samplen 1 noenhanced "
@@ -261,7 +260,7 @@ static void put_data(FILE *f, const fc_plot *p, const layout *l, int i)
     if (!s->label || p->bars)
         return;
     fputs("set label ", f);
-    put_quoted(f, s->label);
+    fc_plot_quoted(f, s->label);
     fprintf(f, " noenhanced at graph 1, first %.10g offset 2.2,0 textcolor rgb '%s'\n", l->place[i],
             fc_plot_text_colour(i));
     double plot_width = l->width - l->left - l->right;
@@ -278,7 +277,7 @@ static void put_bars(FILE *f, const fc_plot *p)
                 "%s$d%d using 1:2:($1-0.4):($1+0.4):3:4 with boxxyerror fs solid 1 noborder "
                 "lc rgb '%s' title ",
                 i ? ", " : "plot ", i, fc_plot_colour(i));
-        put_quoted(f, p->series[i].label);
+        fc_plot_quoted(f, p->series[i].label);
     }
     fputc('\n', f);
 }
@@ -311,7 +310,7 @@ static fc_status put_plot(FILE *f, const fc_plot *p, fc_plot_format format, fc_e
     layout l;
     FC_TRY(lay_out(&l, p, err));
     fputs("reset\n", f);
-    put_terminal(f, p, &l, format);
+    fc_plot_terminal(f, l.width, p->height, p->font, format);
     put_axes(f, p, &l);
     for (int i = 0; i < p->n; i++)
         if (p->series[i].n > 0)

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 typedef enum fc_plot_format { FC_PLOT_SVG, FC_PLOT_PNG, FC_PLOT_PDF } fc_plot_format;
 
@@ -34,6 +35,12 @@ typedef struct fc_plot {
  * zero behind. Errors FC_EFAIL: no memory; of fc_gnuplot. */
 fc_status fc_plot_draw(char **out, size_t *size, const fc_plot *plot, int n, fc_plot_format format,
                        fc_error *err);
+
+/* Writes "set terminal" for a picture of width and height pixels, in letters of `font` pixels. */
+void fc_plot_terminal(FILE *f, double width, int height, int font, fc_plot_format format);
+
+/* Writes text as a string of gnuplot, in single quotes; control characters become '?'. */
+void fc_plot_quoted(FILE *f, const char *text);
 
 enum { FC_PLOT_COLOURS = 8 };
 

@@ -132,12 +132,36 @@ static void test_refusals(void **state)
     fc_arena_free(&d.arena);
 }
 
+/* Some of the classes: the images of the others are in no list. */
+static void test_some(void **state)
+{
+    (void)state;
+    fc_dataset d = fake_data(10, 4, 0);
+    fc_tasks t;
+    fc_error err = {0};
+    fc_ints sizes = {.v = (int[]){2, 1}, .n = 2}, classes = {.v = (int[]){7, 2, 9}, .n = 3};
+    assert_int_equal(fc_tasks_some(&t, &d, &sizes, &classes, &d.arena, NULL), FC_OK);
+    assert_true(t.n == 2 && t.classes == 3 && t.first[1] == 2 && t.first[2] == 3);
+    assert_true(t.logit[7] == 0 && t.logit[2] == 1 && t.logit[9] == 2 && t.logit[0] == -1);
+    assert_true(t.n_train[0] == 8 && t.n_train[1] == 4 && t.n_test[0] == 4 && t.n_test[1] == 2);
+    for (int k = 0; k < 2; k++)
+        for (size_t i = 0; i < t.n_train[k]; i++) {
+            int logit = t.logit[d.train.label[t.train[k][i]]];
+            assert_true(logit >= t.first[k] && logit < t.first[k + 1]);
+        }
+    classes.v[1] = 10;
+    assert_int_equal(fc_tasks_some(&t, &d, &sizes, &classes, &d.arena, &err), FC_EUSAGE);
+    assert_non_null(strstr(err.msg, "entry 1 is class 10, expected 0 to 9"));
+    fc_arena_free(&d.arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_numpy_orders),
         cmocka_unit_test(test_sizes_and_lists),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_some),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Models and adapters as files: fcil export.
+# Models and adapters as files: fcil export, fcil eval.
 . "$(dirname "$0")/lib.sh"
 
 # refused CODE MESSAGE WORD...: fcil WORD... fails with that exit code and a sentence.
@@ -27,6 +27,62 @@ grep -aq '"classes":"\[2, 3\]"' adapters/task02/adapter_model.safetensors || fai
     fail "a tensor that LoRA does not touch"
 [ "$(tensor model.safetensors blocks.0.attn.qkv.weight)" != "$(tensor adapters/base.safetensors blocks.0.attn.qkv.weight)" ] ||
     fail "the model is the backbone"
+
+# counts FILE: task, correct, masked correct, images of each row of what fcil eval prints.
+counts() { awk 'NR > 1 && $1 != "all" { print $1, $4, $3 }' "$1"; }
+# last_counts RUN_DIR: the same of the run's last test.
+last_counts() { awk -F, '{ row[$1] = row[$1] $2 " " $3 " " $4 "\n"; last = $1 } END { printf "%s", row[last] }' "$1/tasks.csv"; }
+
+say "eval: the counts of the run, of every method, for any number of threads, without a config"
+for method in $(names methods); do
+    expect 0 "$FCIL" run tiny.yaml method.name="$method" tasks.class_order=seed:7 --out "all/$method"
+    dir=$(run_dir "all/$method")
+    expect 0 "$FCIL" export "$dir" --to timm -o "$method.safetensors"
+    expect 0 "$FCIL" eval "$method.safetensors" --threads 1
+    diff <(counts out) <(last_counts "$dir") || fail "$method: other counts than those of the run"
+    cp out one
+    expect 0 "$FCIL" eval "$method.safetensors" --threads 3
+    cmp one out || fail "$method: 3 threads"
+done
+
+say "an adapter on its backbone: on the classes of its task; JSON"
+expect 0 "$FCIL" eval adapters/task02 --json
+grep -q '"total":40,' out || fail "images of one task: $(cat out)"
+cp out found
+expect 0 "$FCIL" eval adapters/task02 --base adapters/base.safetensors --json
+cmp found out || fail "--base with the same file"
+expect 0 "$FCIL" eval adapters/task02 data.synth_test=5
+grep -q '^  all        2       10 ' out || fail "an option: $(cat out)"
+
+say "the confusion matrix"
+expect 0 "$FCIL" eval model.safetensors -o matrix
+cp out table
+[ "$(head -n 1 matrix/confusion.csv)" = task,class,0,1,2,3,4,5 ] || fail "header: $(head -n 1 matrix/confusion.csv)"
+right=$(awk -F, 'NR > 1 { n += $(NR + 1); for (i = 3; i <= NF; i++) all += $i } END { print n, all }' matrix/confusion.csv)
+[ "$right" = "$(awk '$1 == "all" { print $4, $3 }' table)" ] || fail "diagonal and sum: $right"
+grep -q '</svg>' matrix/confusion.svg || fail "no picture"
+
+say "a model of somebody else: tasks and data of a config"
+backbone foreign.safetensors
+expect 0 "$FCIL" eval foreign.safetensors pretrain.yaml tasks.count=4
+grep -Eq '^  all       12 +120 ' out || fail "12 classes: $(cat out)"
+holds "$(awk '$1 == "all" { print $5 }' out) > 20" || fail "no better than chance: $(cat out)"
+refused 3 'a head for 12 classes, expected 6' eval foreign.safetensors tiny.yaml
+
+say "what cannot be tested"
+refused 2 'eval: which model' eval
+refused 3 'nothing.safetensors' eval nothing.safetensors
+refused 3 'base.safetensors: no head, expected head.weight' eval adapters/base.safetensors
+refused 2 'a whole model needs no --base' eval model.safetensors --base foreign.safetensors
+refused 2 'class order: entry 4 is class 4, expected 0 to 3' eval model.safetensors data.synth_classes=4
+refused 2 'data.synth_clases' eval model.safetensors data.synth_clases=4
+cp -r adapters/task01 lonely
+refused 3 "lonely: which backbone? '../base.safetensors'" eval lonely
+sed -i 's/blocks.1.mlp.fc2/blocks.7.mlp.fc2/g' lonely/adapter_model.safetensors
+refused 3 'lonely: blocks.7.mlp.fc2.weight: the backbone has no such tensor' eval lonely --base adapters/base.safetensors
+expect 0 "$FCIL" run tiny.yaml backbone.width=16 tasks.count=1 fed.rounds=1 --out narrow
+expect 0 "$FCIL" export "$(run_dir narrow)" --to peft -o small
+refused 3 'the head is for 16 features, the backbone gives 32' eval small/task01 --base adapters/base.safetensors
 
 say "a backbone in a file is named, not written"
 backbone weights.safetensors train.epochs=1

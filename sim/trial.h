@@ -1,0 +1,35 @@
+/* A model from a file, a data set, and the threads to run one on the other: what fcil eval and fcil
+ * stats work with. */
+#ifndef FC_TRIAL_H
+#define FC_TRIAL_H
+
+#include "sim/eval.h"
+#include "sim/model_file.h"
+#include "sim/progress.h"
+
+typedef struct fc_trial {
+    fc_config cfg;
+    fc_model_file file;
+    fc_net net;
+    fc_dataset data;
+    fc_tasks tasks; /* the classes that the model knows: all of the head's rows */
+    fc_crew crew;
+    fc_packed packed;
+    fc_model model;
+    fc_progress progress;
+    fc_arena arena;
+} fc_trial;
+
+typedef struct fc_trial_options {
+    const char *model, *base, *config; /* the latter two may be NULL */
+    char *const *override;
+    int n_override;
+    fc_console console;
+} fc_trial_options;
+
+/* Errors: of the config, the model, the data; FC_EDATA where classes of the model are not in the
+ * data, or its head does not end where a task ends. */
+fc_status fc_trial_open(fc_trial *t, const fc_trial_options *o, fc_error *err);
+void fc_trial_close(fc_trial *t); /* accepts {0} */
+
+#endif
