@@ -246,6 +246,7 @@ typedef struct gram_passes {
     const uint32_t *sample;
     size_t n;
     int items; /* of one pass */
+    bool augmented;
     fc_key key;
     fc_progress *progress;
 } gram_passes;
@@ -268,7 +269,8 @@ static void gram_item(void *ctx, int thread, int i)
     fc_grams_zero(&sum);
     for (size_t at = first; at < end && !fc_stop_requested(); at += FC_SLICE) {
         int n = count_at(end, at, FC_SLICE);
-        fc_worker_load(w, net, net->train, g->sample + at, n, g->key, i / g->items);
+        fc_worker_load(w, net, net->train, g->sample + at, n, g->key,
+                       g->augmented ? i / g->items : -1);
         fc_vit_forward(w->acts, g->m, w->x, n, &sum);
         if (g->progress)
             fc_progress_add(g->progress, flop * n, n, NAN);
@@ -292,11 +294,13 @@ fc_status fc_fit_grams(fc_grams *out, fc_trainer *t, const fc_model *m, const ui
                      .sample = sample,
                      .n = n,
                      .items = (int)((n + FC_GRAM_ITEM - 1) / FC_GRAM_ITEM),
+                     .augmented = passes > 0,
                      .key = key,
                      .progress = progress};
     g.key.stream = FC_STREAM_GRAM;
     fc_grams_zero(out); /* a client without images has no item */
-    fc_pool_loop(&t->crew->pool, t->thread, passes * g.items, gram_item, gram_commit, &g);
+    fc_pool_loop(&t->crew->pool, t->thread, (passes > 0 ? passes : 1) * g.items, gram_item,
+                 gram_commit, &g);
     if (fc_stop_requested())
         return fc_fail(err, FC_ESTOP, "stopped on request");
     fc_grams_finish(out);

@@ -107,9 +107,9 @@ typedef struct fc_fit_result {
  * cause), FC_ESTOP when a stop was requested (after the current step). */
 fc_status fc_fit_run(fc_fit_result *out, fc_trainer *t, const fc_fit *f, fc_error *err);
 
-/* Grams of the inputs of the layers of model m over `passes` augmented passes of the samples,
- * finished. Images are taken in the order of the list: a sum needs no shuffle. out has the layout
- * of the crew's Grams or of the first slots of it. */
+/* Grams of the inputs of the layers of model m over `passes` augmented passes of the samples (0:
+ * one pass, not augmented), finished. Images are taken in the order of the list: a sum needs no
+ * shuffle. out has the layout of the crew's Grams or of the first slots of it. */
 fc_status fc_fit_grams(fc_grams *out, fc_trainer *t, const fc_model *m, const uint32_t *sample,
                        size_t n, int passes, fc_key key, fc_progress *progress, fc_error *err);
 

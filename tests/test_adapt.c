@@ -187,7 +187,11 @@ static void entropy_falls(void **state)
         open_fixture(&x, 1, 0);
         x.job.options = (fc_ada_options){layer_wise, 0.3, 0.03};
         x.job.adapt.steps = 40;
+        fc_progress progress;
+        fc_progress_init(&progress, (fc_console){0}, fc_adamerge_flop(&x.job), 0);
+        x.job.adapt.progress = &progress;
         fc_adapt_result r = run(&x, &a);
+        assert_close(progress.done, progress.total, 1e-9, 0);
         assert_int_equal(a.lambda.n, layer_wise ? UPDATES * TENSORS : UPDATES);
         assert_true(r.last < (layer_wise ? 0.8 : 0.98) * r.first);
         close_fixture(&x);

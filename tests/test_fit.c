@@ -376,10 +376,10 @@ static void test_bad_weights(void **state)
 /* --- Grams ------------------------------------------------------------------------------------
  */
 
-/* Two passes over 70 samples, two items of work each; the oracle takes one image at a time. */
-static void check_grams(double alpha)
+/* Passes over 70 samples, two items of work each; the oracle takes one image at a time. */
+static void check_grams(double alpha, int passes)
 {
-    enum { COUNT = 70, PASSES = 2 };
+    enum { COUNT = 70 };
     fixture f;
     open_fixture(&f, FC_TRAIN_LORA);
     int D = f.t.net.shape.width, n = fc_vit_slots(&f.t.net.shape), dim[9], d_out;
@@ -396,15 +396,16 @@ static void check_grams(double alpha)
         fc_model_of(&f.t.net.shape, f.t.net.mode, f.t.net.rank, CLASSES, f.t.w0.p, &f.t.start);
     fc_key key = {.seed = 4, .client = 2};
     g.g[0] = 1e6; /* what was there is forgotten */
-    assert_int_equal(fc_fit_grams(&g, f.trainer, &m, f.sample, COUNT, PASSES, key, NULL, &f.t.err),
+    assert_int_equal(fc_fit_grams(&g, f.trainer, &m, f.sample, COUNT, passes, key, NULL, &f.t.err),
                      FC_OK);
 
     double *want = fc_arena_alloc(&f.t.arena, (size_t)(D * D), sizeof *want, NULL);
     fc_worker *w = &f.crew.worker[0];
     key.stream = FC_STREAM_GRAM;
-    for (int pass = 0; pass < PASSES; pass++)
+    int times = passes ? passes : 1;
+    for (int pass = 0; pass < times; pass++)
         for (int i = 0; i < COUNT; i++) {
-            fc_worker_load(w, &f.t.net, f.t.net.train, &f.sample[i], 1, key, pass);
+            fc_worker_load(w, &f.t.net, f.t.net.train, &f.sample[i], 1, key, passes ? pass : -1);
             fc_vit_forward(w->acts, &m, w->x, 1, NULL);
             const fc_real *x = fc_acts_features(w->acts);
             for (int r = 0; r < D; r++)
@@ -423,16 +424,17 @@ static void check_grams(double alpha)
     double trace = 0;
     for (int i = 0; i < D; i++)
         trace += g.g[i];
-    assert_close(trace, (double)D * PASSES * COUNT * fc_vit_tokens(&f.t.net.shape), 1e-3, 0);
+    assert_close(trace, (double)D * times * COUNT * fc_vit_tokens(&f.t.net.shape), 1e-3, 0);
     close_fixture(&f);
 }
 
 static void test_grams(void **state)
 {
     (void)state;
-    check_grams(1);
-    check_grams(0.5);
-    check_grams(0);
+    check_grams(1, 2);
+    check_grams(0.5, 2);
+    check_grams(0, 2);
+    check_grams(1, 0); /* not augmented */
 }
 
 /* The last test: a stop cannot be taken back. */

@@ -79,7 +79,11 @@ static void test_mean(void **state)
         double largest = 0;
         open_fixture(&x, (fc_fisher_kind)kind, 1);
         x.F[0] = 1e6; /* what was there is forgotten */
+        fc_progress progress;
+        fc_progress_init(&progress, (fc_console){0}, fc_fit_fisher_flop(&x.job), 0);
+        x.job.progress = &progress;
         assert_int_equal(fc_fit_fisher(x.F, &x.layout, &x.job, &x.t.err), FC_OK);
+        assert_close(progress.done, progress.total, 1e-12, 0);
         fc_worker *w = &x.crew.worker[0];
         fc_fisher one = {(fc_fisher_kind)kind, LO, HI, .acts = w->acts, .dlogits = w->dlogits};
         fc_real *sum = fc_arena_alloc(&x.t.arena, x.layout.n, sizeof *sum, NULL);
