@@ -1,18 +1,27 @@
 #include "core/merge/backbone.h"
 
+const fc_spec *fc_backbone_tensor(const fc_params *layout, const fc_tv_shape *s, fc_error *err)
+{
+    const fc_spec *found = fc_params_find(layout, s->name);
+    if (!found)
+        fc_fail(err, FC_EUSAGE, "tensor %s: the backbone has none of that name", s->name);
+    else if (found->rows != s->rows || found->cols != s->cols)
+        fc_fail(err, FC_EUSAGE, "tensor %s: found %d x %d numbers, expected %d x %d", s->name,
+                s->rows, s->cols, found->rows, found->cols);
+    else
+        return found;
+    return NULL;
+}
+
 fc_status fc_backbone_find(int *at, const fc_params *layout, const fc_tv_shape *shape, int tensors,
                            fc_error *err)
 {
     for (int i = 0; i < layout->nspec; i++)
         at[i] = -1;
     for (int t = 0; t < tensors; t++) {
-        const fc_spec *s = fc_params_find(layout, shape[t].name);
+        const fc_spec *s = fc_backbone_tensor(layout, &shape[t], err);
         if (!s)
-            return fc_fail(err, FC_EUSAGE, "tensor %s: the backbone has none of that name",
-                           shape[t].name);
-        if (s->rows != shape[t].rows || s->cols != shape[t].cols)
-            return fc_fail(err, FC_EUSAGE, "tensor %s: found %d x %d numbers, expected %d x %d",
-                           s->name, shape[t].rows, shape[t].cols, s->rows, s->cols);
+            return FC_EUSAGE;
         at[s - layout->spec] = t;
     }
     return FC_OK;

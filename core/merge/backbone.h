@@ -7,8 +7,12 @@
 #include "core/merge/combine.h"
 #include "core/params.h"
 
-/* at (layout->nspec) = index in shape (tensors) of each tensor of the layout, by name; -1: not
- * there. Errors FC_EUSAGE: a tensor that the layout has not, or not of these rows and columns. */
+/* The tensor of the layout with the name of s. NULL with err set (FC_EUSAGE): the layout has none,
+ * or not of these rows and columns. */
+const fc_spec *fc_backbone_tensor(const fc_params *layout, const fc_tv_shape *s, fc_error *err);
+
+/* at (layout->nspec) = index in shape (tensors) of each tensor of the layout; -1: not there.
+ * Errors: as above. */
 fc_status fc_backbone_find(int *at, const fc_params *layout, const fc_tv_shape *shape, int tensors,
                            fc_error *err);
 

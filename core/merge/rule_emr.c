@@ -1,5 +1,6 @@
 #include "core/merge/rule_emr.h"
 
+#include "core/merge/backbone.h"
 #include "core/parallel.h"
 
 #include <math.h>
@@ -100,9 +101,28 @@ fc_status fc_emr_merge(fc_emr *emr, const fc_tv_set *in, fc_arena *arena, fc_err
     return status;
 }
 
-void fc_emr_expert(double *out, const fc_emr *emr, int update, int tensor)
+static double expert(const fc_emr *emr, int update, int tensor, size_t e)
 {
     const unsigned char *mask = emr->mask[(size_t)update * (size_t)emr->tensors + (size_t)tensor];
+    return is_set(mask, e) ? emr->rescaler[update] * emr->unified[tensor][e] : 0;
+}
+
+void fc_emr_expert(double *out, const fc_emr *emr, int update, int tensor)
+{
     for (size_t e = 0; e < fc_tv_size(&emr->shape[tensor]); e++)
-        out[e] = is_set(mask, e) ? emr->rescaler[update] * emr->unified[tensor][e] : 0;
+        out[e] = expert(emr, update, tensor, e);
+}
+
+fc_status fc_emr_apply(fc_real *w, const fc_params *layout, const fc_emr *emr, int update,
+                       fc_error *err)
+{
+    for (int t = 0; t < emr->tensors; t++)
+        if (!fc_backbone_tensor(layout, &emr->shape[t], err))
+            return FC_EUSAGE;
+    for (int t = 0; t < emr->tensors; t++) {
+        fc_real *p = w + fc_backbone_tensor(layout, &emr->shape[t], err)->offset;
+        for (size_t e = 0; e < fc_tv_size(&emr->shape[t]); e++)
+            p[e] = (fc_real)((double)p[e] + expert(emr, update, t, e));
+    }
+    return FC_OK;
 }

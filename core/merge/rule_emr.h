@@ -12,6 +12,7 @@
 #define FC_RULE_EMR_H
 
 #include "core/merge/combine.h"
+#include "core/params.h"
 
 typedef struct fc_emr {
     int n, tensors;
@@ -27,5 +28,11 @@ fc_status fc_emr_merge(fc_emr *emr, const fc_tv_set *in, fc_arena *arena, fc_err
 
 /* out (rows, cols) = expert_i of one tensor. */
 void fc_emr_expert(double *out, const fc_emr *emr, int update, int tensor);
+
+/* w += expert_i of all tensors, found by their names in the layout of w (fc_vit_layout): with w =
+ * W_0 the model of update i, one at a time. Nothing is allocated. Errors FC_EUSAGE: a tensor that
+ * the layout has not, or with other dims; w is then unchanged. */
+fc_status fc_emr_apply(fc_real *w, const fc_params *layout, const fc_emr *emr, int update,
+                       fc_error *err);
 
 #endif
