@@ -1,5 +1,6 @@
 #include "core/kernels.h"
 #include "core/merge/smile.h"
+#include "core/merge/wemoe.h"
 #include "core/vit_acts.h"
 
 #include <assert.h>
@@ -141,6 +142,11 @@ static fc_block_acts block_of(const fc_acts *a, int l, chunk c)
     b.pre += row * (size_t)s->hidden;
     for (int i = 0; i < 4; i++)
         b.xa[i] += row * (size_t)a->size.rank;
+    if (a->size.gates) {
+        b.z += row * D;
+        b.mean += image * D;
+        b.w += image * (size_t)a->size.experts;
+    }
     return b;
 }
 
@@ -182,11 +188,14 @@ static void cls_qkv_forward(fc_acts *a, const fc_block_acts *b, const fc_linear 
 }
 
 /* y (rows, d_out) += what the experts of a slot make of x (rows, d_in). */
-static void add_experts(const fc_acts *a, fc_real *y, const fc_model *m, int slot, const fc_real *x,
-                        int rows)
+static void add_experts(const fc_acts *a, const fc_block_acts *b, fc_real *y, const fc_model *m,
+                        int slot, const fc_real *x, int rows)
 {
+    const fc_experts *mlp = m->wemoe ? fc_wemoe_experts(m->wemoe, slot) : NULL;
     if (m->smile)
         fc_smile_forward(&a->engine, y, &m->smile[slot], x, rows);
+    if (mlp)
+        fc_experts_forward(&a->engine, y, mlp, x, b->w, fc_vit_tokens(&a->shape), rows);
 }
 
 /* out = block l of its input. */
@@ -210,7 +219,7 @@ static void block_forward(fc_acts *a, const fc_model *m, int l, chunk c, fc_real
         cls_qkv_forward(a, b, &layer[QKV], c.n);
     else
         fc_linear_forward(&a->engine, b->qkv, b->xa[QKV], &layer[QKV], a->norm, NULL, rows);
-    add_experts(a, b->qkv, m, 4 * l + QKV, a->norm, rows);
+    add_experts(a, b, b->qkv, m, 4 * l + QKV, a->norm, rows);
     if (cls_only) { /* the features see no other row but through k and v */
         gather_cls(b->mid, b->x, c.n, T, D);
         residual = b->mid;
@@ -219,15 +228,19 @@ static void block_forward(fc_acts *a, const fc_model *m, int l, chunk c, fc_real
     attention_forward(a, b, c.n, rows / c.n);
     feed(stats, 4 * l + PROJ, b->att, rows, D);
     fc_linear_forward(&a->engine, b->mid, b->xa[PROJ], &layer[PROJ], b->att, residual, rows);
-    add_experts(a, b->mid, m, 4 * l + PROJ, b->att, rows);
+    add_experts(a, b, b->mid, m, 4 * l + PROJ, b->att, rows);
     fc_norm_forward(&a->engine, a->norm, b->stat2, &norm2, b->mid, rows);
     feed(stats, 4 * l + FC1, a->norm, rows, D);
+    if (m->wemoe) {
+        fc_gate gate = fc_wemoe_gate(m->wemoe, m->wemoe->gates.p, l);
+        fc_gate_forward(&a->engine, b->w, b->mean, b->z, &gate, a->norm, c.n, T);
+    }
     fc_linear_forward(&a->engine, b->pre, b->xa[FC1], &layer[FC1], a->norm, NULL, rows);
-    add_experts(a, b->pre, m, 4 * l + FC1, a->norm, rows);
+    add_experts(a, b, b->pre, m, 4 * l + FC1, a->norm, rows);
     fc_gelu_forward(&a->engine, a->gelu, b->pre, (size_t)rows * (size_t)s->hidden);
     feed(stats, 4 * l + FC2, a->gelu, rows, s->hidden);
     fc_linear_forward(&a->engine, out, b->xa[FC2], &layer[FC2], a->gelu, b->mid, rows);
-    add_experts(a, out, m, 4 * l + FC2, a->gelu, rows);
+    add_experts(a, b, out, m, 4 * l + FC2, a->gelu, rows);
 }
 
 static chunk chunk_at(const fc_acts *a, int first)
@@ -258,8 +271,10 @@ void fc_vit_forward(fc_acts *a, const fc_model *m, const fc_real *x, int n, fc_g
 {
     const fc_vit_shape *s = &a->shape;
     assert(n >= 0 && n <= a->size.n_max && m->rank <= a->size.rank);
+    assert(!m->wemoe || (a->size.gates && m->wemoe->tasks == a->size.experts));
+    assert(!m->wemoe || !m->wemoe->batch_reduce || a->size.whole);
     a->n = n;
-    a->cls_only = stats == NULL;
+    a->cls_only = stats == NULL && !m->wemoe; /* gates look at all tokens */
     for (int first = 0; first < n; first += a->chunk)
         chunk_forward(a, m, x, chunk_at(a, first), stats);
 
@@ -305,6 +320,26 @@ static void cls_qkv_backward(fc_acts *a, const fc_block_acts *b, bool below,
             a->dnorm[i * T * D + j] += a->dcls[i * D + j];
 }
 
+/* dx (rows, d_in) += the part of a slot's experts, from dy (rows, d_out); a->dw too. */
+static void experts_backward(fc_acts *a, const fc_block_acts *b, fc_real *dx, const fc_model *m,
+                             int slot, const fc_real *dy, const fc_real *x, int rows)
+{
+    if (m->wemoe)
+        fc_experts_backward(&a->engine, dx, a->dw, fc_wemoe_experts(m->wemoe, slot), dy, x, b->w,
+                            fc_vit_tokens(&a->shape), rows);
+}
+
+/* a->dnorm += the part of the gate of block l, from a->dw. */
+static void gate_backward(fc_acts *a, const fc_block_acts *b, const fc_model *m, int l, int n,
+                          const fc_grads *g)
+{
+    fc_gate gate = fc_wemoe_gate(m->wemoe, m->wemoe->gates.p, l), d = {0};
+    if (g->gates)
+        d = fc_wemoe_gate(m->wemoe, g->gates, l);
+    fc_gate_backward(&a->engine, a->dnorm, g->gates ? &d : NULL, &gate, a->dw, a->norm, b->mean,
+                     b->z, n, fc_vit_tokens(&a->shape));
+}
+
 /* dx: gradient of the block's output in, of its input out (not for the lowest block if nothing
  * below it is trained). */
 static void block_backward(fc_acts *a, const fc_model *m, int l, chunk c, const fc_grads *g)
@@ -313,7 +348,7 @@ static void block_backward(fc_acts *a, const fc_model *m, int l, chunk c, const 
     fc_block_acts view = block_of(a, l, c), *b = &view;
     int T = fc_vit_tokens(s), D = s->width;
     bool cls_only = a->cls_only && l == s->depth - 1, inputs = g->w || g->A;
-    bool below = l > 0 || g->w;
+    bool mlp_inputs = inputs || m->wemoe, below = l > 0 || g->w;
     int rows = cls_only ? c.n : c.n * T;
     size_t wide = (size_t)rows * (size_t)s->hidden;
     fc_linear layer[4];
@@ -325,15 +360,23 @@ static void block_backward(fc_acts *a, const fc_model *m, int l, chunk c, const 
     fc_norm norm1 = norm_layer(m, block_tensor(l, FC_N1W));
     fc_norm norm2 = norm_layer(m, block_tensor(l, FC_N2W));
 
-    if (inputs)
+    if (m->wemoe)
+        memset(a->dw, 0, (size_t)(c.n * m->wemoe->tasks) * sizeof *a->dw);
+    if (mlp_inputs)
         fc_gelu_forward(&a->engine, a->gelu, b->pre, wide);
     fc_linear_backward(&a->engine, a->dwide, &grads[FC2], &layer[FC2], a->dx, a->gelu, b->xa[FC2],
                        rows);
+    experts_backward(a, b, a->dwide, m, 4 * l + FC2, a->dx, a->gelu, rows);
     fc_gelu_backward(&a->engine, a->dwide, b->pre, wide);
-    if (inputs)
+    if (mlp_inputs)
         fc_norm_forward(&a->engine, a->norm, b->stat2, &norm2, b->mid, rows);
     fc_linear_backward(&a->engine, a->dnorm, &grads[FC1], &layer[FC1], a->dwide, a->norm,
                        b->xa[FC1], rows);
+    experts_backward(a, b, a->dnorm, m, 4 * l + FC1, a->dwide, a->norm, rows);
+    if (m->wemoe)
+        gate_backward(a, b, m, l, c.n, g);
+    if (!below && !g->A && !g->B)
+        return;
     norm_backward(&a->engine, a->dx, m, g, block_tensor(l, FC_N2W), a->dnorm, b->mid, b->stat2,
                   rows);
     fc_linear_backward(&a->engine, a->dnorm, &grads[PROJ], &layer[PROJ], a->dx, b->att, b->xa[PROJ],
@@ -382,7 +425,7 @@ void fc_vit_backward(fc_acts *a, const fc_model *m, const fc_real *dlogits, cons
 {
     const fc_vit_shape *s = &a->shape;
     int n = a->n;
-    bool backbone = g->w || g->A || g->B;
+    bool backbone = g->w || g->A || g->B || g->gates;
     assert(a->size.backward);
 
     fc_linear head = head_layer(m);

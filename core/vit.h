@@ -101,6 +101,8 @@ typedef struct fc_model {
                                 needed */
     const struct fc_smile *smile; /* (slots) experts of each layer (core/merge/smile.h), or NULL;
                                      the head alone can be trained with them */
+    const struct fc_wemoe *wemoe; /* experts of the MLPs and their gates (core/merge/wemoe.h), or
+                                     NULL */
 } fc_model;
 
 /* The view of trained block t on top of backbone w (in FC_TRAIN_FULL the backbone is t's own). */
@@ -112,6 +114,7 @@ typedef struct fc_grads {
     fc_real *w;     /* backbone block, or NULL */
     fc_real *A, *B; /* all slots, or NULL each */
     fc_real *head_w, *head_b;
+    fc_real *gates; /* in the layout of the model's wemoe->gates, or NULL */
 } fc_grads;
 /* The view of a gradient block shaped like a trained block; groups not in `groups` (bits
  * 1 << fc_group) are NULL. */
@@ -126,7 +129,9 @@ typedef struct fc_acts_size {
     int n_max;     /* images */
     bool backward; /* keep what backward needs (and its scratch); otherwise layers share buffers */
     int experts;   /* beside each layer; 0: none */
-    int gate_k;    /* of their router */
+    int gate_k;    /* of SMILE's router */
+    bool gates;    /* the experts are WEMoE's */
+    bool whole;    /* all images go through each layer at once: for its batch_reduce */
 } fc_acts_size;
 /* e: isa and bf16 of the products; its scratch is made here. */
 fc_status fc_acts_new(fc_acts **out, const fc_vit_shape *s, const fc_acts_size *size,

@@ -2,6 +2,7 @@
 
 #include "core/kernels.h"
 #include "core/merge/smile.h"
+#include "core/merge/wemoe.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +44,11 @@ static fc_block_acts cut_block(cutter *c, const fc_vit_shape *s, size_t n, const
     b.pre = cut_reals(c, R, (size_t)s->hidden);
     for (int i = 0; i < 4; i++)
         b.xa[i] = cut_reals(c, R, (size_t)size->rank);
+    if (size->gates) {
+        b.z = cut_reals(c, R, D);
+        b.mean = cut_reals(c, n, D);
+        b.w = cut(c, n * (size_t)size->experts * sizeof *b.w);
+    }
     return b;
 }
 
@@ -63,7 +69,8 @@ static size_t work_bytes(const fc_vit_shape *s, const fc_engine *e, const fc_act
         size_t smile = fc_smile_bytes(e, d_out, d_in, size->experts, size->gate_k, rows);
         most = smile > most ? smile : most;
     }
-    return most;
+    size_t gate = size->gates ? fc_gate_bytes(e, D, rows / T, rows) : 0;
+    return gate > most ? gate : most;
 }
 
 /* The whole layout, used twice: to count and to place. */
@@ -71,8 +78,10 @@ static fc_acts *place(cutter *c, const fc_vit_shape *s, const fc_acts_size *size
                       const fc_engine *e)
 {
     size_t n = (size_t)size->n_max, T = (size_t)fc_vit_tokens(s), D = (size_t)s->width;
-    size_t fit = CHUNK_RATIO * D / T, c_max = fit < 1 ? 1 : fit < n ? fit : n, R = c_max * T;
-    size_t kept = size->backward ? n : c_max, r = (size_t)size->rank, hidden = (size_t)s->hidden;
+    size_t fit = CHUNK_RATIO * D / T, c_max = fit < 1 ? 1 : fit;
+    c_max = c_max > n || size->whole ? n : c_max;
+    size_t R = c_max * T, kept = size->backward ? n : c_max, r = (size_t)size->rank,
+           hidden = (size_t)s->hidden;
     size_t wide = hidden > 3 * D ? hidden : 3 * D, L = (size_t)s->depth;
     fc_acts *out = cut(c, sizeof *out + L * sizeof *out->block);
     fc_acts a = {.shape = *s, .size = *size, .chunk = (int)c_max, .engine = *e};
@@ -94,6 +103,7 @@ static fc_acts *place(cutter *c, const fc_vit_shape *s, const fc_acts_size *size
         a.dx = cut_reals(c, R, D);
         a.dnorm = cut_reals(c, R, D);
         a.dwide = cut_reals(c, R, wide);
+        a.dw = size->gates ? cut(c, c_max * (size_t)size->experts * sizeof *a.dw) : NULL;
     }
     for (size_t l = 0; l < L; l++) {
         fc_block_acts b = out && l ? out->block[0] : (fc_block_acts){0};

@@ -17,6 +17,9 @@ typedef struct fc_block_acts {
     fc_real *stat2; /* (R, 2) of norm2 */
     fc_real *pre;   /* (R, hidden) fc1 output, before GELU */
     fc_real *xa[4]; /* (R, rank) x A^T of each slot */
+    fc_real *z;     /* (R, D), and */
+    fc_real *mean;  /* (n_max, D) of the gate, and */
+    double *w;      /* (n_max, experts) weights of the experts: with gates only */
 } fc_block_acts;
 
 struct fc_acts {
@@ -46,6 +49,7 @@ struct fc_acts {
     fc_real *dx;       /* (C, D) of the residual stream */
     fc_real *dnorm;    /* (C, D) */
     fc_real *dwide;    /* (C, max(3 D, hidden)) */
+    double *dw;        /* (chunk, experts) with gates only */
 
     fc_block_acts block[]; /* (depth) */
 };

@@ -11,9 +11,10 @@
 
 #include <string.h>
 
-enum { XF_TASKS = 3, XF_CLASSES = 5, XF_IMAGES = 3, XF_PIXELS = 3 * 8 * 8 };
+enum { XF_TASKS = 3, XF_CLASSES = 5, XF_IMAGES = 3, XF_PIXELS = 3 * 12 * 12 };
+/* Activations take two images at a time. */
 static const fc_vit_shape xf_shape = {
-    .image = 8, .patch = 4, .width = 12, .depth = 2, .heads = 2, .hidden = 20};
+    .image = 12, .patch = 4, .width = 12, .depth = 2, .heads = 2, .hidden = 20};
 
 typedef struct xf {
     fc_arena arena;

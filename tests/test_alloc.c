@@ -7,6 +7,7 @@
 #include "core/file.h"
 #include "core/merge/merge.h"
 #include "core/merge/smile.h"
+#include "core/merge/wemoe.h"
 #include "core/safetensors.h"
 #include "core/threads.h"
 #include "core/vit.h"
@@ -269,8 +270,6 @@ static void test_acts(void **state)
 
 static xf network; /* with updates of its backbone, made before anything fails */
 static const fc_smile_options smile_options = {2, 1, 2, false, true};
-static fc_acts_size with_experts = {
-    .classes = XF_CLASSES, .n_max = XF_IMAGES, .backward = true, .experts = XF_TASKS, .gate_k = 2};
 
 static fc_status run_smile(fc_error *err)
 {
@@ -282,12 +281,28 @@ static fc_status run_smile(fc_error *err)
     return status;
 }
 
+static fc_status run_wemoe(fc_error *err)
+{
+    fc_arena a = {0};
+    fc_wemoe m;
+    const fc_wemoe_options o = {0.3, 2, false};
+    fc_status status = fc_wemoe_init(&m, network.w.p, &xf_shape, &network.set, &o, 1, &a, err);
+    fc_arena_free(&a);
+    return status;
+}
+
 /* Forward and backward take their scratch from the activations. */
 static void step_allocates_nothing(const fc_model *m, const fc_grads *g)
 {
+    const fc_acts_size size = {.classes = XF_CLASSES,
+                               .n_max = XF_IMAGES,
+                               .backward = true,
+                               .experts = network.set.n,
+                               .gate_k = smile_options.gate_k,
+                               .gates = m->wemoe};
     fc_acts *acts;
     fc_real dlogits[XF_IMAGES * XF_CLASSES] = {1};
-    assert_int_equal(fc_acts_new(&acts, &xf_shape, &with_experts, &engine, NULL), FC_OK);
+    assert_int_equal(fc_acts_new(&acts, &xf_shape, &size, &engine, NULL), FC_OK);
     failures = 0;
     countdown = 0;
     fc_vit_forward(acts, m, network.x, XF_IMAGES, NULL);
@@ -310,6 +325,23 @@ static void test_smile(void **state)
     fc_model m = xf_model(&network);
     m.smile = s;
     step_allocates_nothing(&m, &(fc_grads){.head_w = head});
+    xf_free(&network);
+}
+
+static void test_wemoe(void **state)
+{
+    (void)state;
+    fc_wemoe wemoe;
+    const fc_wemoe_options o = {0.3, 2, false};
+    xf_init(&network, 2, 0, 0.2);
+    fail_each_allocation(run_wemoe);
+    assert_int_equal(
+        fc_wemoe_init(&wemoe, network.w.p, &xf_shape, &network.set, &o, 1, &network.arena, NULL),
+        FC_OK);
+    fc_model m = xf_model(&network);
+    m.wemoe = &wemoe;
+    fc_real *gates = xf_alloc(&network, wemoe.gates.n, sizeof *gates);
+    step_allocates_nothing(&m, &(fc_grads){.gates = gates});
     xf_free(&network);
 }
 
@@ -453,11 +485,11 @@ static void test_sweep(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_arena),  cmocka_unit_test(test_merge),
-        cmocka_unit_test(test_deltas), cmocka_unit_test(test_acts),
-        cmocka_unit_test(test_smile),  cmocka_unit_test(test_safetensors),
-        cmocka_unit_test(test_config), cmocka_unit_test(test_results),
-        cmocka_unit_test(test_sweep),
+        cmocka_unit_test(test_arena),       cmocka_unit_test(test_merge),
+        cmocka_unit_test(test_deltas),      cmocka_unit_test(test_acts),
+        cmocka_unit_test(test_smile),       cmocka_unit_test(test_wemoe),
+        cmocka_unit_test(test_safetensors), cmocka_unit_test(test_config),
+        cmocka_unit_test(test_results),     cmocka_unit_test(test_sweep),
     };
     fc_threads_init(2, NULL);
     if (!mkdtemp(folder))
