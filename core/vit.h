@@ -87,6 +87,11 @@ void fc_packed_fill(fc_packed *p, const fc_vit_shape *s, const fc_real *w);
 void fc_packed_free(fc_packed *p); /* accepts {0} */
 size_t fc_packed_bytes(const fc_vit_shape *s, bool backward, const fc_engine *e);
 
+/* Grams of the inputs of all slots and, behind them, of the head: what fc_vit_forward feeds. alpha:
+ * weight of their off-diagonals. */
+fc_status fc_vit_grams(fc_grams *out, const fc_vit_shape *s, double alpha_slots, double alpha_head,
+                       fc_arena *arena, fc_error *err);
+
 /* A read-only view of one network. W of slot i is w_i + scale * B_i A_i; experts add to its output,
  * token by token. */
 typedef struct fc_model {

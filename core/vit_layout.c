@@ -212,6 +212,23 @@ int fc_train_head(const fc_params *train)
     return train->nspec - 2;
 }
 
+fc_status fc_vit_grams(fc_grams *out, const fc_vit_shape *s, double alpha_slots, double alpha_head,
+                       fc_arena *arena, fc_error *err)
+{
+    int n = fc_vit_slots(s) + 1;
+    int *dim = fc_arena_alloc(arena, (size_t)n, sizeof *dim, err);
+    double *alpha = fc_arena_alloc(arena, (size_t)n, sizeof *alpha, err);
+    if (!dim || !alpha)
+        return FC_EFAIL;
+    for (int i = 0, d_out; i < n - 1; i++) {
+        fc_slot_dims(s, i, &d_out, &dim[i]);
+        alpha[i] = alpha_slots;
+    }
+    dim[n - 1] = s->width;
+    alpha[n - 1] = alpha_head;
+    return fc_grams_init(out, n, dim, alpha, arena, err);
+}
+
 fc_model fc_model_of(const fc_vit_shape *s, fc_train_mode mode, int rank, int classes,
                      const fc_real *w, const fc_params *t)
 {

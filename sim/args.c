@@ -42,7 +42,9 @@ static const char **value_of(fc_args *a, const char *flag)
                   {"--metric", &a->metric},
                   {"--baseline", &a->baseline},
                   {"--to", &a->to},
-                  {"--base", &a->base}};
+                  {"--base", &a->base},
+                  {"--samples", &a->samples},
+                  {"--fisher", &a->fisher}};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++)
         if (strcmp(values[i].flag, flag) == 0)
             return values[i].to;

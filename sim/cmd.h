@@ -18,6 +18,7 @@ fc_status fc_cmd_report(int argc, char **argv, fc_error *err);
 fc_status fc_cmd_verify(int argc, char **argv, fc_error *err);
 fc_status fc_cmd_export(int argc, char **argv, fc_error *err);
 fc_status fc_cmd_eval(int argc, char **argv, fc_error *err);
+fc_status fc_cmd_stats(int argc, char **argv, fc_error *err);
 
 /* What every verb that reads a config takes:
  *   CONFIG [section.key=value ...] [--out DIR] [--data DIR] [--threads N] [--resume] [--dry-run]
@@ -37,6 +38,7 @@ typedef struct fc_args {
     const char **label;                      /* (n_label) each --label */
     int n_label;
     const char *to, *base;                       /* of fcil export and eval */
+    const char *samples, *fisher;                /* of fcil stats, as text */
     fc_colour colour;                            /* --color WHEN */
     const char *shards, *time, *mem, *partition; /* of fcil sweep slurm, as text */
 } fc_args;

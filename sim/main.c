@@ -58,9 +58,10 @@ static const struct {
      "report RUN_DIR ... [-o FILE]       HTML page of a run, or of several"},
     {"plot", fc_cmd_plot, "plot RUN_DIR ...                   accuracy curves: SVG, PNG or PDF"},
     {"export", fc_cmd_export,
-     "export RUN_DIR --to peft|timm -o TO   its adapters or its model as files"},
-    {"eval", fc_cmd_eval,
-     "eval MODEL [CONFIG] [key=value ...]   test a model or adapter from files"},
+     "export RUN_DIR --to peft|timm ...   its adapters or its model as files"},
+    {"eval", fc_cmd_eval, "eval MODEL [CONFIG] ...            test a model or adapter from files"},
+    {"stats", fc_cmd_stats,
+     "stats MODEL ... -o FILE            Grams and Fisher information, for merging"},
     {"bench", fc_cmd_bench, "bench step|gemm|kernel|merge|data ... speed on this machine"},
 };
 enum { N_VERBS = sizeof verbs / sizeof *verbs };

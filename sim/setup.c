@@ -158,7 +158,6 @@ static fc_status slots_init(fc_run *r, fc_error *err)
 
 static fc_status grams_init(fc_run *r, fc_error *err)
 {
-    const fc_vit_shape *s = &r->net.shape;
     if (r->method->grams)
         r->grams = r->method->grams(r->cfg);
     if (r->grams.passes == 0) {
@@ -168,18 +167,8 @@ static fc_status grams_init(fc_run *r, fc_error *err)
                            r->cfg->rule->name, r->method->name);
         return FC_OK;
     }
-    int n = fc_vit_slots(s) + 1;
-    int *dim = fc_arena_alloc(&r->arena, (size_t)n, sizeof *dim, err);
-    double *alpha = fc_arena_alloc(&r->arena, (size_t)n, sizeof *alpha, err);
-    if (!dim || !alpha)
-        return FC_EFAIL;
-    for (int i = 0, out; i < n - 1; i++) {
-        fc_slot_dims(s, i, &out, &dim[i]);
-        alpha[i] = r->grams.alpha_slots;
-    }
-    dim[n - 1] = s->width;
-    alpha[n - 1] = r->grams.alpha_head;
-    return fc_grams_init(&r->gram_shape, n, dim, alpha, &r->arena, err);
+    return fc_vit_grams(&r->gram_shape, &r->net.shape, r->grams.alpha_slots, r->grams.alpha_head,
+                        &r->arena, err);
 }
 
 static fc_status counts_init(fc_run *r, fc_error *err)

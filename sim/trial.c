@@ -22,15 +22,19 @@ static fc_status open_tasks(fc_trial *t, fc_error *err)
     return FC_OK;
 }
 
-static fc_status open_crew(fc_trial *t, fc_error *err)
+static fc_status open_crew(fc_trial *t, bool grams, fc_error *err)
 {
     fc_params head;
+    fc_grams shape;
     FC_TRY(fc_train_layout(&head, &t->net.shape, FC_TRAIN_HEAD, 0, t->net.classes, &t->arena, err));
+    if (grams)
+        FC_TRY(fc_vit_grams(&shape, &t->net.shape, 1, 1, &t->arena, err));
     fc_crew_plan plan = {.net = &t->net,
                          .like = &head,
                          .threads = fc_threads_open(&t->cfg, &t->progress),
                          .clients = 1,
                          .batch = FC_SLICE,
+                         .grams = grams ? &shape : NULL,
                          .max_side = fc_dataset_side(&t->data)};
     return fc_crew_init(&t->crew, &plan, err);
 }
@@ -48,7 +52,7 @@ static fc_status open_parts(fc_trial *t, const fc_trial_options *o, fc_error *er
     t->net.transform = fc_transform_of(&t->cfg, m->shape.image);
     t->net.train = &t->data.train;
     t->net.logit = t->tasks.logit;
-    FC_TRY(open_crew(t, err));
+    FC_TRY(open_crew(t, o->grams, err));
     FC_TRY(fc_packed_new(&t->packed, &t->net.shape, false, &t->net.engine, err));
     fc_packed_fill(&t->packed, &t->net.shape, m->w.p);
     t->model = (fc_model){.shape = &t->net.shape,

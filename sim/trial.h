@@ -24,6 +24,7 @@ typedef struct fc_trial_options {
     const char *model, *base, *config; /* the latter two may be NULL */
     char *const *override;
     int n_override;
+    bool grams; /* full Grams of all slots and the head will be taken */
     fc_console console;
 } fc_trial_options;
 

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Models and adapters as files: fcil export, fcil eval.
+# Models and adapters as files: fcil export, eval and stats.
 . "$(dirname "$0")/lib.sh"
 
 # refused CODE MESSAGE WORD...: fcil WORD... fails with that exit code and a sentence.
@@ -61,6 +61,20 @@ cp out table
 right=$(awk -F, 'NR > 1 { n += $(NR + 1); for (i = 3; i <= NF; i++) all += $i } END { print n, all }' matrix/confusion.csv)
 [ "$right" = "$(awk '$1 == "all" { print $4, $3 }' table)" ] || fail "diagonal and sum: $right"
 grep -q '</svg>' matrix/confusion.svg || fail "no picture"
+
+say "stats: the same bytes for any number of threads"
+expect 0 "$FCIL" stats model.safetensors -o stats1 --samples 50 --threads 1
+[ "$(cat out)" = 'stats1: 50 images' ] || fail "stdout: $(cat out)"
+expect 0 "$FCIL" stats model.safetensors -o stats3 --samples 50 --threads 3
+cmp stats1 stats3 || fail "3 threads: other statistics"
+expect 0 "$FCIL" stats adapters/task02 -o stats2 --only grams --samples 0
+[ "$(cat out)" = 'stats2: 60 images' ] || fail "training images of one task: $(cat out)"
+grep -aq '"gram.head.weight"' stats2 || fail "no Gram of the head"
+! grep -aq '"fisher.head.weight"' stats2 || fail "Fisher information that was not asked for"
+refused 2 "\-\-only 'gram', expected grams or fisher" stats model.safetensors -o x --only gram
+refused 2 "\-\-fisher 'true', expected expected or labels" stats model.safetensors -o x --fisher true
+refused 2 "\-\-samples '1k'" stats model.safetensors -o x --samples 1k
+refused 2 'stats: which model, and where to' stats model.safetensors
 
 say "a model of somebody else: tasks and data of a config"
 backbone foreign.safetensors

@@ -1,0 +1,154 @@
+/* fcil stats MODEL [CONFIG] [key=value ...] -o FILE */
+#include "sim/cmd.h"
+#include "sim/fit_fisher.h"
+#include "sim/model_stats.h"
+#include "sim/run.h"
+#include "sim/trial.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char usage[] =
+    "usage: fcil stats MODEL [CONFIG] [section.key=value ...] -o FILE.safetensors [options]\n\n"
+    "What rules of fcil merge need to know of a model: Gram matrices of the inputs of its linear\n"
+    "layers and its head (RegMean), and its diagonal Fisher information. Of training images, as a\n"
+    "test prepares them. MODEL, CONFIG, --base, --data and --threads as in fcil eval.\n\n"
+    "  --samples N    so many images, drawn at random (run.seed); default 256, 0 = all\n"
+    "  --only WHAT    grams or fisher; default both\n"
+    "  --fisher KIND  expected over the classes (default), or of the labels\n";
+
+typedef struct statistics {
+    fc_trial *t;
+    bool grams, fisher;
+    fc_fisher_kind kind;
+    size_t most;      /* images; 0: all */
+    uint32_t *sample; /* (n) */
+    size_t n;
+    fc_grams sum;
+    double *F;
+    fc_status status; /* of the Grams */
+    fc_error *err;
+} statistics;
+
+static fc_status read_options(statistics *s, const fc_args *a, fc_error *err)
+{
+    char *end = NULL;
+    const char *text = a->samples ? a->samples : "256";
+    long n = strtol(text, &end, 10);
+    if (*end || !(n >= 0 && n <= 1 << 30))
+        return fc_fail(err, FC_EUSAGE, "stats: --samples '%.60s', expected a whole number", text);
+    s->most = (size_t)n;
+    s->grams = !a->only || strcmp(a->only, "grams") == 0;
+    s->fisher = !a->only || strcmp(a->only, "fisher") == 0;
+    if (!s->grams && !s->fisher)
+        return fc_fail(err, FC_EUSAGE, "stats: --only '%.60s', expected grams or fisher", a->only);
+    bool labels = a->fisher && strcmp(a->fisher, "labels") == 0;
+    if (a->fisher && !labels && strcmp(a->fisher, "expected") != 0)
+        return fc_fail(err, FC_EUSAGE, "stats: --fisher '%.60s', expected expected or labels",
+                       a->fisher);
+    s->kind = labels ? FC_FISHER_LABELS : FC_FISHER_EXPECTED;
+    return FC_OK;
+}
+
+/* Training images of the model's classes: all, by task, or so many at random. */
+static fc_status draw(statistics *s, fc_error *err)
+{
+    fc_trial *t = s->t;
+    for (int k = 0; k < t->tasks.n; k++)
+        s->n += t->tasks.n_train[k];
+    s->sample = fc_arena_alloc(&t->arena, s->n, sizeof *s->sample, err);
+    if (!s->sample)
+        return FC_EFAIL;
+    size_t at = 0;
+    for (int k = 0; k < t->tasks.n; at += t->tasks.n_train[k++])
+        memcpy(s->sample + at, t->tasks.train[k], t->tasks.n_train[k] * sizeof *s->sample);
+    if (s->most == 0 || s->most >= s->n)
+        return FC_OK;
+    fc_rng rng = fc_rng_at(
+        (fc_key){.seed = fc_seed(&t->cfg, t->cfg.seed.train), .stream = FC_STREAM_SHUFFLE});
+    fc_rng_shuffle(&rng, s->sample, s->n);
+    s->n = s->most;
+    return FC_OK;
+}
+
+/* The one piece of work of the pool: all threads help with it. */
+static void take_grams(void *ctx, int thread, int i)
+{
+    statistics *s = ctx;
+    fc_trial *t = s->t;
+    (void)i;
+    s->status = fc_fit_grams(&s->sum, &t->crew.trainer[thread], &t->model, s->sample, s->n, 0,
+                             (fc_key){0}, &t->progress, s->err);
+}
+
+static fc_status take(statistics *s, const fc_params *layout, fc_error *err)
+{
+    fc_trial *t = s->t;
+    if (s->grams) {
+        FC_TRY(fc_vit_grams(&s->sum, &t->net.shape, 1, 1, &t->arena, err));
+        fc_pool_run(&t->crew.pool, 1, take_grams, s);
+        FC_TRY(s->status);
+    }
+    if (!s->fisher)
+        return FC_OK;
+    s->F = fc_arena_alloc(&t->arena, layout->n, sizeof *s->F, err);
+    const fc_fisher_job job = {.net = &t->net,
+                               .crew = &t->crew,
+                               .m = &t->model,
+                               .kind = s->kind,
+                               .hi = t->net.classes,
+                               .split = &t->data.train,
+                               .sample = s->sample,
+                               .n = s->n,
+                               .progress = &t->progress};
+    return s->F ? fc_fit_fisher(s->F, layout, &job, err) : FC_EFAIL;
+}
+
+static fc_status measure(statistics *s, const char *path, fc_error *err)
+{
+    fc_trial *t = s->t;
+    fc_params layout;
+    FC_TRY(draw(s, err));
+    FC_TRY(
+        fc_train_layout(&layout, &t->net.shape, FC_TRAIN_FULL, 0, t->net.classes, &t->arena, err));
+    FC_TRY(take(s, &layout, err));
+    FC_TRY(fc_model_stats_write(path, s->grams ? &s->sum : NULL, s->F, &layout, s->n, err));
+    printf("%s: %zu images\n", path, s->n);
+    return FC_OK;
+}
+
+static fc_status open_and_measure(const fc_args *a, fc_error *err)
+{
+    fc_trial t;
+    statistics s = {.t = &t, .err = err};
+    if (!a->config || a->n_extra > 1 || !a->output)
+        return fc_fail(err, FC_EUSAGE,
+                       "stats: which model, and where to? usage: fcil stats MODEL [CONFIG] "
+                       "[section.key=value ...] -o FILE");
+    FC_TRY(read_options(&s, a, err));
+    fc_trial_options o = {.model = a->config,
+                          .base = a->base,
+                          .config = a->n_extra ? a->extra[0] : NULL,
+                          .override = a->override,
+                          .n_override = a->n_override,
+                          .grams = s.grams};
+    FC_TRY(fc_trial_open(&t, &o, err));
+    fc_status status = measure(&s, a->output, err);
+    fc_trial_close(&t);
+    return status;
+}
+
+fc_status fc_cmd_stats(int argc, char **argv, fc_error *err)
+{
+    fc_args a;
+    fc_status s = FC_OK;
+    FC_TRY(
+        fc_args_parse(&a, argc, argv, "--base -o --samples --only --fisher --data --threads", err));
+    if (a.help)
+        fputs(usage, stdout);
+    else
+        s = open_and_measure(&a, err);
+    fc_args_free(&a);
+    return s;
+}
