@@ -16,6 +16,14 @@ size_t fc_experts_bytes(const fc_engine *e, int rows, int cols, int n)
     return BUFFERS * ((size_t)n * wide * sizeof(fc_real) + ALIGN) + dense;
 }
 
+double fc_experts_flop(const fc_experts *x)
+{
+    double m = x->rows, n = x->cols, sum = 0;
+    for (int i = 0; i < x->n; i++)
+        sum += x->expert[i].dense ? m * n : (m + n) * x->expert[i].rank;
+    return 2 * sum;
+}
+
 static fc_real *take(fc_engine *e, int rows, size_t cols)
 {
     return fc_engine_take(e, (size_t)rows * cols * sizeof(fc_real));

@@ -27,6 +27,9 @@ typedef struct fc_experts {
 /* Scratch of the functions below for n rows of X, a bound for all experts of that size. */
 size_t fc_experts_bytes(const fc_engine *e, int rows, int cols, int n);
 
+/* Floating-point operations for one row that all experts take. */
+double fc_experts_flop(const fc_experts *x);
+
 /* Y (n, rows) += the above, X (n, cols). Row i has the weights w[i / share][0 .. x->n - 1]: share =
  * 1: each row its own; T: the T tokens of an image have the same. An expert takes all rows with a
  * weight other than 0 at once. O(rows with a weight * size of the expert). */

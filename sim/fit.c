@@ -11,8 +11,11 @@ static fc_status worker_init(fc_worker *w, const fc_crew_plan *p, fc_arena *aren
 {
     const fc_net *net = p->net;
     size_t side = (size_t)net->shape.image, n_grad = p->batch > FC_SLICE ? p->like->n : 0;
-    const fc_acts_size size = {
-        .rank = net->rank, .classes = net->classes, .n_max = FC_SLICE, .backward = true};
+    fc_acts_size size = p->acts;
+    size.rank = net->rank;
+    size.classes = net->classes;
+    size.n_max = FC_SLICE;
+    size.backward = true;
     FC_TRY(fc_acts_new(&w->acts, &net->shape, &size, &net->engine, err));
     FC_TRY(fc_resampler_new(&w->resampler, p->max_side, net->shape.image, err));
     w->x = fc_arena_alloc(arena, (size_t)FC_SLICE * 3 * side * side, sizeof *w->x, err);

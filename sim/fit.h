@@ -72,6 +72,7 @@ typedef struct fc_crew_plan {
     size_t samples;        /* longest list */
     const fc_grams *grams; /* layout, or NULL */
     int max_side;          /* of any image */
+    fc_acts_size acts;     /* what models with experts want beside: experts, gate_k, gates, whole */
 } fc_crew_plan;
 
 /* The crew must not move until fc_crew_free. */

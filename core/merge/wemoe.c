@@ -124,6 +124,14 @@ const fc_experts *fc_wemoe_experts(const fc_wemoe *m, int slot)
     return slot % SLOTS < MLP_SLOT ? NULL : &m->mlp[slot / SLOTS * 2 + slot % SLOTS - MLP_SLOT];
 }
 
+double fc_wemoe_flop(const fc_wemoe *m, int T, int depth)
+{
+    double D = m->width, sum = m->router_layers == 2 ? 2 * D * D * depth : 0;
+    for (int i = 0; i < 2 * depth; i++)
+        sum += fc_experts_flop(&m->mlp[i]);
+    return sum * T;
+}
+
 fc_gate fc_wemoe_gate(const fc_wemoe *m, fc_real *block, int l)
 {
     size_t D = (size_t)m->width, E = (size_t)m->tasks;

@@ -47,6 +47,9 @@ fc_status fc_wemoe_init(fc_wemoe *m, fc_real *w, const fc_vit_shape *shape, cons
 /* The experts of a slot; NULL where it is not of an MLP. */
 const fc_experts *fc_wemoe_experts(const fc_wemoe *m, int slot);
 
+/* Floating-point operations of gates and experts for one image of T tokens, forward. */
+double fc_wemoe_flop(const fc_wemoe *m, int T, int depth);
+
 /* One gate: a view of a block in the layout of m->gates, of its values or of their gradients. */
 typedef struct fc_gate {
     int width, tasks, layers;
