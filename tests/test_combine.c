@@ -35,8 +35,6 @@ typedef struct all_options {
 static int list_cases(rule_case *c, all_options *o, const tvx *f)
 {
     const unsigned char *const *mask = (const unsigned char *const *)f->mask;
-    const double *const *F = (const double *const *)f->stat;
-    fc_key key = {.seed = 5, .stream = FC_STREAM_DARE};
     *o = (all_options){
         .sum = {0.3},
         .ties = {{20, FC_TIES_SUM, false, 0.3},
@@ -45,15 +43,15 @@ static int list_cases(rule_case *c, all_options *o, const tvx *f)
                  {30, FC_TIES_MEAN, true, 0.4},
                  {100, FC_TIES_MEAN, true, 1}},
         .dare = {{.p = 0.5, .lambda = 0.3, .mask = mask},
-                 {.p = 0.5, .ties = &o->ties[0], .mask = mask},
-                 {.p = 0.3, .lambda = 1, .linear_only = true, .key = key}},
+                 {.p = 0.5, .with_ties = true, .ties = {20, FC_TIES_SUM, false, 0.3}, .mask = mask},
+                 {.p = 0.3, .lambda = 1, .linear_only = true}},
         .breadcrumbs = {{0.2, 0.1, FC_BREADCRUMBS_REMOVE_FIRST, 0.4},
                         {0.5, 0.2, FC_BREADCRUMBS_KEEP_FIRST, 0.4},
                         {0.5, 0.6, FC_BREADCRUMBS_LAYER, 0.4},
                         {1, 0, FC_BREADCRUMBS_LAYER, 0.5}},
         .pcb = {0.2, 1},
-        .fisher = {{F, true, 1e-6}, {F, false, 1e-12}},
-        .regmean = {(const double *const *)f->gram, f->rows, 0.95},
+        .fisher = {{true, 1e-6}, {false, 1e-12}},
+        .regmean = {0.95},
     };
     rule_case all[] = {
         {"average", fc_rule_average, NULL, 1, true, true, false},
@@ -353,7 +351,7 @@ static void test_refused_options(void **state)
     list_cases(c, &o, &f);
     o.ties[0].top_k = -1;
     refused(&f, fc_rule_ties, &o.ties[0], FC_EUSAGE, "TIES: top_k is -1");
-    o.ties[0].top_k = NAN;
+    o.dare[1].ties.top_k = NAN;
     refused(&f, fc_rule_dare, &o.dare[1], FC_EUSAGE, "TIES: top_k is nan");
     o.dare[0].p = 1;
     refused(&f, fc_rule_dare, &o.dare[0], FC_EUSAGE, "DARE: p is 1");
@@ -446,8 +444,34 @@ static void test_examples(void **state)
                                .lambda = 1,
                                .mask = (const unsigned char *const[]){(unsigned char[]){1, 0, 1}}},
             V{4, 0, 12});
-    EXAMPLE(2, 1, V{1, 3}, fc_rule_fisher,
-            &(fc_fisher_options){(const double *const[]){V{3}, V{1}}, false, 1e-300}, V{1.5});
+}
+
+static void test_weights_and_statistics_of_the_set(void **state)
+{
+    (void)state;
+    tvx f;
+    tvx_init(&f, 2, 1, (const int[][2]){{1, 1}});
+    f.x[0][0] = 1;
+    f.x[1][0] = 3;
+    f.stat[0][0] = 3;
+    f.stat[1][0] = 1;
+    const fc_fisher_options fisher = {false, 1e-300};
+    assert_int_equal(fc_rule_fisher(f.out, &f.set, &fisher, &f.arena, NULL), FC_OK);
+    assert_close(f.out[0][0], 1.5, 1e-14, 0);
+    f.set.weight = V{3, 5};
+    assert_int_equal(fc_rule_average(f.out, &f.set, NULL, &f.arena, NULL), FC_OK);
+    assert_close(f.out[0][0], 2.25, 1e-14, 0);
+    f.set.weight = V{0, 0};
+    refused(&f, fc_rule_average, NULL, FC_EUSAGE, "sum to 0");
+    f.set.fisher = NULL;
+    refused(&f, fc_rule_fisher, &fisher, FC_EUSAGE, "no Fisher information");
+    f.set.gram = NULL;
+    refused(&f, fc_rule_regmean, &(fc_regmean_options){1}, FC_EUSAGE, "no Grams");
+    f.set.kind = "client";
+    f.set.id = (const int[]){4, 7};
+    f.x[1][0] = NAN;
+    refused(&f, fc_rule_average, NULL, FC_EFAIL, "client 7, tensor layer0");
+    tvx_free(&f);
 }
 
 static void test_emr(void **state)
@@ -521,7 +545,7 @@ static void test_dare_random(void **state)
         for (int e = 0; e < D; e++)
             f.x[k][e] = 1;
     fc_dare_options o = {.p = 0.3, .linear_only = true, .lambda = 1};
-    o.key = (fc_key){.seed = 3, .stream = FC_STREAM_DARE};
+    f.set.key = (fc_key){.seed = 3};
     assert_int_equal(fc_rule_dare(f.out, &f.set, &o, &f.arena, NULL), FC_OK);
     int kept[3] = {0};
     for (int e = 0; e < D; e++) {
@@ -537,7 +561,7 @@ static void test_dare_random(void **state)
     assert_int_equal(fc_rule_dare(f.out, &f.set, &o, &f.arena, NULL), FC_OK);
     assert_memory_equal(first, f.out[0], D * sizeof *first);
     assert_memory_not_equal(f.out[0], f.out[1], D * sizeof *first);
-    o.key.round = 1;
+    f.set.key.round = 1;
     assert_int_equal(fc_rule_dare(f.out, &f.set, &o, &f.arena, NULL), FC_OK);
     assert_memory_not_equal(first, flat(&f, f.out), n * sizeof *first);
     tvx_free(&f);
@@ -569,7 +593,8 @@ static void test_regmean_equation(void **state)
     (void)state;
     tvx f;
     random_set(&f, UPDATES, RANK);
-    fc_regmean_options o = {(const double *const *)f.gram, NULL, 1};
+    fc_regmean_options o = {1};
+    f.set.gram_rows = NULL;
     assert_int_equal(fc_rule_regmean(f.out, &f.set, &o, &f.arena, NULL), FC_OK);
     for (int t = 0; t < TENSORS; t++) {
         int m = f.shape[t].rows, d = f.shape[t].cols;
@@ -620,6 +645,7 @@ int main(void)
         cmocka_unit_test(test_refused_options),
         cmocka_unit_test(test_emr),
         cmocka_unit_test(test_emr_laws),
+        cmocka_unit_test(test_weights_and_statistics_of_the_set),
         cmocka_unit_test(test_dare_random),
         cmocka_unit_test(test_regmean_equation),
         cmocka_unit_test(test_many_updates),

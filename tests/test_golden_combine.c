@@ -143,7 +143,8 @@ static void test_dare(void **state)
                          .lambda = gold_scalar(&g, "param.lam"),
                          .mask = (const unsigned char *const *)c.f.mask};
     check(flat_merge(&c, c.theta0, fc_rule_dare, &o), gold_get(&g, "out.theta_ta"), "DARE TA");
-    o.ties = &ties;
+    o.with_ties = true;
+    o.ties = ties;
     check(flat_merge(&c, c.theta0, fc_rule_dare, &o), gold_get(&g, "out.theta_ties"), "DARE TIES");
     tvx_free(&c.f);
     gold_close(&g);
@@ -237,7 +238,8 @@ static void test_fisher(void **state)
     tvx f, F;
     pairs_open(&f, &g, "theta");
     pairs_open(&F, &g, "F");
-    fc_fisher_options o = {(const double *const *)F.x, true, gold_scalar(&g, "param.minimal")};
+    f.set.fisher = (const double *const *)F.x;
+    fc_fisher_options o = {true, gold_scalar(&g, "param.minimal")};
     combine(&f, fc_rule_fisher, &o);
     check(f.out[0], gold_get(&g, "out.merged.w"), "merged w");
     check(f.out[1], gold_get(&g, "out.merged.b"), "merged b");
@@ -261,7 +263,7 @@ static void test_fisher_federated(void **state)
         memcpy(f.x[i], gold_item(&g, "in.theta", i).v, (size_t)d * sizeof(double));
         memcpy(f.stat[i], gold_item(&g, "in.F", i).v, (size_t)d * sizeof(double));
     }
-    fc_fisher_options o = {(const double *const *)f.stat, false, gold_scalar(&g, "param.eps")};
+    fc_fisher_options o = {false, gold_scalar(&g, "param.eps")};
     combine(&f, fc_rule_fisher, &o);
     check(f.out[0], gold_get(&g, "out.theta"), "fisheravg");
     tvx_free(&f);
@@ -281,7 +283,7 @@ static void test_regmean(void **state)
         f.rows[i] = X.dim[0];
         f.gram[i] = tvx_gram(&f, X.v, X.dim[0], X.dim[1]);
     }
-    fc_regmean_options o = {(const double *const *)f.gram, f.rows, gold_scalar(&g, "param.alpha")};
+    fc_regmean_options o = {gold_scalar(&g, "param.alpha")};
     combine(&f, fc_rule_regmean, &o);
     check(f.out[0], gold_get(&g, "out.W"), "RegMean");
     tvx_free(&f);

@@ -48,7 +48,7 @@ static void hand_example(void **state)
     const double one = 1, three = 3;
     fc_tv scalar[2] = {{1, NULL, &one, &one}, {1, NULL, &three, &three}}, avg;
     const fc_tv_shape shape = {"scalar", 1, 1, true};
-    const fc_tv_set set = {2, 1, &shape, scalar};
+    const fc_tv_set set = {.n = 2, .tensors = 1, .shape = &shape, .tv = scalar};
     assert_int_equal(fc_lora_fedit(&avg, &set, (double[]){.5, .5}, &arena, NULL), FC_OK);
     assert_close(avg.B[0] * avg.A[0], 4, 1e-15, 0);
     fc_arena_free(&arena);
@@ -102,7 +102,7 @@ static void other_tensors_are_averaged(void **state)
     const fc_tv_shape shape = {"norm", 1, 3, false};
     const double a[] = {1, 2, 3}, b[] = {3, 2, 1}, p[] = {.75, .25};
     const fc_tv tv[] = {{.dense = a}, {.dense = b}};
-    const fc_tv_set set = {2, 1, &shape, tv};
+    const fc_tv_set set = {.n = 2, .tensors = 1, .shape = &shape, .tv = tv};
     double error = 1;
     fc_tv out[3];
     fc_arena arena = {0};

@@ -439,7 +439,7 @@ static void other_tensors(void **state)
     const fc_tv_shape shape[] = {{"norm", 1, 3, false}, {"fc", 2, 3, true}};
     const double a[] = {1, 2, 3}, b[] = {3, 2, 1}, B[] = {1, 2}, A[] = {1, 0, 1};
     const fc_tv tv[] = {{.dense = a}, {1, NULL, B, A}, {.dense = b}, {1, NULL, B, A}};
-    const fc_tv_set set = {2, 2, shape, tv};
+    const fc_tv_set set = {.n = 2, .tensors = 2, .shape = shape, .tv = tv};
     const double mean[] = {4, 4, 4}, sum[] = {4, 4, 4}, fc[] = {2, 0, 2, 4, 0, 4};
     double norm[3], merged[6];
     double *const out[] = {norm, merged};
@@ -471,7 +471,7 @@ static void trimmed_over_all_layers_or_each(void **state)
     random_weight(&small, 2, 8, 9, 2, 1e-3);
     const fc_tv_shape both[] = {large.shape, small.shape};
     const fc_tv tv[] = {large.tv[0], small.tv[0], large.tv[1], small.tv[1]};
-    const fc_tv_set set = {2, 2, both, tv};
+    const fc_tv_set set = {.n = 2, .tensors = 2, .shape = both, .tv = tv};
     const fc_ties_options few = {5, FC_TIES_MEAN, false, 1};
     const fc_inner inner = {fc_rule_ties, &few, false};
     double *const out[] = {a, b};

@@ -58,6 +58,9 @@ static inline void tvx_init(tvx *f, int n, int tensors, const int (*dims)[2])
     }
     f->set.shape = f->shape;
     f->set.tv = f->tv;
+    f->set.fisher = (const double *const *)f->stat;
+    f->set.gram = (const double *const *)f->gram;
+    f->set.gram_rows = f->rows;
 }
 
 static inline void tvx_free(tvx *f)

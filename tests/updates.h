@@ -21,7 +21,7 @@ static inline void weight_init(weight *w, int n, int rows, int cols)
 {
     *w = (weight){.shape = {"blocks.0.fc1", rows, cols, true}};
     assert_true(n <= UPDATES && rows * cols <= SIZE);
-    w->set = (fc_tv_set){n, 1, &w->shape, w->tv};
+    w->set = (fc_tv_set){.n = n, .tensors = 1, .shape = &w->shape, .tv = w->tv};
 }
 
 static inline double *numbers(weight *w, size_t n)

@@ -3,6 +3,7 @@
 #include "core/gemm.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 /* out (rows, cols) = c B A + beta out */
@@ -64,6 +65,13 @@ static bool is_finite(const double *x, size_t n)
     return ok;
 }
 
+const char *fc_tv_name(char buf[FC_TV_NAME_MAX], const fc_tv_set *in, int update)
+{
+    snprintf(buf, FC_TV_NAME_MAX, "%s %d", in->kind ? in->kind : "update",
+             in->id ? in->id[update] : update);
+    return buf;
+}
+
 fc_status fc_tv_check(const fc_tv_set *in, fc_error *err)
 {
     if (in->n < 1)
@@ -75,10 +83,10 @@ fc_status fc_tv_check(const fc_tv_set *in, fc_error *err)
             size_t m = (size_t)s->rows, n = (size_t)s->cols, r = (size_t)tv->rank;
             bool ok = r ? is_finite(tv->B, m * r) && is_finite(tv->A, r * n)
                         : is_finite(tv->dense, m * n);
+            char who[FC_TV_NAME_MAX];
             if (!ok)
-                return fc_fail(err, FC_EFAIL,
-                               "update %d, tensor %s: found a number that is not finite", i,
-                               s->name);
+                return fc_fail(err, FC_EFAIL, "%s, tensor %s: found a number that is not finite",
+                               fc_tv_name(who, in, i), s->name);
         }
     return FC_OK;
 }

@@ -8,6 +8,7 @@
 #define FC_COMBINE_H
 
 #include "core/arena.h"
+#include "core/rng.h"
 #include "core/status.h"
 
 #include <stdbool.h>
@@ -31,11 +32,26 @@ typedef struct fc_tv_set {
     int n, tensors;
     const fc_tv_shape *shape; /* (tensors) */
     const fc_tv *tv;          /* (n, tensors) */
+    const char *kind;         /* of update, for messages: "client", "task"; NULL: "update" */
+    const int *id;            /* (n) its number there; NULL: 0, 1, .. */
+    /* What else is known of the updates, and wanted by some rules only; NULL: nothing. */
+    const double *weight;        /* (n) >= 0, of a mean; NULL: all alike */
+    const double *const *gram;   /* (n, tensors), each (cols, cols) X^T X of the inputs of a linear
+                                    layer, NULL for all updates of a tensor: it has none */
+    const double *gram_rows;     /* (n) > 0 rows of X; NULL: the Grams are divided already */
+    const double *const *fisher; /* (n, tensors), each (rows, cols) >= 0: Fisher information */
+    fc_key key;                  /* of random numbers: seed, task, round */
 } fc_tv_set;
+
+/* Index of an update's tensor in tv, gram and fisher. */
+static inline size_t fc_tv_index(const fc_tv_set *s, int update, int tensor)
+{
+    return (size_t)update * (size_t)s->tensors + (size_t)tensor;
+}
 
 static inline const fc_tv *fc_tv_at(const fc_tv_set *s, int update, int tensor)
 {
-    return &s->tv[(size_t)update * (size_t)s->tensors + (size_t)tensor];
+    return &s->tv[fc_tv_index(s, update, tensor)];
 }
 
 /* Numbers in one tensor. */
@@ -65,7 +81,11 @@ void fc_tv_sum(double *out, double c, const fc_tv_set *in, int tensor);
 const double *fc_tv_view(const fc_tv_set *in, int update, int tensor, double *scratch);
 size_t fc_tv_scratch(const fc_tv_set *in, int tensor);
 
-/* There is an update, and every number of the set is finite; else FC_EUSAGE, or FC_EFAIL: "update
+enum { FC_TV_NAME_MAX = 48 };
+/* "client 3", "update 0": into buf, which is returned. */
+const char *fc_tv_name(char buf[FC_TV_NAME_MAX], const fc_tv_set *in, int update);
+
+/* There is an update, and every number of the set is finite; else FC_EUSAGE, or FC_EFAIL: "client
  * 3, tensor blocks.0.attn.qkv: ...". */
 fc_status fc_tv_check(const fc_tv_set *in, fc_error *err);
 

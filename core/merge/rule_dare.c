@@ -19,9 +19,9 @@ static void thin(double *x, const job *j, int i, int t)
     fc_tv_dense(x, fc_tv_at(j->in, i, t), s);
     if (o->linear_only && !s->linear)
         return;
-    const unsigned char *mask =
-        o->mask ? o->mask[(size_t)i * (size_t)j->in->tensors + (size_t)t] : NULL;
-    fc_key key = o->key;
+    const unsigned char *mask = o->mask ? o->mask[fc_tv_index(j->in, i, t)] : NULL;
+    fc_key key = j->in->key;
+    key.stream = FC_STREAM_DARE;
     key.client = (uint32_t)i;
     key.sample = (uint32_t)t;
     fc_rng g = fc_rng_at(key);
@@ -71,7 +71,7 @@ static fc_status thin_then_ties(job *j, fc_arena *arena, fc_error *err)
     FC_TRY(fc_parallel_for(n, keep_thinned, j, err));
     fc_tv_set set = *j->in;
     set.tv = tv;
-    return fc_rule_ties(j->out, &set, j->options->ties, arena, err);
+    return fc_rule_ties(j->out, &set, &j->options->ties, arena, err);
 }
 
 fc_status fc_rule_dare(double *const *out, const fc_tv_set *in, const void *options,
@@ -82,7 +82,7 @@ fc_status fc_rule_dare(double *const *out, const fc_tv_set *in, const void *opti
         return fc_fail(err, FC_EUSAGE, "DARE: p is %g, expected 0 <= p < 1", o->p);
     FC_TRY(fc_tv_check(in, err));
     job j = {.out = out, .in = in, .options = o};
-    if (!o->ties)
+    if (!o->with_ties)
         return fc_parallel_for(in->tensors, add_thinned, &j, err);
     fc_mark mark = fc_arena_mark(arena);
     fc_status status = thin_then_ties(&j, arena, err);

@@ -3,7 +3,8 @@
  *
  *     tau = lambda sum_i mask_i tau_i / (1 - p)     or     TIES(mask_i tau_i / (1 - p))
  *
- * An entry is kept where a uniform number of the stream (key, update, tensor) is at least p.
+ * An entry is kept where a uniform number of the stream (the set's key, update, tensor) is at least
+ * p.
  *
  * Beyond in and out: with Task Arithmetic one tensor for each thread; with TIES one dense copy of
  * all updates, and what TIES takes. */
@@ -14,11 +15,11 @@
 #include "core/rng.h"
 
 typedef struct fc_dare_options {
-    double p;         /* 0 <= p < 1: 0.5 (FusionBench), 0.3 (Core Space) */
-    bool linear_only; /* other tensors keep all entries: false */
-    fc_key key;       /* seed, stream FC_STREAM_DARE, task, round; client and sample are set here */
-    double lambda;    /* of Task Arithmetic: 0.3 */
-    const fc_ties_options *ties; /* in place of Task Arithmetic (lambda 0.5 here), or NULL */
+    double p;             /* 0 <= p < 1: 0.5 (FusionBench), 0.3 (Core Space) */
+    bool linear_only;     /* other tensors keep all entries: false */
+    double lambda;        /* of Task Arithmetic: 0.3 */
+    bool with_ties;       /* in place of Task Arithmetic */
+    fc_ties_options ties; /* lambda 0.5 here */
     /* (n, tensors), each (rows, cols) of 0 and 1: kept, in place of random ones; else NULL */
     const unsigned char *const *mask;
 } fc_dare_options;

@@ -16,20 +16,23 @@ typedef struct job {
 
 static const double *fisher_at(const job *j, int i, int t)
 {
-    return j->options->fisher[(size_t)i * (size_t)j->in->tensors + (size_t)t];
+    return j->in->fisher[fc_tv_index(j->in, i, t)];
 }
 
 static fc_status check_fisher(const job *j, fc_error *err)
 {
+    char who[FC_TV_NAME_MAX];
+    if (!j->in->fisher)
+        return fc_fail(err, FC_EUSAGE, "Fisher merging: no Fisher information of the updates");
     for (int i = 0; i < j->in->n; i++)
         for (int t = 0; t < j->in->tensors; t++)
             for (size_t e = 0; e < fc_tv_size(&j->in->shape[t]); e++) {
                 double F = fisher_at(j, i, t)[e];
                 if (!(F >= 0 && F <= DBL_MAX))
                     return fc_fail(err, FC_EFAIL,
-                                   "update %d, tensor %s: found a Fisher information of %g, "
+                                   "%s, tensor %s: found a Fisher information of %g, "
                                    "expected a finite number from 0 on",
-                                   i, j->in->shape[t].name, F);
+                                   fc_tv_name(who, j->in, i), j->in->shape[t].name, F);
             }
     return FC_OK;
 }

@@ -14,11 +14,12 @@
 #include "core/merge/combine.h"
 
 typedef struct fc_fisher_options {
-    const double *const *fisher; /* (n, tensors), each (rows, cols), >= 0; else FC_EFAIL */
-    bool normalise;              /* true */
-    double epsilon;              /* > 0: 1e-6 */
+    bool normalise; /* true */
+    double epsilon; /* > 0: 1e-6 */
 } fc_fisher_options;
 
+/* Errors, besides fc_combine's: FC_EUSAGE where the set has no Fisher information, FC_EFAIL where
+ * it has a negative number or one that is not finite. */
 fc_combine fc_rule_fisher;
 
 #endif

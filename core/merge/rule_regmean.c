@@ -15,7 +15,7 @@ typedef struct job {
 
 static const double *gram_at(const job *j, int i, int t)
 {
-    return j->options->gram[(size_t)i * (size_t)j->in->tensors + (size_t)t];
+    return j->in->gram[fc_tv_index(j->in, i, t)];
 }
 
 /* M (d, d) of update i; sum += M */
@@ -23,15 +23,16 @@ static fc_status gram(double *M, double *sum, const job *j, int i, int t, fc_err
 {
     const fc_tv_shape *s = &j->in->shape[t];
     const double *G = gram_at(j, i, t);
-    double rows = j->options->rows ? j->options->rows[i] : 1;
+    double rows = j->in->gram_rows ? j->in->gram_rows[i] : 1;
     size_t d = (size_t)s->cols;
+    char who[FC_TV_NAME_MAX];
     if (!G)
-        return fc_fail(err, FC_EUSAGE, "update %d, tensor %s: no Gram, which another update has", i,
-                       s->name);
+        return fc_fail(err, FC_EUSAGE, "%s, tensor %s: no Gram, which another update has",
+                       fc_tv_name(who, j->in, i), s->name);
     for (size_t e = 0; e < d * d; e++) {
         if (!isfinite(G[e]))
-            return fc_fail(err, FC_EFAIL, "update %d, tensor %s: found a Gram that is not finite",
-                           i, s->name);
+            return fc_fail(err, FC_EFAIL, "%s, tensor %s: found a Gram that is not finite",
+                           fc_tv_name(who, j->in, i), s->name);
         M[e] = G[e] / rows * (e % (d + 1) ? j->options->off_diagonal : 1);
         sum[e] += M[e];
     }
@@ -87,9 +88,13 @@ fc_status fc_rule_regmean(double *const *out, const fc_tv_set *in, const void *o
     const fc_regmean_options *o = options;
     FC_TRY(fc_combine_range("RegMean: off_diagonal", o->off_diagonal, 0, 1, err));
     FC_TRY(fc_tv_check(in, err));
-    for (int i = 0; i < in->n && o->rows; i++)
-        if (!(o->rows[i] > 0))
-            return fc_fail(err, FC_EUSAGE, "RegMean: update %d has %g rows, expected more than 0",
-                           i, o->rows[i]);
+    if (!in->gram)
+        return fc_fail(err, FC_EUSAGE, "RegMean: no Grams of the updates");
+    char who[FC_TV_NAME_MAX];
+    for (int i = 0; i < in->n && in->gram_rows; i++)
+        if (!(in->gram_rows[i] > 0))
+            return fc_fail(err, FC_EUSAGE,
+                           "RegMean: the Grams of %s have %g rows, expected more than 0",
+                           fc_tv_name(who, in, i), in->gram_rows[i]);
     return fc_parallel_for(in->tensors, merge, &(job){out, in, o}, err);
 }

@@ -16,12 +16,10 @@
 #include "core/merge/combine.h"
 
 typedef struct fc_regmean_options {
-    /* (n, tensors), each (cols, cols) X^T X, or NULL for all updates of a tensor: it has none */
-    const double *const *gram;
-    const double *rows;  /* (n) > 0 rows of X_i; NULL: the Grams are divided already */
     double off_diagonal; /* 0 .. 1: 0.95 (CLIP), 0.1 (language models) */
 } fc_regmean_options;
 
+/* Errors, besides fc_combine's: FC_EUSAGE where the set has no Grams. */
 fc_combine fc_rule_regmean;
 
 #endif

@@ -1,6 +1,6 @@
 /* Averaging and Task Arithmetic (Ilharco et al., ICLR 2023):
  *
- *     average           tau = 1/T sum_i tau_i
+ *     average           tau = sum_i w_i tau_i / sum_i w_i     w_i: the set's weights, or 1
  *     task arithmetic   tau = lambda sum_i tau_i
  *
  * Beyond in and out: nothing; factors are multiplied into out. */

@@ -71,7 +71,12 @@ static fc_status merge_group(double *const *out, const space *s, enter_space *en
         if (!merged[t])
             return FC_EFAIL;
     }
-    const fc_tv_set inside = {.n = s->in->n, .tensors = count, .shape = shape, .tv = tv};
+    fc_tv_set inside = *s->in;
+    inside.tensors = count;
+    inside.shape = shape;
+    inside.tv = tv;
+    inside.key.epoch = (uint32_t)first; /* another stream for each group */
+    inside.gram = inside.fisher = NULL; /* they are not of these coordinates */
     FC_TRY(s->inner->rule(merged, &inside, s->inner->options, arena, err));
     for (int t = 0; t < count; t++)
         if (f[t].left)
