@@ -34,6 +34,22 @@ fc_status fc_deltas_init(fc_deltas *d, const fc_vit_shape *s, int rank, int task
     return d->AG ? fc_grams_init(&d->Q, slots, dims, alphas, arena, err) : FC_EFAIL;
 }
 
+fc_status fc_deltas_init_dense(fc_deltas *d, const fc_vit_shape *s, size_t n_W, int tasks_max,
+                               fc_arena *arena, fc_error *err)
+{
+    *d = (fc_deltas){.shape = s, .tasks_max = tasks_max, .n_W = n_W};
+    d->W = fc_arena_alloc(arena, (size_t)tasks_max, n_W * sizeof *d->W, err);
+    return d->W ? FC_OK : FC_EFAIL;
+}
+
+void fc_deltas_push_dense(fc_deltas *d, const fc_real *w, const fc_real *start)
+{
+    assert(d->W && d->tasks < d->tasks_max);
+    fc_real *to = d->W + (size_t)d->tasks++ * d->n_W;
+    for (size_t i = 0; i < d->n_W; i++)
+        to[i] = start ? w[i] - start[i] : w[i];
+}
+
 /* Offset of slot i in the elements of all A. */
 static size_t slot_A(const fc_deltas *d, int slot)
 {
@@ -90,7 +106,10 @@ fc_status fc_deltas_push(fc_deltas *d, const fc_params *train, const fc_grams *G
 void fc_deltas_add_sum(fc_real *w, const fc_deltas *d, int n, double c)
 {
     assert(n <= d->tasks);
-    for (int t = 0; t < n; t++)
+    for (int t = 0; t < n && d->W; t++)
+        for (size_t i = 0; i < d->n_W; i++)
+            w[i] += (fc_real)c * d->W[(size_t)t * d->n_W + i];
+    for (int t = 0; t < n && d->A; t++)
         fc_lora_apply(w, d->shape, d->rank, d->A + (size_t)t * d->n_A, d->B + (size_t)t * d->n_B,
                       (fc_real)c);
 }

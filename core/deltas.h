@@ -1,4 +1,5 @@
-/* The LoRA deltas of finished tasks, kept in factored form, and the models built from them.
+/* The deltas of finished tasks and the models built from them: of LoRA in factored form, or dense
+ * ones over a whole backbone block.
  *
  * Reference (released LoRM code): running mean M of B A, running sums P += (B A) Gs, Q += Gs, and
  * W0 + P Q^+. Here P is never formed: with A_t Gs_t = AG_t (r, d_in) kept per task, P Q^+ = sum_t
@@ -17,6 +18,8 @@ typedef struct fc_deltas {
     int rank, tasks_max, tasks; /* tasks finished so far */
     size_t n_A, n_B;            /* elements of all A, of all B */
     fc_real *A, *B;             /* (tasks_max, n_A), (tasks_max, n_B) */
+    fc_real *W;                 /* dense: (tasks_max, n_W), and A and B NULL */
+    size_t n_W;                 /* elements of the backbone */
     double *AG;                 /* (tasks_max, n_A) A_t Gs_t, or NULL without Grams */
     fc_grams Q;                 /* sum of Gs, slots without the head; n = 0 without Grams */
 } fc_deltas;
@@ -24,6 +27,11 @@ typedef struct fc_deltas {
 /* grams (may be NULL: no Gram merge wanted) gives dims and alphas of the slots. */
 fc_status fc_deltas_init(fc_deltas *d, const fc_vit_shape *s, int rank, int tasks_max,
                          const fc_grams *grams, fc_arena *arena, fc_error *err);
+/* Dense deltas, without Grams. */
+fc_status fc_deltas_init_dense(fc_deltas *d, const fc_vit_shape *s, size_t n_W, int tasks_max,
+                               fc_arena *arena, fc_error *err);
+/* Append w - start, or (start NULL) w itself. */
+void fc_deltas_push_dense(fc_deltas *d, const fc_real *w, const fc_real *start);
 /* Append the final A, B of a task (trained block layout) and its summed Grams Gs (NULL without). */
 fc_status fc_deltas_push(fc_deltas *d, const fc_params *train, const fc_grams *Gs, fc_error *err);
 /* w += c * sum over finished tasks of B_t A_t (all tasks_done of them, or the first n). */

@@ -79,6 +79,7 @@ static inline void fx_init(fixture *f, fx_shape s)
     f->job.slot_W = s.rank ? NULL : f->slot_W;
     f->job.shape = &f->shape;
     f->job.weighted = true;
+    f->job.clients = s.clients;
 }
 
 static inline void fx_free(fixture *f)
@@ -126,6 +127,15 @@ static inline void fx_random(fixture *f, unsigned groups, int rows, uint64_t see
     }
 }
 
+/* The default options of a rule, from the fixture's arena. */
+static inline void *fx_options(fixture *f, const fc_merge_method *m)
+{
+    void *o = fc_arena_alloc(&f->arena, 1, m->options_size, NULL);
+    assert_non_null(o);
+    assert_int_equal(fc_opt_defaults(o, m->options, m->n_options, &f->arena, NULL), FC_OK);
+    return o;
+}
+
 /* begin, fold all, finish into f->out. */
 static inline fc_status fx_merge(fixture *f, const char *rule, fc_error *err)
 {
@@ -133,11 +143,11 @@ static inline fc_status fx_merge(fixture *f, const char *rule, fc_error *err)
     assert_non_null(m);
     void *state = NULL;
     fc_arena arena = {0};
-    fc_status status = m->begin(&state, &f->job, &arena, err);
+    fc_status status = fc_merge_begin(&state, m, &f->job, &arena, err);
     for (int k = 0; status == FC_OK && k < f->s.clients; k++)
-        status = m->fold(state, &f->job, &f->update[k], err);
+        status = fc_merge_fold(state, m, &f->job, &f->update[k], err);
     if (status == FC_OK)
-        status = m->finish(state, &f->job, &f->out, err);
+        status = fc_merge_finish(state, m, &f->job, &f->out, err);
     fc_arena_free(&arena);
     return status;
 }

@@ -206,10 +206,22 @@ static void test_merge(void **state)
                                      .alpha_backbone = alpha,
                                      .alpha_head = alpha,
                                      .clients = 2});
-            fx_random(&fix, 1u << FC_GROUP_B | 1u << FC_GROUP_HEAD, 5, 1); /* 5 < 8: singular */
-            fail_each_allocation(run_merge);
-            fx_random(&fix, 1u << FC_GROUP_A | 1u << FC_GROUP_HEAD, 5, 1);
-            fail_each_allocation(run_merge);
+            const unsigned A = 1u << FC_GROUP_A, B = 1u << FC_GROUP_B, head = 1u << FC_GROUP_HEAD;
+            const fc_merge_method *m = fc_merge_table[r];
+            if (m->begin) {
+                fx_random(&fix, B | head, 5, 1); /* 5 < 8: singular */
+                fail_each_allocation(run_merge);
+                fx_random(&fix, A | head, 5, 1);
+                fail_each_allocation(run_merge);
+            }
+            fx_random(&fix, A | B | head, 5, 1);
+            fix.job.product = true;
+            fix.job.options = fx_options(&fix, m);
+            for (int s = 0; s < 3 && m->combine && !(m->needs & FC_MERGE_NEEDS_FISHER); s++) {
+                fix.job.space.kind = (fc_space_kind)s;
+                if (s == FC_SPACE_FULL || !m->full_only)
+                    fail_each_allocation(run_merge);
+            }
             fx_free(&fix);
         }
 }

@@ -133,8 +133,8 @@ static void refusals(void **state)
                            : i % 3 == 1
                                ? fc_lora_flora(&out, &w.set, p, &w.arena, &err)
                                : fc_lora_flex(&out, &error, &w.set, p, &flex, &w.arena, &err);
-        assert_int_equal(status, i < 3 ? FC_EFAIL : FC_EUSAGE);
-        assert_non_null(strstr(err.msg, "update 2, tensor blocks.0.fc1"));
+        assert_int_equal(status, i < 3 ? FC_EFAIL : i < 5 ? FC_EUSAGE : FC_OK);
+        assert_true(i == 5 || strstr(err.msg, "update 2, tensor blocks.0.fc1"));
     }
     w.set.n = 2;
     w.tv[1].rank = 1;

@@ -78,7 +78,6 @@ static fc_status flex(fc_tv *out, double *error, const fc_tv_set *in, int t, con
     const fc_tv_shape *s = &in->shape[t];
     size_t n = (size_t)s->cols, rank = (size_t)o->rank;
     double *B, *A;
-    FC_TRY(fc_tv_need_factors(in, t, err));
     FC_TRY(factors(&B, &A, s, o->rank, arena, err));
     fc_usv x;
     fc_mark mark = fc_arena_mark(arena);

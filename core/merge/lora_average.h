@@ -9,8 +9,8 @@
  *              (Bai et al., NeurIPS 2024, arXiv 2402.11505)
  *
  * out (tensors): the factors of linear weights; of other tensors the weighted sum, dense. They
- * point into the arena. Serial. Errors: FC_EFAIL for a number that is not finite; FC_EUSAGE for a
- * dense update of a linear weight. */
+ * point into the arena. Serial. Errors: FC_EFAIL for a number that is not finite; FedIT and FLoRA:
+ * FC_EUSAGE for a dense update of a linear weight. */
 #ifndef FC_LORA_AVERAGE_H
 #define FC_LORA_AVERAGE_H
 

@@ -1,5 +1,7 @@
 #include "core/merge/merge.h"
 
+#include "core/merge/collect.h"
+
 #include <string.h>
 
 /* merge_table.inc: FC_ROW(name) for every row of merge_table.def */
@@ -21,4 +23,63 @@ const fc_merge_method *fc_merge_find(const char *name)
         if (strcmp(fc_merge_table[i]->name, name) == 0)
             return fc_merge_table[i];
     return NULL;
+}
+
+fc_status fc_merge_check(const fc_merge_method *rule, const fc_space *space, bool product,
+                         fc_error *err)
+{
+    if (product && !rule->combine)
+        return fc_fail(err, FC_EUSAGE,
+                       "%s does not merge the products B A, only parameters as they are sent",
+                       rule->name);
+    if (space->kind == FC_SPACE_FULL)
+        return FC_OK;
+    if (!rule->combine)
+        return fc_fail(err, FC_EUSAGE, "%s works in full space only: %s", rule->name,
+                       "it merges parameters as they are sent");
+    if (rule->full_only)
+        return fc_fail(err, FC_EUSAGE, "%s works in full space only: %s", rule->name,
+                       rule->full_only);
+    return FC_OK;
+}
+
+/* By task vectors, or folded? */
+static bool collects(const fc_merge_method *rule, const fc_merge_job *job)
+{
+    bool product = job->product && !rule->factors;
+    return product || !rule->begin || job->space.kind != FC_SPACE_FULL;
+}
+
+fc_status fc_merge_begin(void **state, const fc_merge_method *rule, const fc_merge_job *job,
+                         fc_arena *arena, fc_error *err)
+{
+    fc_collect *c = NULL;
+    FC_TRY(fc_merge_check(rule, &job->space, job->product, err));
+    if (!collects(rule, job))
+        return rule->begin(state, job, arena, err);
+    if (!job->product && job->groups & (1u << FC_GROUP_A | 1u << FC_GROUP_B))
+        return fc_fail(err, FC_EUSAGE,
+                       "%s merges products B A, but A and B are sent as two parameters here",
+                       rule->name);
+    FC_TRY(fc_collect_begin(&c, rule, job, arena, err));
+    *state = c;
+    return FC_OK;
+}
+
+fc_status fc_merge_fold(void *state, const fc_merge_method *rule, const fc_merge_job *job,
+                        const fc_update *u, fc_error *err)
+{
+    return collects(rule, job) ? fc_collect_fold(state, u, err) : rule->fold(state, job, u, err);
+}
+
+fc_status fc_merge_finish(void *state, const fc_merge_method *rule, const fc_merge_job *job,
+                          fc_params *out, fc_error *err)
+{
+    return collects(rule, job) ? fc_collect_finish(state, out, err)
+                               : rule->finish(state, job, out, err);
+}
+
+size_t fc_merge_kept_bytes(const fc_merge_method *rule, const fc_merge_job *job)
+{
+    return collects(rule, job) ? fc_collect_kept_bytes(rule, job) : 0;
 }

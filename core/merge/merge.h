@@ -1,12 +1,20 @@
-/* Server-side merging: a registry of rules (merge_table.def), one file each (merge_<name>.c).
+/* Merging: a registry of rules (merge_table.def), one file each (merge_<name>.c).
  *
- * A merge is pure: no evaluation, no logging, no files. Updates are folded one at a time in
- * client-id order, so that a rule that can reduce (all of them here) needs memory for one update
- * only. State and sums are double; the result is cast to fc_real once. */
+ * A rule has one or both of two forms:
+ *   folded    begin, fold, finish: over parameters as clients send them, one update at a time, so
+ *             that memory does not grow with their number (averages, closed forms)
+ *   combine   over task vectors (core/merge/combine.h), in any space (core/merge/space.h): clients
+ *             of a round, tasks of a run, or files
+ * A round calls fc_merge_begin, fc_merge_fold and fc_merge_finish, which pick the form.
+ *
+ * A merge is pure: no evaluation, no logging, no files. State and sums are double; the result is
+ * cast to fc_real once. */
 #ifndef FC_MERGE_H
 #define FC_MERGE_H
 
 #include "core/arena.h"
+#include "core/merge/combine.h"
+#include "core/merge/space.h"
 #include "core/opt.h"
 #include "core/params.h"
 #include "core/stats.h"
@@ -20,7 +28,7 @@ typedef struct fc_update {
     const fc_grams *grams;   /* NULL unless the rule needs them; finished (fc_grams_finish) */
 } fc_update;
 
-/* One merge, e.g. of one round. Everything here outlives it. */
+/* One merge of a round. Everything here outlives it. */
 typedef struct fc_merge_job {
     const fc_params *base; /* the server's block at the start of the round: what groups outside
                               `groups` keep, and the common A (B) of a B-round (A-round) */
@@ -34,9 +42,19 @@ typedef struct fc_merge_job {
     const fc_grams *shape; /* layout of the Grams (values unused), NULL without */
     bool weighted; /* averages weigh by n_samples, else uniform over clients with n_samples > 0 */
     const void *options; /* the rule's own options struct */
+    int clients;         /* most updates that will be folded */
+    fc_space space;      /* of combine */
+    fc_key key;          /* seed, task and round of random masks */
+    /* LoRA with A and B trained together: what is merged is the change of B A, by combine. Its
+     * result goes into sum, with B = 0 and A as in base; or, where sum is NULL, the best B A of
+     * their rank for base plus result. Otherwise tensors are merged as they are. */
+    bool product;
+    fc_real *sum;             /* a backbone block; slots are added to it */
+    const size_t *sum_offset; /* (slots) where slot i begins in sum */
+    double *lost;             /* out, may be NULL: |what truncation lost|_F / |B A before it|_F */
 } fc_merge_job;
 
-enum { /* needs */ FC_MERGE_NEEDS_GRAMS = 1 };
+enum { /* needs */ FC_MERGE_NEEDS_GRAMS = 1, FC_MERGE_NEEDS_FISHER = 2 };
 enum {                         /* laws, tested for every row of the table */
        FC_LAW_ONE_CLIENT = 1,  /* one client -> its own update (full-rank Grams) */
        FC_LAW_EQUAL_FIXED = 2, /* equal updates are a fixed point */
@@ -50,6 +68,7 @@ typedef struct fc_merge_method {
     const fc_opt *options; /* rows for the config section `merge`; n_options 0 if none */
     int n_options;
     size_t options_size;
+    /* --- folded; NULL: none */
     /* *state from arena. */
     fc_status (*begin)(void **state, const fc_merge_job *job, fc_arena *arena, fc_error *err);
     /* Adds one update to the sums. A non-finite number in it: FC_EFAIL naming client and tensor,
@@ -58,10 +77,36 @@ typedef struct fc_merge_method {
     /* Writes the merged groups into out (layout of job->base; other groups copied from base). May
      * run the slots in parallel; same bits for any number of threads. */
     fc_status (*finish)(void *state, const fc_merge_job *job, fc_params *out, fc_error *err);
+    /* --- combine; NULL: none */
+    fc_combine *combine;
+    const char *full_only; /* why combine works in full space only; NULL: it works in any */
+    /* The merged task vector is scale * sum_i w_i tau_i, w_i the weights of the set where `weighs`
+     * is set, else 1; total = sum_i w_i. Such a rule needs memory for one update. NULL: the rule
+     * looks at all updates at once. */
+    double (*scale)(const void *options, double total);
+    bool weighs;
+    bool factors; /* merges A and B of LoRA as they are, also where the method trains both */
 } fc_merge_method;
 
 extern const fc_merge_method *const fc_merge_table[];
 extern const int fc_merge_count;
 const fc_merge_method *fc_merge_find(const char *name); /* NULL if unknown */
+
+/* Does this rule work in that space, and (product) on B A? FC_EUSAGE with the reason if not. */
+fc_status fc_merge_check(const fc_merge_method *rule, const fc_space *space, bool product,
+                         fc_error *err);
+
+/* A round, by the form that fits the job: see fc_merge_method. Errors of begin: those of the rule,
+ * and of fc_merge_check. */
+fc_status fc_merge_begin(void **state, const fc_merge_method *rule, const fc_merge_job *job,
+                         fc_arena *arena, fc_error *err);
+fc_status fc_merge_fold(void *state, const fc_merge_method *rule, const fc_merge_job *job,
+                        const fc_update *u, fc_error *err);
+fc_status fc_merge_finish(void *state, const fc_merge_method *rule, const fc_merge_job *job,
+                          fc_params *out, fc_error *err);
+
+/* Bytes that the updates of that job take until they are merged, where the rule looks at all of
+ * them at once; 0 where memory does not grow with their number. */
+size_t fc_merge_kept_bytes(const fc_merge_method *rule, const fc_merge_job *job);
 
 #endif

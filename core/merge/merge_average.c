@@ -1,17 +1,32 @@
-/* FedAvg (McMahan et al. 2017): W* = sum_i n_i W_i / sum_i n_i, or the plain mean. */
+/* The mean, of parameters as they are sent (FedAvg) or of task vectors:
+ *
+ *     W* = sum_i w_i W_i / sum_i w_i        w_i = n_samples, or 1
+ *
+ * Of LoRA's products B A this is what FLoRA computes (exact) and FlexLoRA (cut to the rank); of A
+ * and B as they are sent it is FedIT, whose mean(B) mean(A) is not mean(B A). */
 #include "core/merge/closed_form.h"
+#include "core/merge/rule_task_arithmetic.h"
 
 static fc_status begin(void **state, const fc_merge_job *job, fc_arena *arena, fc_error *err)
 {
     return fc_closed_form_begin(state, job, NULL, 0, false, arena, err);
 }
 
+static double scale(const void *options, double total)
+{
+    (void)options;
+    return 1 / total;
+}
+
 const fc_merge_method fc_merge_average = {
     .name = "average",
     .paper = "McMahan et al., AISTATS 2017",
-    .help = "mean of the clients' parameters, weighted by their samples or uniform",
+    .help = "mean of parameters or task vectors, weighted by samples or uniform",
     .laws = FC_LAW_ONE_CLIENT | FC_LAW_EQUAL_FIXED | FC_LAW_ORDER | FC_LAW_SCALE,
     .begin = begin,
     .fold = fc_closed_form_fold,
     .finish = fc_closed_form_finish,
+    .combine = fc_rule_average,
+    .scale = scale,
+    .weighs = true,
 };

@@ -1,6 +1,21 @@
-/* RegMean (Jin et al., ICLR 2023, eq. 2) on full weights: W* = (sum_i W_i G_i) (sum_i G_i)^+ for
- * the linear layers job->slot_W and the head; all other trained tensors are averaged. */
+/* RegMean (Jin et al., ICLR 2023, eq. 2): W* = (sum_i W_i G_i) (sum_i G_i)^+ for linear layers and
+ * the head, the mean for all else; of full weights as running sums, of task vectors by
+ * core/merge/rule_regmean.h. */
 #include "core/merge/closed_form.h"
+#include "core/merge/rule_regmean.h"
+
+#include <stddef.h>
+
+static const fc_opt rows[] = {
+    {.key = "off_diagonal",
+     .type = FC_OPT_REAL,
+     .offset = offsetof(fc_regmean_options, off_diagonal),
+     .def = "0.95",
+     .low = 0,
+     .high = 1,
+     .help = "factor on the off-diagonals of the Grams of task vectors; running sums take their "
+             "Grams as the method sends them"},
+};
 
 static fc_status begin(void **state, const fc_merge_job *job, fc_arena *arena, fc_error *err)
 {
@@ -22,6 +37,11 @@ const fc_merge_method fc_merge_regmean = {
     .needs = FC_MERGE_NEEDS_GRAMS,
     .laws = FC_LAW_ONE_CLIENT | FC_LAW_EQUAL_FIXED | FC_LAW_ORDER | FC_LAW_SCALE,
     .begin = begin,
+    .options = rows,
+    .n_options = sizeof rows / sizeof *rows,
+    .options_size = sizeof(fc_regmean_options),
     .fold = fc_closed_form_fold,
     .finish = fc_closed_form_finish,
+    .combine = fc_rule_regmean,
+    .full_only = "Grams belong to the inputs of the full weights",
 };

@@ -14,18 +14,18 @@ typedef struct frame {
     int iso_count;                     /* singular values in the mean of Iso-C */
 } frame;
 
-typedef struct space {
+typedef struct context {
     const fc_tv_set *in;
     const fc_inner *inner;
     fc_knots_form form;
     double eps;
-} space;
+} context;
 
 /* The frame of tensor t, and each update in it: tv[i * stride]. */
-typedef fc_status enter_space(frame *f, fc_tv *tv, size_t stride, const space *s, int t,
+typedef fc_status enter_space(frame *f, fc_tv *tv, size_t stride, const context *s, int t,
                               fc_arena *arena, fc_error *err);
 
-static fc_status leave_space(double *out, const frame *f, double *X, const space *s, int t,
+static fc_status leave_space(double *out, const frame *f, double *X, const context *s, int t,
                              fc_arena *arena, fc_error *err)
 {
     const fc_tv_shape *shape = &s->in->shape[t];
@@ -47,7 +47,7 @@ static fc_status leave_space(double *out, const frame *f, double *X, const space
 }
 
 /* The rule on tensors first .. first + count - 1. */
-static fc_status merge_group(double *const *out, const space *s, enter_space *enter, int first,
+static fc_status merge_group(double *const *out, const context *s, enter_space *enter, int first,
                              int count, fc_arena *arena, fc_error *err)
 {
     size_t C = (size_t)count;
@@ -85,7 +85,7 @@ static fc_status merge_group(double *const *out, const space *s, enter_space *en
 }
 
 /* Groups of `size` tensors. */
-static fc_status merge_in(double *const *out, const space *s, enter_space *enter, int size,
+static fc_status merge_in(double *const *out, const context *s, enter_space *enter, int size,
                           fc_arena *arena, fc_error *err)
 {
     FC_TRY(fc_tv_check(s->in, err));
@@ -98,7 +98,7 @@ static fc_status merge_in(double *const *out, const space *s, enter_space *enter
     return FC_OK;
 }
 
-static fc_status enter_core(frame *f, fc_tv *tv, size_t stride, const space *s, int t,
+static fc_status enter_core(frame *f, fc_tv *tv, size_t stride, const context *s, int t,
                             fc_arena *arena, fc_error *err)
 {
     const fc_tv_shape *shape = &s->in->shape[t];
@@ -130,7 +130,7 @@ static fc_status enter_core(frame *f, fc_tv *tv, size_t stride, const space *s, 
 fc_status fc_space_core(double *const *out, const fc_tv_set *in, const fc_inner *inner,
                         fc_arena *arena, fc_error *err)
 {
-    const space s = {.in = in, .inner = inner};
+    const context s = {.in = in, .inner = inner};
     return merge_in(out, &s, enter_core, 1, arena, err);
 }
 
@@ -166,7 +166,7 @@ static fc_status fill_block(block *b, double *cat, int ld, const fc_tv *x, const
     return FC_OK;
 }
 
-static fc_status concatenate(fc_usv *x, block *b, const space *s, int t, fc_arena *arena,
+static fc_status concatenate(fc_usv *x, block *b, const context *s, int t, fc_arena *arena,
                              fc_error *err)
 {
     const fc_tv_shape *shape = &s->in->shape[t];
@@ -198,7 +198,7 @@ static void knot(double *X, const fc_usv *x, int k, const block *b, int at, int 
             X[(size_t)i * (size_t)n + (size_t)j] *= x->S[i];
 }
 
-static fc_status enter_knots(frame *f, fc_tv *tv, size_t stride, const space *s, int t,
+static fc_status enter_knots(frame *f, fc_tv *tv, size_t stride, const context *s, int t,
                              fc_arena *arena, fc_error *err)
 {
     const fc_tv_shape *shape = &s->in->shape[t];
@@ -229,6 +229,18 @@ static fc_status enter_knots(frame *f, fc_tv *tv, size_t stride, const space *s,
 fc_status fc_space_knots(double *const *out, const fc_tv_set *in, const fc_inner *inner,
                          fc_knots_form form, double eps, fc_arena *arena, fc_error *err)
 {
-    const space s = {.in = in, .inner = inner, .form = form, .eps = eps};
+    const context s = {.in = in, .inner = inner, .form = form, .eps = eps};
     return merge_in(out, &s, enter_knots, form == FC_KNOTS_SV ? in->tensors : 1, arena, err);
+}
+
+fc_status fc_space_combine(double *const *out, const fc_tv_set *in, fc_combine *rule,
+                           const void *options, const fc_space *space, fc_arena *arena,
+                           fc_error *err)
+{
+    const fc_inner inner = {rule, options, space->isotropise};
+    if (space->kind == FC_SPACE_CORE)
+        return fc_space_core(out, in, &inner, arena, err);
+    if (space->kind == FC_SPACE_KNOTS)
+        return fc_space_knots(out, in, &inner, space->knots, space->knots_eps, arena, err);
+    return rule(out, in, options, arena, err);
 }

@@ -39,6 +39,23 @@ typedef struct fc_inner {
 
 typedef enum fc_knots_form { FC_KNOTS_SV, FC_KNOTS_V } fc_knots_form;
 
+typedef enum fc_space_kind { FC_SPACE_FULL, FC_SPACE_CORE, FC_SPACE_KNOTS } fc_space_kind;
+#define FC_SPACE_CHOICES "full|core|knots"
+#define FC_KNOTS_CHOICES "sv|v"
+
+/* A space as a config chooses it. */
+typedef struct fc_space {
+    fc_space_kind kind;
+    bool isotropise;     /* core, knots: see fc_inner */
+    fc_knots_form knots; /* knots */
+    double knots_eps;
+} fc_space;
+
+/* The rule in that space: one of the functions below, or (full) the rule itself. */
+fc_status fc_space_combine(double *const *out, const fc_tv_set *in, fc_combine *rule,
+                           const void *options, const fc_space *space, fc_arena *arena,
+                           fc_error *err);
+
 /* out, in, arena, errors as in fc_combine. The rule is called once per tensor. Errors: FC_EUSAGE
  * where the update of a linear weight is dense. */
 fc_status fc_space_core(double *const *out, const fc_tv_set *in, const fc_inner *inner,

@@ -1,0 +1,62 @@
+/* DARE: see core/merge/rule_dare.h. */
+#include "core/merge/merge.h"
+#include "core/merge/rule_dare.h"
+
+#include <stddef.h>
+
+static const fc_opt rows[] = {
+    {.key = "p",
+     .type = FC_OPT_REAL,
+     .offset = offsetof(fc_dare_options, p),
+     .def = "0.5",
+     .low = 0,
+     .high = 0.999999999,
+     .help = "probability that an entry is dropped"},
+    {.key = "linear_only",
+     .type = FC_OPT_BOOL,
+     .offset = offsetof(fc_dare_options, linear_only),
+     .def = "false",
+     .help = "only weights of linear layers lose entries"},
+    {.key = "lambda",
+     .type = FC_OPT_REAL,
+     .offset = offsetof(fc_dare_options, lambda),
+     .def = "0.3",
+     .low = -1000,
+     .high = 1000,
+     .help = "factor on the sum, without ties"},
+    {.key = "with_ties",
+     .type = FC_OPT_BOOL,
+     .offset = offsetof(fc_dare_options, with_ties),
+     .def = "false",
+     .help = "TIES in place of Task Arithmetic"},
+    {.key = "ties_top_k",
+     .type = FC_OPT_REAL,
+     .offset = offsetof(fc_dare_options, ties.top_k),
+     .def = "20",
+     .low = 0,
+     .high = 100,
+     .help = "ties: per cent of the entries kept"},
+    {.key = "ties_merge_func",
+     .type = FC_OPT_CHOICE,
+     .offset = offsetof(fc_dare_options, ties.merge),
+     .def = "sum",
+     .choices = "sum|mean|max",
+     .help = "ties: of the entries that agree"},
+    {.key = "ties_lambda",
+     .type = FC_OPT_REAL,
+     .offset = offsetof(fc_dare_options, ties.lambda),
+     .def = "0.5",
+     .low = -1000,
+     .high = 1000,
+     .help = "ties: factor on the merged task vector"},
+};
+
+const fc_merge_method fc_merge_dare = {
+    .name = "dare",
+    .paper = "Yu et al., ICML 2024, arXiv 2311.03099",
+    .help = "drops random entries, rescales the others, then Task Arithmetic or TIES",
+    .options = rows,
+    .n_options = sizeof rows / sizeof *rows,
+    .options_size = sizeof(fc_dare_options),
+    .combine = fc_rule_dare,
+};
