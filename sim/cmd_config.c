@@ -83,7 +83,10 @@ static int explain_rows(const char *word, const char *section, const fc_opt *row
         fc_print_option(stdout, "", section, &rows[i]);
         if (of)
             printf("    only with %s %s\n",
-                   strcmp(section, "merge") == 0 ? "merge.rule" : "method.name", of);
+                   strcmp(section, "merge") == 0        ? "merge.rule"
+                   : strcmp(section, "task_merge") == 0 ? "tasks.merge"
+                                                        : "method.name",
+                   of);
         found++;
     }
     return found;
@@ -98,9 +101,11 @@ static int explain(const char *word)
     for (int i = 0; i < fc_method_count; i++)
         found += explain_rows(word, "method", fc_method_table[i]->options,
                               fc_method_table[i]->n_options, fc_method_table[i]->name);
-    for (int i = 0; i < fc_merge_count; i++)
-        found += explain_rows(word, "merge", fc_merge_table[i]->options,
-                              fc_merge_table[i]->n_options, fc_merge_table[i]->name);
+    static const char *const sections[] = {"merge", "task_merge"};
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; i < fc_merge_count; i++)
+            found += explain_rows(word, sections[k], fc_merge_table[i]->options,
+                                  fc_merge_table[i]->n_options, fc_merge_table[i]->name);
     return found;
 }
 

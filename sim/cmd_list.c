@@ -24,7 +24,8 @@ typedef struct item {
     const char *section;        /* of its options */
     const fc_opt *options;
     int n_options;
-    const char *reads; /* options of section fed that a partition reads, NULL for others */
+    const char *reads;         /* options of section fed that a partition reads, NULL for others */
+    const char *needs, *space; /* of merges, NULL for others */
 } item;
 
 static item dataset_item(int i)
@@ -36,13 +37,33 @@ static item dataset_item(int i)
 static item method_item(int i)
 {
     const fc_method *m = fc_method_table[i];
-    return (item){m->name, m->help, "paper", m->paper, "method", m->options, m->n_options, NULL};
+    return (item){.name = m->name,
+                  .help = m->help,
+                  .label = "paper",
+                  .detail = m->paper,
+                  .section = "method",
+                  .options = m->options,
+                  .n_options = m->n_options};
 }
 
 static item merge_item(int i)
 {
     const fc_merge_method *m = fc_merge_table[i];
-    return (item){m->name, m->help, "paper", m->paper, "merge", m->options, m->n_options, NULL};
+    item e = {.name = m->name,
+              .help = m->help,
+              .label = "paper",
+              .detail = m->paper,
+              .section = "merge",
+              .options = m->options,
+              .n_options = m->n_options};
+    e.needs = m->needs & FC_MERGE_NEEDS_GRAMS    ? "the updates and their Grams"
+              : m->needs & FC_MERGE_NEEDS_FISHER ? "the updates and their Fisher information"
+              : m->begin || m->scale             ? "the updates, one after the other"
+                                                 : "all updates at once";
+    e.space = !m->combine    ? "none: merges parameters as clients send them"
+              : m->full_only ? "full"
+                             : "full, core, knots";
+    return e;
 }
 
 static item partition_item(int i)
@@ -112,6 +133,10 @@ static void print_item(const item *e)
     print_labelled(e->label, e->detail);
     if (e->reads)
         print_labelled("reads", e->reads);
+    if (e->needs)
+        print_labelled("needs", e->needs);
+    if (e->space)
+        print_labelled("space", e->space);
     for (int i = 0; i < e->n_options; i++)
         fc_print_option(stdout, "    ", e->section, &e->options[i]);
 }
@@ -139,6 +164,10 @@ static fc_status print_json(item (*get)(int), int n, fc_error *err)
             json_pack("{s:s, s:s?, s:s?}", "name", e.name, "help", e.help, e.label, e.detail);
         if (e.reads)
             json_object_set_new(one, "reads", json_string(e.reads));
+        if (e.needs)
+            json_object_set_new(one, "needs", json_string(e.needs));
+        if (e.space)
+            json_object_set_new(one, "space", json_string(e.space));
         if (e.section)
             json_object_set_new(one, "options", options_json(&e));
         json_array_append_new(list, one);

@@ -1,6 +1,7 @@
 /* fcil run CONFIG [key=value ...] */
 #include "core/file.h"
 #include "sim/cmd.h"
+#include "sim/cohort.h"
 #include "sim/manifest.h"
 #include "sim/run.h"
 #include "sim/signals.h"
@@ -116,6 +117,12 @@ static fc_status start(fc_run *r, const char *dir, bool resume, int argc, char *
                          r->tasks.n, (int)r->at.next_round, r->cfg->fed.rounds);
     else if (resume)
         fc_progress_line(&r->progress, FC_NORMAL, "nothing to resume in %s: starting", dir);
+    const fc_merge_job job = fc_server_merge_job(r, 0, 0, fc_cohort_max(r));
+    size_t kept = fc_merge_kept_bytes(r->cfg->rule, &job);
+    if (kept > 0)
+        fc_progress_line(&r->progress, FC_NORMAL,
+                         "merge rule %s keeps all updates of a round: %.1f MiB", r->cfg->rule->name,
+                         (double)kept / 1048576);
     if (r->cfg->log.report)
         fc_reporter_init(&r->reporter, dir, &r->progress);
     return FC_OK;

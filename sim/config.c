@@ -48,35 +48,90 @@ static bool is(const fc_setting *s, const char *section, const char *key)
     return strcmp(s->section, section) == 0 && strcmp(s->key, key) == 0;
 }
 
-/* The struct of an option table, filled with the defaults. */
-static fc_status own_options(void **out, const fc_opt *rows, int n, size_t size, fc_arena *arena,
-                             fc_error *err)
+/* Sections whose options are those of a registry's row, beside what the table has for them. */
+enum { OWN_METHOD, OWN_RULE, OWN_TASK_RULE, OWN_N };
+
+typedef struct own_section {
+    const char *section;
+    const char *what; /* for messages */
+} own_section;
+
+static const own_section owns[OWN_N] = {
+    {"method", "method"}, {"merge", "merge rule"}, {"task_merge", "rule of tasks.merge"}};
+
+/* A row of a registry. */
+typedef struct own_rows {
+    const char *name;
+    const fc_opt *options;
+    int n;
+    size_t size;
+    void *base;
+} own_rows;
+
+static own_rows rows_of_rule(const fc_merge_method *r, void *base)
 {
-    *out = fc_arena_alloc(arena, 1, size, err);
-    return *out ? fc_opt_defaults(*out, rows, n, arena, err) : FC_EFAIL;
+    return r ? (own_rows){r->name, r->options, r->n_options, r->options_size, base}
+             : (own_rows){.name = "none"};
+}
+
+static own_rows rows_of_method(const fc_method *m, void *base)
+{
+    return (own_rows){m->name, m->options, m->n_options, m->options_size, base};
+}
+
+/* The row in force. */
+static own_rows own_now(const fc_config *c, int which)
+{
+    return which == OWN_METHOD ? rows_of_method(c->method, c->method_options)
+           : which == OWN_RULE ? rows_of_rule(c->rule, c->rule_options)
+                               : rows_of_rule(c->task_rule, c->task_rule_options);
+}
+
+/* Which one a section belongs to, or -1. */
+static int own_of(const char *section)
+{
+    for (int i = 0; i < OWN_N; i++)
+        if (strcmp(section, owns[i].section) == 0)
+            return i;
+    return -1;
+}
+
+/* The struct of an option table, filled with the defaults. */
+static fc_status own_options(void **out, own_rows o, fc_arena *arena, fc_error *err)
+{
+    *out = NULL;
+    if (o.n == 0)
+        return FC_OK;
+    *out = fc_arena_alloc(arena, 1, o.size, err);
+    return *out ? fc_opt_defaults(*out, o.options, o.n, arena, err) : FC_EFAIL;
 }
 
 const fc_config_field *fc_config_fields(fc_config *c, int *n, fc_error *err)
 {
-    const fc_method *m = c->method;
-    const fc_merge_method *r = c->rule;
-    int n_rule = r ? r->n_options : 0;
-    size_t most = (size_t)(fc_config_n_opts + 1 + m->n_options + n_rule);
+    size_t most = (size_t)fc_config_n_opts + 1;
+    for (int i = 0; i < OWN_N; i++)
+        most += (size_t)own_now(c, i).n;
     fc_config_field *f = fc_arena_alloc(&c->arena, most, sizeof *f, err);
     if (!f)
         return NULL;
     int k = 0;
     for (int i = 0; i < fc_config_n_opts; i++) {
-        bool merge = strcmp(fc_config_sections[i], "merge") == 0;
-        if (merge && strcmp(fc_config_sections[i - 1], "merge") != 0) {
+        const char *section = fc_config_sections[i];
+        bool first = i == 0 || strcmp(fc_config_sections[i - 1], section) != 0;
+        bool last = i + 1 == fc_config_n_opts || strcmp(fc_config_sections[i + 1], section) != 0;
+        int which = own_of(section);
+        if (which == OWN_RULE && first) { /* the table has no section `method` */
+            own_rows m = own_now(c, OWN_METHOD);
             f[k++] = (fc_config_field){"method", &fc_config_method_row, c};
-            for (int j = 0; j < m->n_options; j++)
-                f[k++] = (fc_config_field){"method", &m->options[j], c->method_options};
+            for (int j = 0; j < m.n; j++)
+                f[k++] = (fc_config_field){"method", &m.options[j], m.base};
         }
-        f[k++] = (fc_config_field){fc_config_sections[i], &fc_config_opts[i], c};
-        if (merge && strcmp(fc_config_sections[i + 1], "merge") != 0)
-            for (int j = 0; j < n_rule; j++)
-                f[k++] = (fc_config_field){"merge", &r->options[j], c->rule_options};
+        f[k++] = (fc_config_field){section, &fc_config_opts[i], c};
+        if (which < 0 || !last)
+            continue;
+        own_rows o = own_now(c, which);
+        for (int j = 0; j < o.n; j++)
+            f[k++] = (fc_config_field){section, &o.options[j], o.base};
     }
     *n = k;
     return f;
@@ -91,7 +146,7 @@ static int registry(const char *names[NAMES_MAX], const fc_setting *s)
     if (is(s, "method", "name"))
         for (; n < fc_method_count && n < NAMES_MAX; n++)
             names[n] = fc_method_table[n]->name;
-    else if (is(s, "merge", "rule"))
+    else if (is(s, "merge", "rule") || is(s, "tasks", "merge"))
         for (; n < fc_merge_count && n < NAMES_MAX; n++)
             names[n] = fc_merge_table[n]->name;
     else if (is(s, "data", "name"))
@@ -119,7 +174,8 @@ static fc_status check_name(const fc_setting *s, fc_error *err)
     if (n > 0 && s->list)
         return fc_fail(err, FC_EUSAGE, "%s: %s.%s: found a list, expected a name", s->at,
                        s->section, s->key);
-    if (n == 0 || (is(s, "merge", "rule") && *s->text == '\0'))
+    bool may_be_empty = is(s, "merge", "rule") || is(s, "tasks", "merge");
+    if (n == 0 || (may_be_empty && *s->text == '\0'))
         return FC_OK;
     for (int i = 0; i < n; i++)
         if (strcmp(names[i], s->text) == 0)
@@ -132,35 +188,35 @@ static fc_status check_name(const fc_setting *s, fc_error *err)
                    near ? near : "", near ? "?" : "");
 }
 
-/* The level at which method and rule were last changed: own options of another one below it are
- * left behind. */
+/* The level at which each row was last changed: own options of another one below it are left
+ * behind. */
 typedef struct choice {
-    int method_level, rule_level;
+    int level[OWN_N];
 } choice;
 
-/* Find c->method and c->rule. */
+/* Find c->method, c->rule and c->task_rule. */
 static fc_status choose(choice *out, fc_config *c, const fc_settings *all, fc_error *err)
 {
     const fc_merge_method *named = NULL; /* by merge.rule */
-    *out = (choice){-1, -1};
     c->method = fc_method_find(fc_config_method_row.def);
     c->rule = c->method->rule ? fc_merge_find(c->method->rule) : NULL;
+    for (int i = 0; i < OWN_N; i++)
+        out->level[i] = -1;
     for (const fc_setting *s = all->first; s; s = s->next) {
-        const fc_method *method = c->method;
+        const char *before[OWN_N];
+        for (int i = 0; i < OWN_N; i++)
+            before[i] = own_now(c, i).name;
         FC_TRY(check_name(s, err));
         if (is(s, "method", "name"))
-            method = fc_method_find(s->text);
+            c->method = fc_method_find(s->text);
         else if (is(s, "merge", "rule"))
             named = *s->text ? fc_merge_find(s->text) : NULL;
-        const fc_merge_method *rule = named          ? named
-                                      : method->rule ? fc_merge_find(method->rule)
-                                                     : NULL;
-        if (method != c->method)
-            out->method_level = s->level;
-        if (rule != c->rule)
-            out->rule_level = s->level;
-        c->method = method;
-        c->rule = rule;
+        else if (is(s, "tasks", "merge"))
+            c->task_rule = *s->text ? fc_merge_find(s->text) : NULL;
+        c->rule = named ? named : c->method->rule ? fc_merge_find(c->method->rule) : NULL;
+        for (int i = 0; i < OWN_N; i++)
+            if (strcmp(before[i], own_now(c, i).name) != 0)
+                out->level[i] = s->level;
     }
     return FC_OK;
 }
@@ -177,18 +233,14 @@ static const fc_opt *row_of(const fc_opt *rows, int n, const char *key)
 static const fc_opt *own_row(const char **owner, const fc_setting *s)
 {
     const fc_opt *row = NULL;
-    if (strcmp(s->section, "method") == 0)
-        for (int i = 0; i < fc_method_count && !row; i++) {
-            const fc_method *m = fc_method_table[i];
-            row = row_of(m->options, m->n_options, s->key);
-            *owner = m->name;
-        }
-    if (strcmp(s->section, "merge") == 0)
-        for (int i = 0; i < fc_merge_count && !row; i++) {
-            const fc_merge_method *m = fc_merge_table[i];
-            row = row_of(m->options, m->n_options, s->key);
-            *owner = m->name;
-        }
+    int which = own_of(s->section);
+    int n = which < 0 ? 0 : which == OWN_METHOD ? fc_method_count : fc_merge_count;
+    for (int i = 0; i < n && !row; i++) {
+        own_rows o = which == OWN_METHOD ? rows_of_method(fc_method_table[i], NULL)
+                                         : rows_of_rule(fc_merge_table[i], NULL);
+        row = row_of(o.options, o.n, s->key);
+        *owner = o.name;
+    }
     return row;
 }
 
@@ -278,10 +330,9 @@ static fc_status unknown_key(const fc_config *c, const fc_config_field *f, int n
                        "%s: found '%.120s', expected `section:` and `key:` indented below it",
                        s->at_key, s->key);
     if (of) {
-        bool merge = strcmp(s->section, "merge") == 0;
-        const char *now = !merge ? c->method->name : c->rule ? c->rule->name : "none";
+        int which = own_of(s->section);
         return fc_fail(err, FC_EUSAGE, "%s: %s.%s is an option of %s, but the %s is %s", s->at_key,
-                       s->section, s->key, of, merge ? "merge rule" : "method", now);
+                       s->section, s->key, of, owns[which].what, own_now(c, which).name);
     }
     const fc_config_field *meant = meant_by(f, n, s);
     if (meant)
@@ -322,12 +373,14 @@ static fc_status apply(fc_config *c, const fc_settings *all, const choice *chose
     for (const fc_setting *s = all->first; s; s = s->next) {
         const fc_config_field *to = fc_config_find(f, n, s->section, s->key);
         if (!to) {
-            bool merge = strcmp(s->section, "merge") == 0;
-            bool inherited = s->level < (merge ? chosen->rule_level : chosen->method_level);
-            if (fc_setting_owner(s) && (inherited || s->used))
-                continue; /* with a method that was replaced, or meant for another one */
+            int of = own_of(s->section);
+            if (fc_setting_owner(s) && (s->level < chosen->level[of] || s->used))
+                continue; /* with a row that was replaced, or meant for another one */
             return unknown_key(c, f, n, s, err);
         }
+        int which = own_of(s->section);
+        if (to->base != c && which > OWN_METHOD && s->level < chosen->level[which])
+            continue; /* the same word of a rule that was replaced */
         if (s->used)
             *s->used = true;
         char where[512], want[400];
@@ -419,15 +472,11 @@ static fc_status load(fc_config *c, const char *path, const fc_setting *more, in
     }
     FC_TRY(choose(&chosen, c, &all, err));
 
-    const fc_method *m = c->method;
-    const fc_merge_method *r = c->rule;
     FC_TRY(fc_opt_defaults(c, fc_config_opts, fc_config_n_opts, &c->arena, err));
     FC_TRY(fc_opt_defaults(c, &fc_config_method_row, 1, &c->arena, err));
-    FC_TRY(
-        own_options(&c->method_options, m->options, m->n_options, m->options_size, &c->arena, err));
-    if (r)
-        FC_TRY(own_options(&c->rule_options, r->options, r->n_options, r->options_size, &c->arena,
-                           err));
+    void **options[OWN_N] = {&c->method_options, &c->rule_options, &c->task_rule_options};
+    for (int i = 0; i < OWN_N; i++)
+        FC_TRY(own_options(options[i], own_now(c, i), &c->arena, err));
     return apply(c, &all, &chosen, err);
 }
 

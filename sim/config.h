@@ -2,7 +2,8 @@
  *
  * sim/config_table.def is the one list of options: this struct, the parser, range checks, `config
  * explain` and the resolved dump are made from it. Methods and merges bring rows of their own
- * (fc_method.options, fc_merge_method.options), which live in the sections `method` and `merge`. */
+ * (fc_method.options, fc_merge_method.options), which live in the sections `method`, `merge` and
+ * `task_merge`. */
 #ifndef FC_CONFIG_H
 #define FC_CONFIG_H
 
@@ -43,6 +44,8 @@ typedef struct fc_config {
     void *method_options;        /* its own struct */
     const fc_merge_method *rule; /* merge.rule, else the method's own; NULL: nothing is merged */
     void *rule_options;
+    const fc_merge_method *task_rule; /* tasks.merge; NULL: the method's own way */
+    void *task_rule_options;
     fc_arena arena;
 } fc_config;
 

@@ -125,7 +125,7 @@ static fc_status fold_client(fc_exchange *x, fc_run *r, int slot, fc_error *err)
     if (x->merge_state) {
         fc_update u = {
             .client = h.client, .n_samples = h.n_samples, .params = &x->params, .grams = grams};
-        FC_TRY(r->cfg->rule->fold(x->merge_state, &x->merge, &u, err));
+        FC_TRY(fc_merge_fold(x->merge_state, r->cfg->rule, &x->merge, &u, err));
     } else {
         fc_grams_accumulate(&x->sum, &x->grams);
     }

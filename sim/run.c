@@ -6,6 +6,7 @@
 #include "sim/message.h"
 #include "sim/outfile.h"
 #include "sim/signals.h"
+#include "sim/task_merge.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -41,8 +42,10 @@ fc_status fc_run_loop(fc_run *r, fc_error *err)
 /* --- checkpoints --------------------------------------------------------------------------------
  */
 
+enum { FIELDS_MAX = 20 };
+
 /* All mutable state of a run: the one list that is saved and loaded. */
-static int state_fields(fc_run *r, fc_state_field f[16])
+static int state_fields(fc_run *r, fc_state_field f[FIELDS_MAX])
 {
     int n = 0;
     size_t T = (size_t)r->tasks.n;
@@ -52,6 +55,12 @@ static int state_fields(fc_run *r, fc_state_field f[16])
         f[n++] = (fc_state_field){"deltas.A", FC_F32, T * d->n_A, d->A};
         f[n++] = (fc_state_field){"deltas.B", FC_F32, T * d->n_B, d->B};
     }
+    if (d->W)
+        f[n++] = (fc_state_field){"deltas.W", FC_F32, T * d->n_W, d->W};
+    if (r->folded)
+        f[n++] = (fc_state_field){"folded", FC_F32, r->w0.n, r->folded};
+    if (r->task_head)
+        f[n++] = (fc_state_field){"task_head", FC_F32, fc_task_head_size(r), r->task_head};
     if (d->AG) {
         f[n++] = (fc_state_field){"deltas.AG", FC_F64, T * d->n_A, d->AG};
         f[n++] = (fc_state_field){"deltas.Q", FC_F64, d->Q.size, d->Q.g};
@@ -72,7 +81,7 @@ _Static_assert(sizeof(long) == sizeof(int64_t), "counts are saved as 64-bit inte
 
 size_t fc_run_state_bytes(fc_run *r)
 {
-    fc_state_field field[16];
+    fc_state_field field[FIELDS_MAX];
     size_t bytes = 0;
     for (int i = 0, n = state_fields(r, field); i < n; i++)
         bytes += field[i].n * (field[i].dtype == FC_F32 ? 4 : 8);
@@ -86,7 +95,7 @@ fc_ckpt_id fc_run_ckpt_id(const fc_run *r)
 
 fc_status fc_run_checkpoint(fc_run *r, int task, int round, fc_error *err)
 {
-    fc_state_field field[16];
+    fc_state_field field[FIELDS_MAX];
     char text[96];
     double begin = r->clock[0], begin_cpu = r->clock[1];
     r->at.next_task = task;
@@ -111,7 +120,7 @@ fc_status fc_run_checkpoint(fc_run *r, int task, int round, fc_error *err)
 /* What follows from the loaded position. */
 static void derive_state(fc_run *r)
 {
-    r->deltas.tasks = r->net.mode == FC_TRAIN_LORA ? (int)r->at.next_task : 0;
+    r->deltas.tasks = r->deltas.tasks_max ? (int)r->at.next_task : 0;
     r->acc.done = (int)r->at.next_task;
     r->eval.seen = (int)r->at.next_task + (r->at.next_round > 0);
     r->progress.total = fc_estimate_flop(r, &r->progress.done);
@@ -120,7 +129,7 @@ static void derive_state(fc_run *r)
 
 fc_status fc_run_restore(fc_run *r, const char *dir, bool *found, fc_error *err)
 {
-    fc_state_field field[16];
+    fc_state_field field[FIELDS_MAX];
     fc_ckpt_id id = fc_run_ckpt_id(r);
     long seq = -1;
     FC_TRY(fc_checkpoint_load(dir, &seq, &id, field, state_fields(r, field), err));
@@ -131,7 +140,7 @@ fc_status fc_run_restore(fc_run *r, const char *dir, bool *found, fc_error *err)
 
 fc_status fc_run_share(fc_run *r, fc_status s, fc_error *err)
 {
-    fc_state_field field[16];
+    fc_state_field field[FIELDS_MAX];
     int n = state_fields(r, field);
     for (int i = 0; i < n; i++) {
         size_t size = field[i].dtype == FC_F32 ? 4 : 8;

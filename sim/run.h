@@ -47,11 +47,16 @@ struct fc_run {
     fc_grams gram_shape; /* slots and head; n = 0: the method sends none */
     int slots;
     int *slot_A, *slot_B, *slot_W;
+    size_t *slot_offset; /* (slots) of its weight in a backbone block */
     fc_progress progress;
 
     /* The server's state: all that a checkpoint holds. */
     fc_params global;
     fc_deltas deltas;
+    fc_real *folded; /* (w0.n) what the rounds of this task added to the weights that clients train
+                        on; NULL: the method does not (fc_method.folds) */
+    fc_real *task_head; /* (C, D), then (C): head rows of the finished tasks as they were learnt;
+                           NULL without tasks.merge */
     fc_acc_matrix acc;
     fc_eval eval; /* the last evaluation */
     fc_position at;
@@ -150,6 +155,8 @@ fc_status fc_server_begin_task(fc_run *r, int t, fc_error *err);
 void fc_server_prepare_task(fc_run *r);
 fc_status fc_server_round(fc_run *r, int t, int round, fc_error *err);
 fc_status fc_server_end_task(fc_run *r, int t, fc_error *err);
+/* The merge of a round of so many updates, at most. */
+fc_merge_job fc_server_merge_job(fc_run *r, int t, int round, int clients);
 unsigned fc_server_groups(const fc_run *r, int round);
 /* Is there a test after this round (round == fed.rounds: at the end of a task, beside the one of
  * its last round)? */

@@ -1,18 +1,25 @@
 #include "sim/exchange.h"
 #include "sim/run.h"
+#include "sim/task_merge.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+
+/* Is there a model of the finished tasks that differs from the last round's? */
+static bool merges_tasks(const fc_run *r)
+{
+    return r->cfg->task_rule || r->method->task_base;
+}
 
 bool fc_server_evaluates(const fc_run *r, int round)
 {
     enum { ALL, LAST, NONE };
     int R = r->cfg->fed.rounds, when = r->cfg->eval.rounds;
     if (round == R)
-        return r->method->task_base != NULL;
+        return merges_tasks(r);
     bool last = round == R - 1;
-    return when == ALL || (last && (when == LAST || !r->method->task_base));
+    return when == ALL || (last && (when == LAST || !merges_tasks(r)));
 }
 
 /* w_scratch = W0 + what the method adds for its Gram model; the training model if it has none. */
@@ -32,6 +39,14 @@ fc_status fc_server_model(fc_model *m, fc_run *r, bool task_end, fc_error *err)
     const fc_vit_shape *s = &r->net.shape;
     fc_deltas before = r->deltas; /* as they were in the last round */
     *m = fc_model_of(s, r->net.mode, r->net.rank, r->net.classes, r->w0.p, &r->global);
+    if (task_end && r->cfg->task_rule) {
+        memcpy(r->w_scratch, r->w0.p, r->w0.n * sizeof *r->w0.p);
+        m->w = r->w_scratch;
+        m->rank = 0;
+        m->head_w = r->task_head;
+        m->head_b = r->task_head + (size_t)r->net.classes * (size_t)s->width;
+        return fc_task_merge(r->w_scratch, r, err);
+    }
     if (r->net.mode != FC_TRAIN_LORA)
         return FC_OK;
     m->w = r->w_scratch;
@@ -42,6 +57,8 @@ fc_status fc_server_model(fc_model *m, fc_run *r, bool task_end, fc_error *err)
     before.tasks -= task_end;
     if (r->method->eval_base)
         r->method->eval_base(r->cfg, &before, r->w_scratch, &m->scale);
+    for (size_t i = 0; r->folded && i < r->w0.n; i++)
+        r->w_scratch[i] += m->scale * r->folded[i];
     if (m->scale != 0)
         fc_lora_apply(r->w_scratch, s, r->net.rank, m->A, m->B, m->scale);
     return FC_OK;
@@ -95,6 +112,13 @@ static fc_status log_round(fc_exchange *x, fc_run *r, fc_error *err)
     return FC_OK;
 }
 
+/* Random A, B = 0. */
+static void fresh_lora(fc_run *r, int t, int round)
+{
+    int start = round * r->tasks.n + t; /* another one each time */
+    fc_lora_init(&r->global, &r->net.shape, fc_seed(r->cfg, r->cfg->seed.init), start);
+}
+
 fc_status fc_server_begin_task(fc_run *r, int t, fc_error *err)
 {
     char classes[64];
@@ -103,16 +127,24 @@ fc_status fc_server_begin_task(fc_run *r, int t, fc_error *err)
     if (r->ranks.me == 0)
         FC_TRY(fc_runlog_event(&r->log, "task_start", t + 1, 0, classes, err));
     if (r->net.mode == FC_TRAIN_LORA)
-        fc_lora_init(&r->global, &r->net.shape, fc_seed(r->cfg, r->cfg->seed.init), t);
+        fresh_lora(r, t, 0);
+    if (r->folded)
+        memset(r->folded, 0, r->w0.n * sizeof *r->folded);
+    if (r->method->restarts && r->method->restarts(r->cfg))
+        memcpy(r->global.p, r->w0.p, r->w0.n * sizeof *r->w0.p);
     return FC_OK;
 }
 
 void fc_server_prepare_task(fc_run *r)
 {
+    bool base = r->method->train_base && r->deltas.tasks > 0;
     r->w_train = r->w0.p;
-    if (r->method->train_base && r->deltas.tasks > 0) {
+    if (base || r->folded) {
         memcpy(r->w_buffer, r->w0.p, r->w0.n * sizeof *r->w0.p);
-        r->method->train_base(r->cfg, &r->deltas, r->w_buffer);
+        if (base)
+            r->method->train_base(r->cfg, &r->deltas, r->w_buffer);
+        for (size_t i = 0; r->folded && i < r->w0.n; i++)
+            r->w_buffer[i] += r->folded[i];
         r->w_train = r->w_buffer;
     }
     if (r->packed_train.block)
@@ -164,37 +196,62 @@ static fc_status merge(fc_exchange *x, fc_run *r, fc_error *err)
     if (x->loss_n == 0)
         return fc_runlog_event(&r->log, "no_update", x->row.task, x->row.round,
                                "no update with a sample: the model stays as it was", err);
+    double lost = NAN;
+    x->merge.lost = &lost;
     FC_TRY(fc_params_alloc(&merged, &r->global, &r->arena, err));
-    FC_TRY(r->cfg->rule->finish(x->merge_state, &x->merge, &merged, err));
+    FC_TRY(fc_merge_finish(x->merge_state, r->cfg->rule, &x->merge, &merged, err));
     memcpy(r->global.p, merged.p, merged.n * sizeof *merged.p);
-    return FC_OK;
+    if (isnan(lost))
+        return FC_OK;
+    char text[96];
+    snprintf(text, sizeof text, "cut to rank %d, which lost %.2f %% of its norm", r->net.rank,
+             100 * lost);
+    return fc_runlog_event(&r->log, "truncated", x->row.task, x->row.round, text, err);
+}
+
+fc_merge_job fc_server_merge_job(fc_run *r, int t, int round, int clients)
+{
+    const fc_config *c = r->cfg;
+    return (fc_merge_job){
+        .base = &r->global,
+        .groups = fc_server_groups(r, round),
+        .slots = r->slots,
+        .slot_A = r->slot_A,
+        .slot_B = r->slot_B,
+        .slot_W = r->slot_W,
+        .head_W = fc_train_head(&r->global),
+        .shape = r->gram_shape.n ? &r->gram_shape : NULL,
+        .weighted = c->merge.weighted,
+        .options = c->rule_options,
+        .clients = clients,
+        .space = {(fc_space_kind)c->merge.space, c->merge.isotropise, (fc_knots_form)c->merge.knots,
+                  c->merge.knots_eps},
+        .key = {.seed = fc_seed(c, c->seed.train), .task = (uint32_t)t, .round = (uint32_t)round},
+        .product = r->method->products,
+        .sum = r->folded,
+        .sum_offset = r->slot_offset};
 }
 
 fc_status fc_server_round(fc_run *r, int t, int round, fc_error *err)
 {
-    const fc_config *c = r->cfg;
-    const fc_merge_method *rule = c->rule;
     fc_mark mark = fc_arena_mark(&r->arena);
     fc_exchange x;
-    unsigned groups = fc_server_groups(r, round);
-    FC_TRY(fc_exchange_init(&x, r, t, round, groups, err));
+    if (r->folded && round > 0)
+        fc_server_prepare_task(r);
+    FC_TRY(fc_exchange_init(&x, r, t, round, fc_server_groups(r, round), err));
     set_gram_model(&x, r);
-    x.merge = (fc_merge_job){.base = &r->global,
-                             .groups = groups,
-                             .slots = r->slots,
-                             .slot_A = r->slot_A,
-                             .slot_B = r->slot_B,
-                             .slot_W = r->slot_W,
-                             .head_W = fc_train_head(&r->global),
-                             .shape = x.job.grams ? &r->gram_shape : NULL,
-                             .weighted = c->merge.weighted,
-                             .options = c->rule_options};
-    FC_TRY(rule->begin(&x.merge_state, &x.merge, &r->arena, err));
+    x.merge = fc_server_merge_job(r, t, round, x.n);
+    FC_TRY(fc_merge_begin(&x.merge_state, r->cfg->rule, &x.merge, &r->arena, err));
     FC_TRY(fc_exchange_run(&x, r, err));
 
     double begin = fc_wall();
     fc_status s = r->ranks.me == 0 ? merge(&x, r, err) : FC_OK;
-    FC_TRY(fc_ranks_share(&r->ranks, s, r->global.p, r->global.n * sizeof *r->global.p, err));
+    s = fc_ranks_share(&r->ranks, s, r->global.p, r->global.n * sizeof *r->global.p, err);
+    if (r->folded) {
+        s = fc_ranks_share(&r->ranks, s, r->folded, r->w0.n * sizeof *r->folded, err);
+        fresh_lora(r, t, round + 1);
+    }
+    FC_TRY(s);
     x.row.merge_s = fc_wall() - begin;
 
     begin = fc_wall();
@@ -241,6 +298,23 @@ static fc_status collect_task_grams(fc_exchange *x, fc_run *r, int t, fc_error *
                           x->sum.size * sizeof *x->sum.g, err);
 }
 
+/* What the task learnt: B A, the updates that its rounds folded in, or the change of the backbone.
+ */
+static fc_status push_delta(fc_run *r, const fc_grams *Gs, fc_error *err)
+{
+    if (r->deltas.A)
+        return fc_deltas_push(&r->deltas, &r->global, Gs, err);
+    if (r->folded) {
+        fc_deltas_push_dense(&r->deltas, r->folded, NULL);
+    } else if (r->deltas.W) { /* the backbone is the first part of the block */
+        memcpy(r->w_scratch, r->w0.p, r->w0.n * sizeof *r->w0.p);
+        if (!r->method->restarts || !r->method->restarts(r->cfg))
+            fc_deltas_add_sum(r->w_scratch, &r->deltas, r->deltas.tasks, 1);
+        fc_deltas_push_dense(&r->deltas, r->global.p, r->w_scratch);
+    }
+    return FC_OK;
+}
+
 fc_status fc_server_end_task(fc_run *r, int t, fc_error *err)
 {
     fc_mark mark = fc_arena_mark(&r->arena);
@@ -252,11 +326,12 @@ fc_status fc_server_end_task(fc_run *r, int t, fc_error *err)
     if (grams && r->ranks.me == 0 && x.row.clients_ok == 0)
         FC_TRY(fc_runlog_event(&r->log, "no_update", t + 1, x.row.round,
                                "no Grams: the task has no weight in the merged model", err));
-    double begin = fc_wall();
-    if (r->net.mode == FC_TRAIN_LORA)
-        FC_TRY(fc_deltas_push(&r->deltas, &r->global, grams ? &x.sum : NULL, err));
-    if (r->method->task_base) {
+    FC_TRY(push_delta(r, grams ? &x.sum : NULL, err));
+    if (merges_tasks(r)) {
+        double begin = fc_wall();
         fc_model m;
+        if (r->task_head)
+            fc_task_head_keep(r, t);
         FC_TRY(fc_server_model(&m, r, true, err));
         x.row.merge_s = fc_wall() - begin;
         begin = fc_wall();

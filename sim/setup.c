@@ -1,6 +1,7 @@
 /* Everything up to the first round: data, weights, tasks, partition, memory. */
 #include "sim/message.h"
 #include "sim/spread.h"
+#include "sim/task_merge.h"
 
 #include "core/file.h"
 #include "core/threads.h"
@@ -153,7 +154,10 @@ static fc_status slots_init(fc_run *r, fc_error *err)
         for (int i = 0; i < r->slots; i++)
             (*index[k])[i] = k == 0 ? fc_train_A(i) : k == 1 ? fc_train_B(s, i) : fc_slot_tensor(i);
     }
-    return FC_OK;
+    r->slot_offset = fc_arena_alloc(&r->arena, (size_t)r->slots, sizeof *r->slot_offset, err);
+    for (int i = 0; r->slot_offset && i < r->slots; i++)
+        r->slot_offset[i] = fc_vit_offset(s, fc_slot_tensor(i));
+    return r->slot_offset ? FC_OK : FC_EFAIL;
 }
 
 static fc_status grams_init(fc_run *r, fc_error *err)
@@ -186,6 +190,12 @@ static fc_status counts_init(fc_run *r, fc_error *err)
                : FC_EFAIL;
 }
 
+static fc_status backbone_copy(fc_real **out, fc_run *r, fc_error *err)
+{
+    *out = fc_arena_alloc(&r->arena, r->w0.n, sizeof **out, err);
+    return *out ? FC_OK : FC_EFAIL;
+}
+
 /* The server's block and the copies of the backbone that the method asks for. */
 static fc_status server_init(fc_run *r, fc_error *err)
 {
@@ -200,16 +210,30 @@ static fc_status server_init(fc_run *r, fc_error *err)
     FC_TRY(grams_init(r, err));
     FC_TRY(counts_init(r, err));
     r->w_train = r->w0.p;
+    if (r->cfg->task_rule && r->net.mode != FC_TRAIN_HEAD) {
+        r->task_head = fc_arena_alloc(&r->arena, fc_task_head_size(r), sizeof *r->task_head, err);
+        if (!r->task_head)
+            return FC_EFAIL;
+    }
+    if (r->net.mode == FC_TRAIN_FULL && r->task_head) {
+        FC_TRY(fc_deltas_init_dense(&r->deltas, s, r->w0.n, r->tasks.n, &r->arena, err));
+        FC_TRY(backbone_copy(&r->w_scratch, r, err));
+    }
     if (r->net.mode != FC_TRAIN_LORA)
-        return FC_OK;
+        return fc_task_merge_check(r, err);
     fc_grams slots = fc_grams_first(&r->gram_shape, r->slots);
     bool gram_merge = r->gram_shape.n > 0 && r->method->task_grams;
-    FC_TRY(fc_deltas_init(&r->deltas, s, r->net.rank, r->tasks.n, gram_merge ? &slots : NULL,
-                          &r->arena, err));
-    r->w_scratch = fc_arena_alloc(&r->arena, r->w0.n, sizeof *r->w_scratch, err);
-    if (r->method->train_base)
-        r->w_buffer = fc_arena_alloc(&r->arena, r->w0.n, sizeof *r->w_buffer, err);
-    return r->w_scratch && (r->w_buffer || !r->method->train_base) ? FC_OK : FC_EFAIL;
+    if (r->method->folds && r->method->folds(r->cfg)) {
+        FC_TRY(fc_deltas_init_dense(&r->deltas, s, r->w0.n, r->tasks.n, &r->arena, err));
+        FC_TRY(backbone_copy(&r->folded, r, err));
+    } else {
+        FC_TRY(fc_deltas_init(&r->deltas, s, r->net.rank, r->tasks.n, gram_merge ? &slots : NULL,
+                              &r->arena, err));
+    }
+    if (r->method->train_base || r->folded)
+        FC_TRY(backbone_copy(&r->w_buffer, r, err));
+    FC_TRY(backbone_copy(&r->w_scratch, r, err));
+    return fc_task_merge_check(r, err);
 }
 
 static fc_status crew_init(fc_run *r, fc_error *err)
@@ -246,6 +270,31 @@ const fc_packed *fc_run_packed(const fc_run *r)
     return r->packed_train.block ? &r->packed_train : NULL;
 }
 
+/* Can the rule merge what this method trains? */
+static fc_status check_rule(const fc_run *r, fc_error *err)
+{
+    const fc_merge_method *rule = r->cfg->rule;
+    const fc_method *m = r->method;
+    const fc_space space = {.kind = (fc_space_kind)r->cfg->merge.space};
+    fc_error why = {0};
+    if (!m->products && (!rule->begin || space.kind != FC_SPACE_FULL) && m->mode != FC_TRAIN_FULL)
+        return fc_fail(err, FC_EUSAGE,
+                       "merge.%s merges LoRA updates B A, which method %s does not: method "
+                       "lora_merge does",
+                       space.kind == FC_SPACE_FULL ? rule->name : "space", m->name);
+    if (m->mode == FC_TRAIN_FULL && space.kind != FC_SPACE_FULL)
+        return fc_fail(err, FC_EUSAGE,
+                       "merge.space: it is made of LoRA factors, and method %s trains full weights",
+                       m->name);
+    if (fc_merge_check(rule, &space, m->products && !rule->factors, &why) != FC_OK)
+        return fc_fail(err, FC_EUSAGE, "merge.rule: %s", why.msg);
+    if (rule->needs & FC_MERGE_NEEDS_FISHER)
+        return fc_fail(err, FC_EUSAGE,
+                       "merge.rule: %s needs Fisher information, which clients do not send",
+                       rule->name);
+    return FC_OK;
+}
+
 static fc_status check_options(const fc_run *r, fc_error *err)
 {
     const fc_vit_shape *s = &r->net.shape;
@@ -259,6 +308,7 @@ static fc_status check_options(const fc_run *r, fc_error *err)
         if (own[i].lr < 0 && own[i].lr > -1)
             return fc_fail(err, FC_EUSAGE, "train.%s: %g, expected -1 (= train.lr) or at least 0",
                            own[i].key, own[i].lr);
+    FC_TRY(check_rule(r, err));
     if (r->net.mode == FC_TRAIN_LORA && r->cfg->train.lora_rank > s->width)
         return fc_fail(err, FC_EUSAGE,
                        "train.lora_rank: %d, expected at most the width of the network, %d",

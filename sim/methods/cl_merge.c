@@ -4,14 +4,12 @@
 
 enum { RUN_SUM, RUN_MEAN, INDIVIDUAL_SUM, INDIVIDUAL_MEAN };
 
-const fc_opt fc_cl_merge_rows[1] = {
-    {.key = "cl_merge",
-     .type = FC_OPT_CHOICE,
-     .offset = offsetof(fc_cl_merge_options, cl_merge),
-     .def = "individual_mean",
-     .choices = "run_sum|run_mean|individual_sum|individual_mean",
-     .help = "how the deltas of the tasks are combined: trained on top of the others (run) or of "
-             "W0 (individual); sum or mean"}};
+const fc_opt fc_cl_merge_rows[1] = {{.key = "cl_merge",
+                                     .type = FC_OPT_CHOICE,
+                                     .offset = offsetof(fc_cl_merge_options, cl_merge),
+                                     .def = "individual_mean",
+                                     .choices = FC_CL_MERGE_CHOICES,
+                                     .help = FC_CL_MERGE_HELP}};
 
 static int kind(const fc_config *c)
 {

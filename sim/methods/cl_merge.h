@@ -15,6 +15,11 @@ typedef struct fc_cl_merge_options {
     int cl_merge;
 } fc_cl_merge_options;
 
+#define FC_CL_MERGE_CHOICES "run_sum|run_mean|individual_sum|individual_mean"
+#define FC_CL_MERGE_HELP                                                                           \
+    "how the deltas of the tasks are combined: trained on top of the others (run) or of W0 "       \
+    "(individual); sum or mean"
+
 extern const fc_opt fc_cl_merge_rows[1];
 
 bool fc_cl_merge_sends_deltas(const fc_config *c);

@@ -61,6 +61,14 @@ struct fc_method {
     /* The model evaluated at the end of task t, after its delta was pushed: add to w (starts as
      * W0). Default: what was evaluated after the last round. */
     fc_status (*task_base)(const fc_config *c, const fc_deltas *d, fc_real *w, fc_error *err);
+    /* Full fine-tuning: does each task start from the pretrained backbone? Default: from the model
+     * of the last one. */
+    bool (*restarts)(const fc_config *c);
+    /* LoRA: A and B are trained together, and the rule merges what their products change. */
+    bool products;
+    /* With products: does the merged update go into the weights that clients train on, A and B
+     * starting anew each round? Default: no, into the best A and B of their rank. */
+    bool (*folds)(const fc_config *c);
 };
 
 extern const fc_method *const fc_method_table[];

@@ -1,0 +1,12 @@
+#include "sim/methods/lora_merge.h"
+
+#include "core/merge/merge.h"
+#include "core/merge/rule_regmean.h"
+
+fc_gram_plan fc_lora_merge_grams(const fc_config *c)
+{
+    if (c->rule != fc_merge_find("regmean"))
+        return (fc_gram_plan){0};
+    const fc_regmean_options *o = c->rule_options;
+    return (fc_gram_plan){1, o->off_diagonal, 1};
+}

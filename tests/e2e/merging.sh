@@ -1,0 +1,91 @@
+#!/bin/bash
+# Merging of LoRA products in rounds and of deltas across tasks: every rule runs, equal ways agree,
+# senseless pairs are refused before anything is trained, kill + resume and threads change nothing.
+. "$(dirname "$0")/lib.sh"
+
+write_config tiny.yaml
+
+# run OUT WORD...: a run, its directory in $d.
+run() {
+    local out=$1
+    shift
+    expect 0 "$FCIL" run tiny.yaml --out "$out" "$@"
+    d=$(run_dir "$out")
+}
+same_tasks() { cmp "$1/tasks.csv" "$2/tasks.csv" || fail "tasks.csv of $1 and $2"; }
+# kill -9 after a moment, then resume until it is done.
+kill_and_resume() {
+    local out=$1 wait
+    shift
+    wait=0.$((RANDOM % 8 + 1))
+    "$FCIL" run tiny.yaml --out "$out" "$@" run.checkpoint_s=0 > out 2> err &
+    sleep "$wait"
+    kill -9 $! 2> /dev/null || true
+    wait $! 2> /dev/null || true
+    expect 0 "$FCIL" run tiny.yaml --out "$out" --resume "$@" run.checkpoint_s=0
+    say "  killed after $wait s"
+}
+refuse() {
+    local text=$1
+    shift
+    expect 2 "$FCIL" run tiny.yaml --out refused "$@"
+    grep -q -- "$text" err || fail "$* says '$(cat err)', expected '$text'"
+}
+
+say "every rule merges products, in each space it works in"
+"$FCIL" list merges --json > merges.json
+rules=$(grep -o '"name": "[a-z_]*"' merges.json | cut -d'"' -f4)
+for rule in $rules; do # names of rules, one word each
+    case $rule in lorm | fisher) continue ;; esac
+    for space in full core knots; do
+        args=(method.name=lora_merge merge.rule="$rule" merge.space=$space fed.rounds=2 tasks.count=2 tasks.sizes=2,4)
+        if "$FCIL" run tiny.yaml --out "r$rule$space" "${args[@]}" > out 2> err; then
+            [ -s "$(run_dir "r$rule$space")/summary.json" ] || fail "$rule in $space"
+        else
+            grep -q "merge.rule: $rule works in full space only" err || fail "$rule in $space: $(tail -n 1 err)"
+        fi
+    done
+done
+
+say "FLoRA and FlexLoRA are the average with either carry"
+run flora method.name=flora
+run fold method.name=lora_merge method.carry=fold
+same_tasks "$(run_dir flora)" "$d"
+run flex method.name=flexlora
+run cut method.name=lora_merge
+same_tasks "$(run_dir flex)" "$d"
+grep -q '"truncated".*cut to rank 4' "$d/events.jsonl" || fail "no word of what the cut lost"
+
+say "across tasks: the method's own way by another name"
+run own method.name=lorm
+run named method.name=lorm tasks.merge=lorm
+same_tasks "$(run_dir own)" "$d"
+run mean method.name=fedavg_lora
+run average method.name=fedavg_lora tasks.merge=average
+same_tasks "$(run_dir mean)" "$d"
+
+say "full fine-tuning leaves dense deltas; kill + resume and threads change nothing"
+for args in "method.name=fedavg method.start=pretrained tasks.merge=ties merge.rule=dare" \
+    "method.name=lora_merge method.carry=fold merge.rule=tsv tasks.merge=opcm"; do
+    read -ra words <<< "$args"
+    rm -rf whole three killed
+    run whole "${words[@]}" --threads 1
+    whole=$d
+    run three "${words[@]}" --threads 3
+    same_run "$whole" "$d"
+    kill_and_resume killed "${words[@]}"
+    same_run "$whole" "$(run_dir killed)"
+done
+
+say "refused before training"
+refuse "merge.rule: opcm works in full space only: its updates come one by one" method.name=lora_merge merge.rule=opcm merge.space=core
+refuse "merge.rule: lorm does not merge the products" method.name=lora_merge merge.rule=lorm
+refuse "merge.ties merges LoRA updates B A.*method lora_merge does" method.name=fedavg_lora merge.rule=ties
+refuse "merge.space: it is made of LoRA factors" method.name=fedavg merge.rule=ties merge.space=core
+refuse "merge.rule: fisher needs Fisher" method.name=lora_merge merge.rule=fisher
+refuse "tasks.merge: method head_only leaves no delta" method.name=head_only tasks.merge=ties
+refuse "tasks.merge: lorm needs the Grams of each task" method.name=fedavg_lora tasks.merge=lorm
+refuse "task_merge.space: it is made of LoRA factors" method.name=fedavg tasks.merge=ties task_merge.space=core
+refuse "tasks.merge: found 'tie', expected one of .*did you mean ties" tasks.merge=tie
+refuse "task_merge.p is an option of dare, but the rule of tasks.merge is ties" tasks.merge=ties task_merge.p=0.5
+[ ! -e refused ] || fail "a refused run left files"
