@@ -4,8 +4,8 @@
 
 #include "sim/methods/cl_merge.h"
 
-/* Grams where the merge rule needs them (RegMean): full ones of every layer, which the rule shrinks,
- * and of the head, with the same factor on the off-diagonals. */
+/* Grams where the merge rule needs them (RegMean): full ones of every layer, which the rule
+ * shrinks, and of the head, with the same factor on the off-diagonals. */
 fc_gram_plan fc_lora_merge_grams(const fc_config *c);
 
 #endif
