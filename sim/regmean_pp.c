@@ -142,8 +142,13 @@ static fc_status merge_part(state *s, int part, fc_error *err)
     }
     for (size_t i = 0; i < n; i++)
         rows[i] = (double)j->task[i].n * fc_vit_tokens(&j->net->shape);
-    const fc_tv_set set = {in->n, (int)count, shape, tv};
-    const fc_regmean_options o = {gram, rows, j->off_diagonal};
+    const fc_tv_set set = {.n = in->n,
+                           .tensors = (int)count,
+                           .shape = shape,
+                           .tv = tv,
+                           .gram = gram,
+                           .gram_rows = rows};
+    const fc_regmean_options o = {j->off_diagonal};
     FC_TRY(fc_rule_regmean(out, &set, &o, &s->part, err));
     for (size_t k = 0; k < count; k++)
         place(s, t_of[k], out[k]);
