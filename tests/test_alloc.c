@@ -11,12 +11,17 @@
 #include "core/safetensors.h"
 #include "core/threads.h"
 #include "core/vit.h"
+#include "sim/adamerge.h"
 #include "sim/compare.h"
 #include "sim/config.h"
+#include "sim/fit_fisher.h"
 #include "sim/recipe.h"
+#include "sim/regmean_pp.h"
 #include "tests/expert_fixture.h"
 #include "tests/merge_fixture.h"
+#include "tests/tiny_net.h"
 #include "tests/tmp.h"
+#include "tests/tv_fixture.h"
 
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -357,6 +362,109 @@ static void test_wemoe(void **state)
     xf_free(&network);
 }
 
+/* ---- merges that look at images */
+
+/* Two updates of the first weight and of the position embedding; made before anything fails. */
+static tiny_net tiny;
+static fc_crew crew;
+static tvx updates;
+static const int merged_tensors[2] = {FC_VIT_BLOCK0 + FC_QKVW, FC_VIT_POS};
+static const uint32_t images[] = {0, 1, 2, 3};
+
+static fc_status run_adamerge(fc_error *err)
+{
+    const fc_adapt_task task[] = {{images, 2, 0, 2}, {images + 2, 2, 2, 5}};
+    const fc_real *head = tiny.start.p + tiny.start.spec[fc_train_head(&tiny.start)].offset;
+    fc_adamerge j = {.options = {true, 0.3, 1e-3},
+                     .w0 = &tiny.w0,
+                     .in = &updates.set,
+                     .tensor = merged_tensors,
+                     .head_w = head,
+                     .head_b = head,
+                     .adapt = {.net = &tiny.net,
+                               .crew = &crew,
+                               .split = tiny.net.train,
+                               .task = task,
+                               .tasks = 2,
+                               .steps = 1,
+                               .batch = 2,
+                               .what = "AdaMerging"}};
+    fc_arena a = {0};
+    fc_adamerging coefficients;
+    fc_adapt_result r;
+    fc_status status = fc_adamerge_run(&coefficients, updates.out, &r, &j, &a, err);
+    fc_arena_free(&a);
+    return status;
+}
+
+static fc_status run_regmean_pp(fc_error *err)
+{
+    const fc_regmean_pp_task task[] = {{images, 2}, {images + 2, 2}};
+    fc_regmean_pp j = {.net = &tiny.net,
+                       .crew = &crew,
+                       .split = tiny.net.train,
+                       .w0 = &tiny.w0,
+                       .in = &updates.set,
+                       .tensor = merged_tensors,
+                       .task = task,
+                       .off_diagonal = 0.9};
+    return fc_regmean_pp_run(updates.out, &j, err);
+}
+
+static fc_status fisher_steps(fc_arena *a, fc_error *err)
+{
+    fc_params layout;
+    FC_TRY(fc_train_layout(&layout, &tiny.net.shape, FC_TRAIN_FULL, 0, TINY_CLASSES, a, err));
+    double *F = fc_arena_alloc(a, layout.n, sizeof *F, err);
+    if (!F)
+        return FC_EFAIL;
+    fc_model m = fc_model_of(&tiny.net.shape, tiny.net.mode, tiny.net.rank, TINY_CLASSES, tiny.w0.p,
+                             &tiny.start);
+    fc_fisher_job j = {.net = &tiny.net,
+                       .crew = &crew,
+                       .m = &m,
+                       .hi = TINY_CLASSES,
+                       .split = tiny.net.train,
+                       .sample = images,
+                       .n = 2};
+    return fc_fit_fisher(F, &layout, &j, err);
+}
+
+static fc_status run_fisher(fc_error *err)
+{
+    fc_arena a = {0};
+    fc_status status = fisher_steps(&a, err);
+    fc_arena_free(&a);
+    return status;
+}
+
+static void test_with_images(void **state)
+{
+    (void)state;
+    int dims[2][2];
+    tiny_net_open(&tiny, FC_TRAIN_LORA, 2, 0);
+    for (int t = 0; t < 2; t++) {
+        dims[t][0] = tiny.w0.spec[merged_tensors[t]].rows;
+        dims[t][1] = tiny.w0.spec[merged_tensors[t]].cols;
+    }
+    tvx_init(&updates, 2, 2, (const int(*)[2])dims);
+    tvx_random(&updates, 1, 2);
+    fc_crew_plan plan = {.net = &tiny.net,
+                         .like = &tiny.start,
+                         .threads = 2,
+                         .clients = 1,
+                         .batch = 1,
+                         .samples = 1,
+                         .max_side = 8};
+    assert_int_equal(fc_crew_init(&crew, &plan, NULL), FC_OK);
+    fail_each_allocation(run_adamerge);
+    fail_each_allocation(run_regmean_pp);
+    fail_each_allocation(run_fisher);
+    fc_crew_free(&crew);
+    tvx_free(&updates);
+    tiny_net_close(&tiny);
+}
+
 static char folder[] = "/tmp/fcil-alloc-XXXXXX", path[64];
 
 static fc_status safetensors_steps(fc_st *f, fc_error *err)
@@ -502,6 +610,7 @@ int main(void)
         cmocka_unit_test(test_smile),       cmocka_unit_test(test_wemoe),
         cmocka_unit_test(test_safetensors), cmocka_unit_test(test_config),
         cmocka_unit_test(test_results),     cmocka_unit_test(test_sweep),
+        cmocka_unit_test(test_with_images),
     };
     fc_threads_init(2, NULL);
     if (!mkdtemp(folder))
