@@ -44,7 +44,9 @@ static const char **value_of(fc_args *a, const char *flag)
                   {"--to", &a->to},
                   {"--base", &a->base},
                   {"--samples", &a->samples},
-                  {"--fisher", &a->fisher}};
+                  {"--fisher", &a->fisher},
+                  {"--rule", &a->rule},
+                  {"--rank", &a->rank}};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++)
         if (strcmp(values[i].flag, flag) == 0)
             return values[i].to;
@@ -155,6 +157,10 @@ static fc_status set_flag(parser *p, const char *flag, const char *value, const 
         p->a->label[p->a->n_label++] = value;
         return FC_OK;
     }
+    if (strcmp(flag, "--stats") == 0) {
+        p->a->stats[p->a->n_stats++] = value;
+        return FC_OK;
+    }
     p->spelled[p->n_spelled++] = p->room;
     p->room += sprintf(p->room, "%s=%s", option_of(flag), value) + 1;
     return FC_OK;
@@ -213,8 +219,9 @@ fc_status fc_args_parse(fc_args *a, int argc, char **argv, const char *allowed, 
     a->override = malloc(2 * words * sizeof *a->override + text);
     a->extra = malloc(words * sizeof *a->extra);
     a->label = malloc(words * sizeof *a->label);
+    a->stats = malloc(words * sizeof *a->stats);
     fc_status st = FC_OK;
-    if (!a->override || !a->extra || !a->label) {
+    if (!a->override || !a->extra || !a->label || !a->stats) {
         st = fc_fail(err, FC_EFAIL, "out of memory");
     } else {
         p.spelled = a->override + words;
@@ -235,5 +242,6 @@ void fc_args_free(fc_args *a)
     free(a->override);
     free(a->extra);
     free(a->label);
+    free(a->stats);
     *a = (fc_args){0};
 }

@@ -19,6 +19,7 @@ fc_status fc_cmd_verify(int argc, char **argv, fc_error *err);
 fc_status fc_cmd_export(int argc, char **argv, fc_error *err);
 fc_status fc_cmd_eval(int argc, char **argv, fc_error *err);
 fc_status fc_cmd_stats(int argc, char **argv, fc_error *err);
+fc_status fc_cmd_merge(int argc, char **argv, fc_error *err);
 
 /* What every verb that reads a config takes:
  *   CONFIG [section.key=value ...] [--out DIR] [--data DIR] [--threads N] [--resume] [--dry-run]
@@ -37,8 +38,11 @@ typedef struct fc_args {
     const char *metric, *x, *baseline;       /* of fcil plot and report */
     const char **label;                      /* (n_label) each --label */
     int n_label;
-    const char *to, *base;                       /* of fcil export and eval */
+    const char **stats; /* (n_stats) each --stats of fcil merge */
+    int n_stats;
+    const char *to, *base;                       /* of fcil export, eval and merge */
     const char *samples, *fisher;                /* of fcil stats, as text */
+    const char *rule, *rank;                     /* of fcil merge, as text */
     fc_colour colour;                            /* --color WHEN */
     const char *shards, *time, *mem, *partition; /* of fcil sweep slurm, as text */
 } fc_args;

@@ -60,23 +60,25 @@ static fc_status make_layer(fc_adapter_layer *l, fc_run *r, int slot, const fc_r
     return l->name && l->A && l->B ? FC_OK : FC_EFAIL;
 }
 
-/* head.weight and head.bias of task t. */
-static fc_status make_head(fc_adapter_whole out[2], fc_run *r, int t, fc_error *err)
+/* head.weight and head.bias of task t, as the run keeps them: as they were learnt, where
+ * tasks.merge wants them so. */
+static fc_status make_head(fc_adapter_whole out[2], fc_run *r, int t, bool finished, fc_error *err)
 {
     const fc_spec *head = &r->global.spec[fc_train_head(&r->global)];
     size_t from = (size_t)r->tasks.first[t], D = (size_t)r->net.shape.width;
     size_t rows = (size_t)r->tasks.first[t + 1] - from;
-    const fc_real *p = r->global.p;
+    const fc_real *W = r->global.p + head[0].offset, *b = r->global.p + head[1].offset;
+    if (finished && r->task_head) {
+        W = r->task_head;
+        b = W + (size_t)r->net.classes * D;
+    }
     out[0] = (fc_adapter_whole){"head.weight",
                                 2,
                                 {(int64_t)rows, (int64_t)D},
                                 rows * D,
-                                widen(p + head[0].offset + from * D, rows * D, &r->arena, err)};
-    out[1] = (fc_adapter_whole){"head.bias",
-                                1,
-                                {(int64_t)rows},
-                                rows,
-                                widen(p + head[1].offset + from, rows, &r->arena, err)};
+                                widen(W + from * D, rows * D, &r->arena, err)};
+    out[1] = (fc_adapter_whole){
+        "head.bias", 1, {(int64_t)rows}, rows, widen(b + from, rows, &r->arena, err)};
     return out[0].v && out[1].v ? FC_OK : FC_EFAIL;
 }
 
@@ -86,10 +88,12 @@ fc_status fc_export_peft(fc_run *r, int t, const char *base, const char *dir, fc
     bool finished = t < d->tasks;
     fc_adapter_whole head[2];
     fc_adapter a = {.base = base, .n_layers = r->slots, .n_whole = 2, .whole = head};
-    if (r->net.mode != FC_TRAIN_LORA)
-        return fc_fail(err, FC_EUSAGE,
-                       "export: method %s trains no LoRA, expected --to timm, the whole model",
-                       r->method->name);
+    if (r->net.mode != FC_TRAIN_LORA || !d->A)
+        return fc_fail(
+            err, FC_EUSAGE,
+            "export: the tasks of method %s leave no LoRA, expected --to timm, the whole "
+            "model",
+            r->method->name);
     a.layer = fc_arena_alloc(&r->arena, (size_t)r->slots, sizeof *a.layer, err);
     if (!a.layer)
         return FC_EFAIL;
@@ -98,7 +102,7 @@ fc_status fc_export_peft(fc_run *r, int t, const char *base, const char *dir, fc
                                 : r->global.p + r->global.spec[fc_train_B(&r->net.shape, 0)].offset;
     for (int i = 0; i < r->slots; i++)
         FC_TRY(make_layer(&a.layer[i], r, i, A, B, err));
-    FC_TRY(make_head(head, r, t, err));
+    FC_TRY(make_head(head, r, t, finished, err));
     FC_TRY(fc_model_meta_make(&a.metadata, &a.n_metadata, r->cfg, &r->net.shape, &r->tasks, t,
                               t + 1, &r->arena, err));
     return fc_adapter_write(dir, &a, err);

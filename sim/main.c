@@ -60,6 +60,7 @@ static const struct {
     {"export", fc_cmd_export,
      "export RUN_DIR --to peft|timm ...   its adapters or its model as files"},
     {"eval", fc_cmd_eval, "eval MODEL [CONFIG] ...            test a model or adapter from files"},
+    {"merge", fc_cmd_merge, "merge --rule NAME IN ... -o OUT     merge models and adapters"},
     {"stats", fc_cmd_stats,
      "stats MODEL ... -o FILE            Grams and Fisher information, for merging"},
     {"bench", fc_cmd_bench, "bench step|gemm|kernel|merge|data ... speed on this machine"},

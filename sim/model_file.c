@@ -9,23 +9,17 @@
 /* --- the head -----------------------------------------------------------------------------------
  */
 
-static fc_status bad_head(const char *path, const char *found, fc_error *err)
-{
-    return fc_fail(err, FC_EDATA,
-                   "%s: %s, expected head.weight (classes, width) and head.bias (classes)", path,
-                   found);
-}
-
 static fc_status set_head(fc_model_file *m, int ndim_w, const int64_t *dim_w, int ndim_b,
                           const int64_t *dim_b, fc_arena *arena, fc_error *err)
 {
-    char w[96], b[96], both[256];
+    char w[96], b[96];
     if (ndim_w != 2 || ndim_b != 1 || dim_w[0] != dim_b[0] || !(dim_w[0] >= 1) ||
-        !(dim_w[1] >= 1) || dim_w[0] > INT_MAX || dim_w[1] > INT_MAX) {
-        snprintf(both, sizeof both, "head.weight has shape %s, head.bias %s",
-                 fc_st_shape(w, sizeof w, ndim_w, dim_w), fc_st_shape(b, sizeof b, ndim_b, dim_b));
-        return bad_head(m->path, both, err);
-    }
+        !(dim_w[1] >= 1) || dim_w[0] > INT_MAX || dim_w[1] > INT_MAX)
+        return fc_fail(err, FC_EDATA,
+                       "%s: head.weight has shape %s and head.bias %s, expected (classes, width) "
+                       "and (classes)",
+                       m->path, fc_st_shape(w, sizeof w, ndim_w, dim_w),
+                       fc_st_shape(b, sizeof b, ndim_b, dim_b));
     m->classes = (int)dim_w[0];
     m->width = (int)dim_w[1];
     size_t n = (size_t)m->classes;
@@ -34,14 +28,14 @@ static fc_status set_head(fc_model_file *m, int ndim_w, const int64_t *dim_w, in
     return m->head_w && m->head_b ? FC_OK : FC_EFAIL;
 }
 
-static fc_status head_of_file(fc_model_file *m, const fc_st *f, fc_arena *arena, fc_error *err)
+static fc_status open_model(fc_model_file *m, const fc_st *f, fc_arena *arena, fc_error *err)
 {
     const fc_tensor *w = fc_st_find(f, "head.weight"), *b = fc_st_find(f, "head.bias");
-    if (!w || !b)
-        return bad_head(m->path, "no head", err);
-    FC_TRY(set_head(m, w->ndim, w->dim, b->ndim, b->dim, arena, err));
-    FC_TRY(fc_st_read(m->head_w, f, w, err));
-    FC_TRY(fc_st_read(m->head_b, f, b, err));
+    if (w && b) {
+        FC_TRY(set_head(m, w->ndim, w->dim, b->ndim, b->dim, arena, err));
+        FC_TRY(fc_st_read(m->head_w, f, w, err));
+        FC_TRY(fc_st_read(m->head_b, f, b, err));
+    }
     return fc_model_meta_read(&m->meta, (fc_pairs)f->metadata, f->n_metadata, m->path, m->classes,
                               arena, err);
 }
@@ -60,15 +54,16 @@ static void narrow(fc_real *out, const double *v, size_t n)
         out[i] = (fc_real)v[i];
 }
 
-static fc_status head_of_adapter(fc_model_file *m, fc_arena *arena, fc_error *err)
+static fc_status open_adapter(fc_model_file *m, fc_arena *arena, fc_error *err)
 {
+    FC_TRY(fc_adapter_read(&m->adapter, m->path, arena, err));
     const fc_adapter *a = &m->adapter;
     const fc_adapter_whole *w = find_whole(a, "head.weight"), *b = find_whole(a, "head.bias");
-    if (!w || !b)
-        return bad_head(m->path, "no head among the modules_to_save", err);
-    FC_TRY(set_head(m, w->ndim, w->dim, b->ndim, b->dim, arena, err));
-    narrow(m->head_w, w->v, w->count);
-    narrow(m->head_b, b->v, b->count);
+    if (w && b) {
+        FC_TRY(set_head(m, w->ndim, w->dim, b->ndim, b->dim, arena, err));
+        narrow(m->head_w, w->v, w->count);
+        narrow(m->head_b, b->v, b->count);
+    }
     return fc_model_meta_read(&m->meta, a->metadata, a->n_metadata, m->path, m->classes, arena,
                               err);
 }
@@ -77,12 +72,10 @@ fc_status fc_model_file_open(fc_model_file *m, const char *path, fc_arena *arena
 {
     fc_st f;
     *m = (fc_model_file){.path = path, .folder = fc_adapter_is(path)};
-    if (m->folder) {
-        FC_TRY(fc_adapter_read(&m->adapter, path, arena, err));
-        return head_of_adapter(m, arena, err);
-    }
+    if (m->folder)
+        return open_adapter(m, arena, err);
     FC_TRY(fc_st_open(&f, path, err));
-    fc_status s = head_of_file(m, &f, arena, err);
+    fc_status s = open_model(m, &f, arena, err);
     fc_st_close(&f);
     return s;
 }
@@ -198,6 +191,10 @@ static fc_status apply_adapter(fc_model_file *m, fc_error *err)
 fc_status fc_model_file_load(fc_model_file *m, const char *base, const fc_config *c,
                              fc_arena *arena, fc_error *err)
 {
+    if (m->classes == 0)
+        return fc_fail(err, FC_EDATA,
+                       "%s: no head, expected head.weight (classes, width) and head.bias (classes)",
+                       m->path);
     if (base && !m->folder)
         return fc_fail(err, FC_EUSAGE, "%s: a whole model needs no --base", m->path);
     if (m->folder && !base)

@@ -11,14 +11,14 @@ typedef struct fc_model_file {
     fc_model_meta meta;
     bool folder; /* an adapter */
     fc_adapter adapter;
-    int classes, width;       /* of the head */
+    int classes, width;       /* of the head; 0: there is none */
     fc_real *head_w, *head_b; /* (classes, width), (classes) */
     fc_vit_shape shape;       /* from here on by load */
     fc_params w;              /* the backbone; an adapter's changes are in it */
 } fc_model_file;
 
-/* Head and metadata. Everything is in the arena. Errors: FC_EDATA for a file that is damaged, or
- * has no head. */
+/* An adapter; of a model the metadata and the head, which is head.weight with head.bias. Everything
+ * is in the arena. Errors: FC_EDATA for a file that is damaged. */
 fc_status fc_model_file_open(fc_model_file *m, const char *path, fc_arena *arena, fc_error *err);
 
 /* The config of a test on it: of the file `config` if that is not NULL, else of what the metadata
@@ -28,7 +28,8 @@ fc_status fc_model_file_config(fc_config *c, const fc_model_file *m, const char 
 
 /* The backbone at data.image_size of c. base: the file that an adapter belongs to; NULL: the one
  * that its config names, as seen from its folder or from here. Errors: FC_EUSAGE for a base beside
- * a whole model; FC_EDATA as fc_vit_load, or where the adapter does not fit the base. */
+ * a whole model; FC_EDATA as fc_vit_load, where there is no head, or the adapter does not fit the
+ * base. */
 fc_status fc_model_file_load(fc_model_file *m, const char *base, const fc_config *c,
                              fc_arena *arena, fc_error *err);
 

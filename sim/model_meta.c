@@ -92,6 +92,24 @@ static fc_status add(const char *(*pair)[2], int *n, const char *key, const char
     return key && value ? FC_OK : FC_EFAIL;
 }
 
+fc_status fc_model_meta_pairs(fc_pairs *out, int *n, const fc_model_meta *m, fc_arena *arena,
+                              fc_error *err)
+{
+    const char *(*pair)[2] = fc_arena_alloc(arena, (size_t)m->n_settings + 2, sizeof *pair, err);
+    if (!pair)
+        return FC_EFAIL;
+    *n = 0;
+    for (int i = 0; i < 2 && m->classes.n > 0; i++)
+        FC_TRY(add(pair, n, lists[i].key, fc_opt_print(m, &lists[i], arena, err)));
+    for (int i = 0; i < m->n_settings; i++) {
+        const fc_setting *s = &m->setting[i];
+        FC_TRY(add(pair, n, fc_arena_format(arena, err, "%s.%s", s->section, s->key), s->text));
+    }
+    qsort(pair, (size_t)*n, sizeof *pair, by_key);
+    *out = (fc_pairs)pair;
+    return FC_OK;
+}
+
 /* The option's value; what the network has in place of "as the file has it". */
 static const char *value_of(const fc_config_field *f, const fc_vit_shape *s, fc_arena *arena,
                             fc_error *err)
@@ -110,23 +128,23 @@ fc_status fc_model_meta_make(fc_pairs *out, int *n, fc_config *c, const fc_vit_s
     const fc_config_field *f = fc_config_fields(c, &n_fields, err);
     if (!f)
         return FC_EFAIL;
-    const char *(*pair)[2] = fc_arena_alloc(arena, (size_t)n_fields + 2, sizeof *pair, err);
-    int *size = fc_arena_alloc(arena, (size_t)(to - from), sizeof *size, err);
-    if (!pair || !size)
+    fc_model_meta m = {
+        .classes = {.v = k->order + k->first[from], .n = k->first[to] - k->first[from]},
+        .tasks = {.v = fc_arena_alloc(arena, (size_t)(to - from), sizeof(int), err),
+                  .n = to - from},
+        .setting = fc_arena_alloc(arena, (size_t)n_fields, sizeof *m.setting, err)};
+    if (!m.tasks.v || !m.setting)
         return FC_EFAIL;
     for (int t = from; t < to; t++)
-        size[t - from] = k->first[t + 1] - k->first[t];
-    const fc_model_meta m = {
-        .classes = {.v = k->order + k->first[from], .n = k->first[to] - k->first[from]},
-        .tasks = {.v = size, .n = to - from}};
-    *n = 0;
-    for (int i = 0; i < 2; i++)
-        FC_TRY(add(pair, n, lists[i].key, fc_opt_print(&m, &lists[i], arena, err)));
-    for (int i = 0; i < n_fields; i++)
-        if (is_kept(f[i].section, f[i].opt))
-            FC_TRY(add(pair, n, fc_arena_format(arena, err, "%s.%s", f[i].section, f[i].opt->key),
-                       value_of(&f[i], s, arena, err)));
-    qsort(pair, (size_t)*n, sizeof *pair, by_key);
-    *out = (fc_pairs)pair;
-    return FC_OK;
+        m.tasks.v[t - from] = k->first[t + 1] - k->first[t];
+    for (int i = 0; i < n_fields; i++) {
+        if (!is_kept(f[i].section, f[i].opt))
+            continue;
+        const char *text = value_of(&f[i], s, arena, err);
+        if (!text)
+            return FC_EFAIL;
+        m.setting[m.n_settings++] =
+            (fc_setting){.section = f[i].section, .key = f[i].opt->key, .text = text};
+    }
+    return fc_model_meta_pairs(out, n, &m, arena, err);
 }

@@ -24,7 +24,11 @@ typedef struct fc_model_meta {
 fc_status fc_model_meta_read(fc_model_meta *out, fc_pairs pair, int n, const char *path, int rows,
                              fc_arena *arena, fc_error *err);
 
-/* The pairs of a model of tasks from .. to - 1, sorted by key. */
+/* As pairs, sorted by key. */
+fc_status fc_model_meta_pairs(fc_pairs *out, int *n, const fc_model_meta *m, fc_arena *arena,
+                              fc_error *err);
+
+/* The pairs of a model of tasks from .. to - 1 of a run. */
 fc_status fc_model_meta_make(fc_pairs *out, int *n, fc_config *c, const fc_vit_shape *s,
                              const fc_tasks *k, int from, int to, fc_arena *arena, fc_error *err);
 

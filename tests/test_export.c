@@ -213,7 +213,7 @@ static void check_method(const char *method, bool lora)
             check_peft(t);
         if (!lora)
             assert_says(fc_export_peft(&run, 0, "", inside("a"), &err), &err, FC_EUSAGE,
-                        "export:", "trains no LoRA, expected --to timm");
+                        "export:", "leave no LoRA, expected --to timm");
         err = (fc_error){0};
         fc_run_close(&run);
         fc_config_free(&cfg);
@@ -243,6 +243,18 @@ static void test_head_only(void **state)
 {
     (void)state;
     check_method("head_only", false);
+}
+
+static void test_flora(void **state)
+{
+    (void)state;
+    check_method("flora", false);
+}
+
+static void test_lora_merge(void **state)
+{
+    (void)state;
+    check_method("lora_merge", true);
 }
 
 static void test_nothing_done(void **state)
@@ -292,8 +304,8 @@ static void test_bad_metadata(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_lorm),      TEST(test_fedavg_lora),  TEST(test_fedavg),
-        TEST(test_head_only), TEST(test_nothing_done), TEST(test_bad_metadata),
+        TEST(test_lorm),  TEST(test_fedavg_lora), TEST(test_fedavg),       TEST(test_head_only),
+        TEST(test_flora), TEST(test_lora_merge),  TEST(test_nothing_done), TEST(test_bad_metadata),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Models and adapters as files: fcil export, eval and stats.
+# Models and adapters as files: fcil export, eval, stats and merge.
 . "$(dirname "$0")/lib.sh"
 
 # refused CODE MESSAGE WORD...: fcil WORD... fails with that exit code and a sentence.
@@ -83,6 +83,64 @@ grep -Eq '^  all       12 +120 ' out || fail "12 classes: $(cat out)"
 holds "$(awk '$1 == "all" { print $5 }' out) > 20" || fail "no better than chance: $(cat out)"
 refused 3 'a head for 12 classes, expected 6' eval foreign.safetensors tiny.yaml
 
+say "merge: files give the bytes of the run that merges its tasks by the same rule"
+for setting in ties "tsv task_merge.space=core" opcm; do
+    read -r rule space <<< "$setting"
+    expect 0 "$FCIL" run tiny.yaml method.name=lora_merge tasks.merge="$rule" ${space:+"$space"} --out "merged/$rule"
+    dir=$(run_dir "merged/$rule")
+    expect 0 "$FCIL" export "$dir" --to timm -o want.safetensors
+    expect 0 "$FCIL" export "$dir" --to peft -o "$rule"
+    expect 0 "$FCIL" merge --rule "$rule" ${space:+"${space#task_merge.}"} --base "$rule/base.safetensors" "$rule"/task* -o got.safetensors
+    cmp want.safetensors got.safetensors || fail "$setting: another model"
+    grep -Eq "^merge $rule: 3 inputs, 8 tensors, [0-9.]+ MiB" err || fail "memory: $(cat err)"
+done
+
+say "merge: into an adapter, of all ranks or the best few"
+expect 0 "$FCIL" merge --rule average ties/task* -o mean
+grep -Eq '^mean: rank 12, relative error [0-9.]+e-1[0-9]$' out || fail "three adapters of rank 4: $(cat out)"
+expect 0 "$FCIL" eval mean --base ties/base.safetensors
+cp out adapter
+expect 0 "$FCIL" merge --rule average --base ties/base.safetensors ties/task* -o mean.safetensors
+expect 0 "$FCIL" eval mean.safetensors
+cmp adapter out || fail "adapter and model test otherwise"
+expect 0 "$FCIL" merge --rule average ties/task* -o cut --rank 3
+holds "$(sed -n 's/^cut: rank 3, relative error //p' out) > 0.01" || fail "rank 3: $(cat out)"
+expect 0 "$FCIL" merge --rule average ties/task02 -o alone
+expect 0 "$FCIL" merge --rule average alone -o again
+cmp alone/adapter_config.json again/adapter_config.json || fail "one adapter: another config"
+
+say "merge: whole models; statistics"
+expect 0 "$FCIL" merge --rule average --base ties/base.safetensors want.safetensors mean.safetensors -o both.safetensors
+expect 0 "$FCIL" eval both.safetensors
+for task in 1 2 3; do
+    expect 0 "$FCIL" stats "ties/task0$task" -o "stats$task" --samples 40
+done
+for rule in regmean fisher; do
+    expect 0 "$FCIL" merge --rule $rule --base ties/base.safetensors ties/task* -o $rule.safetensors --stats stats1 --stats stats2 --stats stats3
+    expect 0 "$FCIL" eval $rule.safetensors
+    [ "$(tensor $rule.safetensors blocks.0.attn.qkv.weight)" != "$(tensor mean.safetensors blocks.0.attn.qkv.weight)" ] || fail "$rule is the mean"
+done
+
+say "what cannot be merged"
+refused 2 'merge: which rule' merge ties/task01 -o x
+refused 2 "\-\-rule 'tie', did you mean ties?" merge --rule tie ties/task01 -o x
+refused 2 "ties has no option 'top_l', did you mean top_k?" merge --rule ties top_l=3 ties/task01 -o x
+refused 2 'merge: top_k: found .200.' merge --rule ties top_k=200 ties/task01 -o x
+refused 2 'merge: what, and where to' merge --rule ties ties/task01
+refused 2 'x.safetensors is a whole model, which needs --base' merge --rule ties ties/task01 -o x.safetensors
+refused 2 "\-\-rank 'all'" merge --rule ties ties/task01 -o x --rank all
+refused 2 'regmean needs statistics' merge --rule regmean ties/task01 -o x
+refused 2 '1 files of statistics for 3 inputs' merge --rule regmean ties/task* -o x --stats stats1
+expect 0 "$FCIL" stats ties/task01 -o grams --samples 10 --only grams
+refused 3 'grams: no Fisher information of tensor blocks.0.attn.qkv.weight' merge --rule fisher ties/task01 -o x --stats grams
+refused 2 'works in full space only' merge --rule fisher space=core ties/task01 -o x --stats stats1
+refused 2 'lorm does not merge' merge --rule lorm ties/task01 -o x --stats stats1
+refused 2 'is there as a whole, which needs --base' merge --rule ties mean.safetensors -o x
+expect 0 "$FCIL" run tiny.yaml backbone.width=16 method.name=fedavg tasks.count=1 fed.rounds=1 --out thin
+expect 0 "$FCIL" export "$(run_dir thin)" --to timm -o narrow.safetensors
+refused 3 'blocks.0.attn.qkv.weight has shape (96, 32), in the base it is (48, 16)' merge --rule ties --base narrow.safetensors ties/task01 -o x
+[ ! -e x ] || fail "left something behind"
+
 say "what cannot be tested"
 refused 2 'eval: which model' eval
 refused 3 'nothing.safetensors' eval nothing.safetensors
@@ -116,5 +174,5 @@ rm broken/ckpt/*
 refused 3 'broken: no checkpoint there' export broken --to timm -o x
 refused 4 'config_hash' export "$run" train.lr=1 --to timm -o x
 expect 0 "$FCIL" run tiny.yaml method.name=fedavg tasks.count=1 fed.rounds=1 --out full
-refused 2 'method fedavg trains no LoRA' export "$(run_dir full)" --to peft -o x
+refused 2 'the tasks of method fedavg leave no LoRA' export "$(run_dir full)" --to peft -o x
 [ ! -e x ] || fail "left something behind"

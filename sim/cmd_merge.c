@@ -1,0 +1,269 @@
+/* fcil merge --rule NAME [key=value ...] [--base FILE] IN ... -o OUT */
+#include "core/merge/merge.h"
+#include "core/threads.h"
+#include "sim/cmd.h"
+#include "sim/merge_files.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char usage[] =
+    "usage: fcil merge --rule NAME [key=value ...] --base W.safetensors IN ... -o OUT.safetensors\n"
+    "       fcil merge --rule NAME [key=value ...] [--base W.safetensors] IN ... -o DIR [--rank "
+    "R]\n\n"
+    "Merges adapters and models from files, of any network. IN: an adapter folder in PEFT's "
+    "format,\n"
+    "or a whole model as safetensors, which needs --base, the model that it was trained from. OUT "
+    "is\n"
+    "a whole model, DIR an adapter: the best one of rank R, or of as many ranks as it takes; its\n"
+    "relative error is printed.\n\n"
+    "  --rule NAME    fcil list merges; key=value are its options, and\n"
+    "                 space=full|core|knots, isotropise, knots, knots_eps, seed\n"
+    "  --stats FILE   statistics of an input (fcil stats), once for each, in their order\n\n"
+    "Heads (head.weight, head.bias) for classes of their own are put one below the other; those "
+    "for\n"
+    "the same classes are averaged. A file with '=' in its name is written ./NAME.\n";
+
+/* Options of every rule. */
+typedef struct options {
+    int space, knots;
+    bool isotropise;
+    double knots_eps;
+    int64_t seed;
+} options;
+
+static const fc_opt rows[] = {{.key = "space",
+                               .type = FC_OPT_CHOICE,
+                               .offset = offsetof(options, space),
+                               .def = "full",
+                               .choices = FC_SPACE_CHOICES},
+                              {.key = "isotropise",
+                               .type = FC_OPT_BOOL,
+                               .offset = offsetof(options, isotropise),
+                               .def = "false"},
+                              {.key = "knots",
+                               .type = FC_OPT_CHOICE,
+                               .offset = offsetof(options, knots),
+                               .def = "sv",
+                               .choices = FC_KNOTS_CHOICES},
+                              {.key = "knots_eps",
+                               .type = FC_OPT_REAL,
+                               .offset = offsetof(options, knots_eps),
+                               .def = "1e-5",
+                               .high = 1e9},
+                              {.key = "seed",
+                               .type = FC_OPT_SEED,
+                               .offset = offsetof(options, seed),
+                               .def = "0",
+                               .high = 9e15}};
+enum { ROWS = sizeof rows / sizeof *rows };
+
+/* What the command line asks for. */
+typedef struct request {
+    const fc_merge_method *rule;
+    void *rule_options;
+    options own;
+    const char **in; /* (n) */
+    int n, rank;
+    bool model; /* OUT is a whole model */
+    fc_arena arena;
+} request;
+
+/* --- the command line ---------------------------------------------------------------------------
+ */
+
+static bool is_option(const char *word)
+{
+    size_t n = strspn(word, "abcdefghijklmnopqrstuvwxyz_");
+    return n > 0 && word[n] == '=';
+}
+
+static fc_status unknown_option(const request *q, const char *key, fc_error *err)
+{
+    int n = 0;
+    const fc_merge_method *rule = q->rule;
+    const char **names = malloc((size_t)(rule->n_options + ROWS) * sizeof *names);
+    for (int i = 0; names && i < rule->n_options; i++)
+        names[n++] = rule->options[i].key;
+    for (int i = 0; names && i < ROWS; i++)
+        names[n++] = rows[i].key;
+    const char *near = fc_nearest(key, names, n);
+    fc_status s =
+        fc_fail(err, FC_EUSAGE, "merge: %s has no option '%.60s'%s%s%s (fcil list merges)",
+                rule->name, key, near ? ", did you mean " : "", near ? near : "", near ? "?" : "");
+    free(names);
+    return s;
+}
+
+/* key=value into the rule's options or our own. */
+static fc_status set_option(request *q, const char *word, fc_error *err)
+{
+    const fc_opt *row = NULL;
+    void *to = q->rule_options;
+    size_t n = strcspn(word, "=");
+    const char *key = fc_arena_format(&q->arena, err, "%.*s", (int)n, word);
+    const char *where = fc_arena_format(&q->arena, err, "merge: %.*s", (int)n, word);
+    if (!key || !where)
+        return FC_EFAIL;
+    for (int i = 0; i < q->rule->n_options && !row; i++)
+        row = strcmp(q->rule->options[i].key, key) == 0 ? &q->rule->options[i] : NULL;
+    for (int i = 0; i < ROWS && !row; i++)
+        if (strcmp(rows[i].key, key) == 0) {
+            row = &rows[i];
+            to = &q->own;
+        }
+    return row ? fc_opt_set(to, row, word + n + 1, where, &q->arena, err)
+               : unknown_option(q, key, err);
+}
+
+static fc_status find_rule(request *q, const fc_args *a, fc_error *err)
+{
+    if (!a->rule)
+        return fc_fail(err, FC_EUSAGE, "merge: which rule? --rule NAME (fcil list merges)");
+    q->rule = fc_merge_find(a->rule);
+    if (!q->rule) {
+        const char **names = malloc((size_t)fc_merge_count * sizeof *names);
+        for (int i = 0; names && i < fc_merge_count; i++)
+            names[i] = fc_merge_table[i]->name;
+        const char *near = names ? fc_nearest(a->rule, names, fc_merge_count) : NULL;
+        free(names);
+        return fc_fail(err, FC_EUSAGE, "merge: --rule '%.60s'%s%s%s (fcil list merges)", a->rule,
+                       near ? ", did you mean " : ": no such rule", near ? near : "",
+                       near ? "?" : "");
+    }
+    q->rule_options = fc_arena_alloc(&q->arena, 1, q->rule->options_size + 1, err);
+    if (!q->rule_options)
+        return FC_EFAIL;
+    FC_TRY(fc_opt_defaults(q->rule_options, q->rule->options, q->rule->n_options, &q->arena, err));
+    return fc_opt_defaults(&q->own, rows, ROWS, &q->arena, err);
+}
+
+static fc_status read_rank(request *q, const fc_args *a, fc_error *err)
+{
+    const char *end = a->output + strlen(a->output), ending[] = ".safetensors";
+    q->model = end - a->output >= (ptrdiff_t)sizeof ending - 1 &&
+               strcmp(end - sizeof ending + 1, ending) == 0;
+    if (q->model && !a->base)
+        return fc_fail(err, FC_EUSAGE,
+                       "merge: -o %.200s is a whole model, which needs --base; without one: -o DIR",
+                       a->output);
+    if (!a->rank)
+        return FC_OK;
+    char *stop;
+    long rank = strtol(a->rank, &stop, 10);
+    if (*stop || !(rank >= 1 && rank <= 65536))
+        return fc_fail(err, FC_EUSAGE,
+                       "merge: --rank '%.60s', expected a whole number from 1 to "
+                       "65536",
+                       a->rank);
+    if (q->model)
+        return fc_fail(err, FC_EUSAGE, "merge: --rank is for adapters, expected -o DIR");
+    q->rank = (int)rank;
+    return FC_OK;
+}
+
+static fc_status read_request(request *q, const fc_args *a, fc_error *err)
+{
+    FC_TRY(find_rule(q, a, err));
+    q->in = fc_arena_alloc(&q->arena, (size_t)a->n_extra + 1, sizeof *q->in, err);
+    if (!q->in)
+        return FC_EFAIL;
+    for (int i = -1; i < a->n_extra; i++) {
+        const char *word = i < 0 ? a->config : a->extra[i];
+        if (word && is_option(word))
+            FC_TRY(set_option(q, word, err));
+        else if (word)
+            q->in[q->n++] = word;
+    }
+    if (q->n == 0 || !a->output)
+        return fc_fail(err, FC_EUSAGE,
+                       "merge: what, and where to? usage: fcil merge --rule NAME IN ... -o OUT");
+    FC_TRY(read_rank(q, a, err));
+    if (q->rule->needs && a->n_stats == 0)
+        return fc_fail(err, FC_EUSAGE,
+                       "merge: %s needs statistics: --stats FILE for each input (fcil stats)",
+                       q->rule->name);
+    return FC_OK;
+}
+
+/* --- the merge ----------------------------------------------------------------------------------
+ */
+
+static fc_space space_of(const options *o)
+{
+    return (fc_space){(fc_space_kind)o->space, o->isotropise, (fc_knots_form)o->knots,
+                      o->knots_eps};
+}
+
+static fc_status combine(double **out, fc_merge_files *f, const request *q, fc_error *err)
+{
+    const fc_space space = space_of(&q->own);
+    f->set.key = (fc_key){.seed = (uint64_t)q->own.seed};
+    for (int t = 0; t < f->set.tensors; t++) {
+        out[t] = fc_arena_alloc(&f->arena, fc_tv_size(&f->shape[t]), sizeof **out, err);
+        if (!out[t])
+            return FC_EFAIL;
+    }
+    return fc_space_combine(out, &f->set, q->rule->combine, q->rule_options, &space, &f->arena,
+                            err);
+}
+
+static fc_status save(const fc_merge_files *f, double *const *out, const request *q,
+                      const char *path, fc_error *err)
+{
+    int rank = q->rank;
+    double error;
+    if (q->model) {
+        FC_TRY(fc_merge_files_save_model(f, out, path, err));
+        puts(path);
+        return FC_OK;
+    }
+    FC_TRY(fc_merge_files_save_adapter(f, out, &rank, &error, path, err));
+    printf("%s: rank %d, relative error %.3g\n", path, rank, error);
+    return FC_OK;
+}
+
+static fc_status merge(fc_merge_files *f, const request *q, const fc_args *a, fc_error *err)
+{
+    double **out = fc_arena_alloc(&f->arena, (size_t)f->set.tensors, sizeof *out, err);
+    if (!out)
+        return FC_EFAIL;
+    fprintf(stderr, "merge %s: %d inputs, %d tensors, %.1f MiB for their task vectors\n",
+            q->rule->name, f->n, f->set.tensors, fc_merge_files_bytes(f) / (1 << 20));
+    FC_TRY(fc_merge_files_load(f, err));
+    if (q->rule->needs)
+        FC_TRY(fc_merge_files_stats(f, a->stats, a->n_stats, q->rule->needs, err));
+    FC_TRY(combine(out, f, q, err));
+    return save(f, out, q, a->output, err);
+}
+
+static fc_status open_and_merge(request *q, const fc_args *a, fc_error *err)
+{
+    fc_merge_files f;
+    int blas_safe;
+    FC_TRY(read_request(q, a, err));
+    const fc_space space = space_of(&q->own);
+    FC_TRY(fc_merge_check(q->rule, &space, true, err));
+    fc_threads_init(fc_threads_default(), &blas_safe);
+    FC_TRY(fc_merge_files_open(&f, a->base, q->in, q->n, err));
+    fc_status s = merge(&f, q, a, err);
+    fc_merge_files_close(&f);
+    return s;
+}
+
+fc_status fc_cmd_merge(int argc, char **argv, fc_error *err)
+{
+    fc_args a;
+    request q = {0};
+    fc_status s = FC_OK;
+    FC_TRY(fc_args_parse(&a, argc, argv, "WORDS --rule --base -o --rank --stats", err));
+    if (a.help)
+        fputs(usage, stdout);
+    else
+        s = open_and_merge(&q, &a, err);
+    fc_arena_free(&q.arena);
+    fc_args_free(&a);
+    return s;
+}
