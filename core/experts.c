@@ -13,7 +13,10 @@ size_t fc_experts_bytes(const fc_engine *e, int rows, int cols, int n)
     size_t wide = (size_t)(rows > cols ? rows : cols);
     size_t dense = larger(fc_matmul_bytes(e, n, rows, cols), fc_matmul_bytes(e, n, cols, rows));
     /* thin products: rank <= rows and cols, and panels are padded */
-    return BUFFERS * ((size_t)n * wide * sizeof(fc_real) + ALIGN) + dense;
+    size_t sum = (size_t)rows * (size_t)cols * sizeof(fc_real) + ALIGN; /* of dense experts */
+    size_t gradient = fc_matmul_bytes(e, rows, cols, n);
+    return BUFFERS * ((size_t)n * wide * sizeof(fc_real) + ALIGN) + 2 * sum +
+           larger(dense, gradient);
 }
 
 double fc_experts_flop(const fc_experts *x)
@@ -79,22 +82,79 @@ static void add_expert(fc_engine work, fc_real *Y, const fc_experts *x, const fc
     }
 }
 
+/* ---- dense experts that rows share -------------------------------------------------------- */
+
+static bool is_shared(const fc_expert *d, int share)
+{
+    return d->dense && share > 1;
+}
+
+static bool any_shared(const fc_experts *x, int share)
+{
+    bool any = false;
+    for (int i = 0; i < x->n; i++)
+        any |= is_shared(&x->expert[i], share);
+    return any;
+}
+
+/* M (rows, cols) = sum_e w_e Delta_e, row by row: M stays in the cache. */
+static void add_up(fc_real *M, const fc_experts *x, const double *w)
+{
+    size_t n = (size_t)x->cols;
+    for (size_t i = 0; i < (size_t)x->rows; i++, M += n) {
+        memset(M, 0, n * sizeof *M);
+        for (int k = 0; k < x->n; k++) {
+            const fc_real *D = x->expert[k].dense, c = (fc_real)w[k];
+            for (size_t j = 0; D && j < n; j++)
+                M[j] += c * D[i * n + j];
+        }
+    }
+}
+
+/* The c rows of Y and X have the weights w. */
+static void add_shared(fc_engine work, fc_real *Y, const fc_experts *x, const fc_real *X,
+                       const double *w, int c)
+{
+    size_t m = (size_t)x->rows;
+    fc_real *M = take(&work, x->rows, (size_t)x->cols);
+    add_up(M, x, w);
+    fc_matmul(&work, false, true, c, x->rows, x->cols, 1, X, x->cols, M, x->cols, true, Y, x->rows);
+    for (int k = 0; k < x->n; k++)
+        for (size_t i = 0; x->expert[k].dense && x->expert[k].bias && i < (size_t)c * m; i++)
+            Y[i] += (fc_real)w[k] * x->expert[k].bias[i % m];
+}
+
+/* ---- all ---------------------------------------------------------------------------------- */
+
 void fc_experts_forward(const fc_engine *e, fc_real *Y, const fc_experts *x, const fc_real *X,
                         const double *w, int share, int n)
 {
     for (int i = 0; i < x->n; i++)
-        add_expert(*e, Y, x, &x->expert[i], X, w + i, share, n);
+        if (!is_shared(&x->expert[i], share))
+            add_expert(*e, Y, x, &x->expert[i], X, w + i, share, n);
+    for (int i = 0; any_shared(x, share) && i < n; i += share)
+        add_shared(*e, Y + (size_t)i * (size_t)x->rows, x, X + (size_t)i * (size_t)x->cols,
+                   w + (size_t)(i / share) * (size_t)x->n, n - i < share ? n - i : share);
 }
 
+/* In a fixed order, with independent sums that vectors can hold. */
 static double dot(const fc_real *a, const fc_real *b, size_t n)
 {
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
+    enum { LANES = 8 };
+    double part[LANES] = {0}, sum = 0;
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t k = 0; k < LANES; k++)
+            part[k] += (double)a[i + k] * (double)b[i + k];
+    for (; i < n; i++)
         sum += (double)a[i] * (double)b[i];
+    for (size_t k = 0; k < LANES; k++)
+        sum += part[k];
     return sum;
 }
 
-/* With P = dY B and Q = X A^T (dense: P = dY Delta, Q = X): dw = <P, Q> + <dY, b>, dX += w P A. */
+/* Of an expert that is not shared: with P = dY B and Q = X A^T (dense: P = dY Delta, Q = X),
+ * dw = <P, Q> + <dY, b>, dX += w P A. */
 static void expert_backward(fc_engine work, fc_real *dX, double *dw, const fc_experts *x,
                             const fc_expert *d, const fc_real *dY, const fc_real *X,
                             const double *w, int share, int n)
@@ -127,9 +187,36 @@ static void expert_backward(fc_engine work, fc_real *dX, double *dw, const fc_ex
                   x->cols);
 }
 
+/* c rows with the weights w: dX += dY sum_e w_e Delta_e, dw_e = <dY^T X, Delta_e> + <dY, b_e>. */
+static void shared_backward(fc_engine work, fc_real *dX, double *dw, const fc_experts *x,
+                            const fc_real *dY, const fc_real *X, const double *w, int c)
+{
+    size_t m = (size_t)x->rows, n = (size_t)x->cols;
+    fc_real *M = take(&work, x->rows, n), *G = take(&work, x->rows, n);
+    add_up(M, x, w);
+    fc_matmul(&work, false, false, c, x->cols, x->rows, 1, dY, x->rows, M, x->cols, true, dX,
+              x->cols);
+    fc_matmul(&work, true, false, x->rows, x->cols, c, 1, dY, x->rows, X, x->cols, false, G,
+              x->cols);
+    for (int k = 0; k < x->n; k++) {
+        const fc_expert *d = &x->expert[k];
+        if (!d->dense)
+            continue;
+        dw[k] += dot(G, d->dense, m * n);
+        for (size_t i = 0; d->bias && i < (size_t)c; i++)
+            dw[k] += dot(dY + i * m, d->bias, m);
+    }
+}
+
 void fc_experts_backward(const fc_engine *e, fc_real *dX, double *dw, const fc_experts *x,
                          const fc_real *dY, const fc_real *X, const double *w, int share, int n)
 {
     for (int i = 0; i < x->n; i++)
-        expert_backward(*e, dX, dw + i, x, &x->expert[i], dY, X, w + i, share, n);
+        if (!is_shared(&x->expert[i], share))
+            expert_backward(*e, dX, dw + i, x, &x->expert[i], dY, X, w + i, share, n);
+    for (int i = 0; any_shared(x, share) && i < n; i += share) {
+        size_t row = (size_t)i, at = (size_t)(i / share) * (size_t)x->n;
+        shared_backward(*e, dX + row * (size_t)x->cols, dw + at, x, dY + row * (size_t)x->rows,
+                        X + row * (size_t)x->cols, w + at, n - i < share ? n - i : share);
+    }
 }

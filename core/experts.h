@@ -32,11 +32,13 @@ double fc_experts_flop(const fc_experts *x);
 
 /* Y (n, rows) += the above, X (n, cols). Row i has the weights w[i / share][0 .. x->n - 1]: share =
  * 1: each row its own; T: the T tokens of an image have the same. An expert takes all rows with a
- * weight other than 0 at once. O(rows with a weight * size of the expert). */
+ * weight other than 0 at once; dense ones that rows share are first added up, sum_e w_e Delta_e,
+ * which costs x->n / share of what their products would. */
 void fc_experts_forward(const fc_engine *e, fc_real *Y, const fc_experts *x, const fc_real *X,
                         const double *w, int share, int n);
 
-/* dX (n, cols) += and dw (n / share, x->n) +=, from dY (n, rows) and what forward was given. */
+/* dX (n, cols) += and dw (ceil(n / share), x->n) +=, from dY (n, rows) and what forward was given.
+ */
 void fc_experts_backward(const fc_engine *e, fc_real *dX, double *dw, const fc_experts *x,
                          const fc_real *dY, const fc_real *X, const double *w, int share, int n);
 

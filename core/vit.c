@@ -187,6 +187,12 @@ static void cls_qkv_forward(fc_acts *a, const fc_block_acts *b, const fc_linear 
     fc_linear_forward(&a->engine, b->qkv, a->xacls, &s.q, a->norm, NULL, n);
 }
 
+/* Rows that share the weights of WEMoE's experts: an image's, or all. */
+static int rows_shared(const fc_acts *a, const fc_model *m, int rows)
+{
+    return m->wemoe->batch_reduce ? rows : fc_vit_tokens(&a->shape);
+}
+
 /* y (rows, d_out) += what the experts of a slot make of x (rows, d_in). */
 static void add_experts(const fc_acts *a, const fc_block_acts *b, fc_real *y, const fc_model *m,
                         int slot, const fc_real *x, int rows)
@@ -195,7 +201,7 @@ static void add_experts(const fc_acts *a, const fc_block_acts *b, fc_real *y, co
     if (m->smile)
         fc_smile_forward(&a->engine, y, &m->smile[slot], x, rows);
     if (mlp)
-        fc_experts_forward(&a->engine, y, mlp, x, b->w, fc_vit_tokens(&a->shape), rows);
+        fc_experts_forward(&a->engine, y, mlp, x, b->w, rows_shared(a, m, rows), rows);
 }
 
 /* out = block l of its input. */
@@ -326,7 +332,7 @@ static void experts_backward(fc_acts *a, const fc_block_acts *b, fc_real *dx, co
 {
     if (m->wemoe)
         fc_experts_backward(&a->engine, dx, a->dw, fc_wemoe_experts(m->wemoe, slot), dy, x, b->w,
-                            fc_vit_tokens(&a->shape), rows);
+                            rows_shared(a, m, rows), rows);
 }
 
 /* a->dnorm += the part of the gate of block l, from a->dw. */

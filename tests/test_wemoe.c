@@ -211,34 +211,40 @@ static void test_batch_reduce(void **state)
 }
 
 /* Activations of one chunk, of several, without backward; packed kernels: the same bits. */
-static void test_chunks(void **state)
+static void check_chunks(int rank, const fc_engine *e)
 {
-    (void)state;
     xf f;
     fc_wemoe wemoe;
-    xf_init(&f, XF_TASKS, 2, 0.2);
+    xf_init(&f, XF_TASKS, rank, 0.2);
     wemoe_init(&wemoe, &f, &(fc_wemoe_options){0.3, 2, false});
     shake(&wemoe, &f);
     fc_model m = xf_model(&f);
     m.wemoe = &wemoe;
     fc_real whole[NUMBERS], other[NUMBERS];
+    fc_acts_size parts = size, eval = size;
+    parts.whole = eval.whole = eval.backward = false;
+    xf_forward(whole, &f, &m, XF_IMAGES, &size, e);
+    xf_forward(other, &f, &m, 1, &size, e);
+    assert_memory_equal(other, whole, sizeof whole);
+    xf_forward(other, &f, &m, XF_IMAGES, &parts, e);
+    assert_memory_equal(other, whole, sizeof whole);
+    xf_forward(other, &f, &m, XF_IMAGES, &eval, e);
+    assert_memory_equal(other, whole, sizeof whole);
+    xf_free(&f);
+}
+
+static void test_chunks(void **state)
+{
+    (void)state;
     for (int i = 0; i < fc_isa_count; i++)
         for (int bf16 = 0; bf16 < 2; bf16++) {
             fc_engine e = {.isa = fc_isa_table[i], .bf16 = bf16};
             const char *why;
             if (!e.isa->panel || !fc_isa_usable(e.isa, &why))
                 continue;
-            fc_acts_size parts = size, eval = size;
-            parts.whole = eval.whole = eval.backward = false;
-            xf_forward(whole, &f, &m, XF_IMAGES, &size, &e);
-            xf_forward(other, &f, &m, 1, &size, &e);
-            assert_memory_equal(other, whole, sizeof whole);
-            xf_forward(other, &f, &m, XF_IMAGES, &parts, &e);
-            assert_memory_equal(other, whole, sizeof whole);
-            xf_forward(other, &f, &m, XF_IMAGES, &eval, &e);
-            assert_memory_equal(other, whole, sizeof whole);
+            check_chunks(0, &e);
+            check_chunks(2, &e);
         }
-    xf_free(&f);
 }
 
 /* Gradients of images one by one, and of several chunks, add up. */

@@ -12,10 +12,11 @@
  * are trained, without labels: Adam, lr 1e-4, 1000 steps of 16 images of each task, on the mean
  * entropy (fc_entropy) of each task's own logits.
  *
- * Here no merged matrix is built: y = W_0 x + b_0 + sum_i w_i (tau_i x + beta_i), with task vectors
- * in factors where these are fewer numbers; the published code builds one per image. Cost of a
- * token: the base, the experts, and D^2 of the gate. Memory: the MLPs' task vectors, depth (D^2 +
- * (tasks + 1) D + tasks) numbers of gates. */
+ * Here no merged network is built: y = W_0 x + b_0 + sum_i w_i (tau_i x + beta_i), with task
+ * vectors in factors where these are fewer numbers; dense ones are added up layer by layer, once
+ * for an image, or with batch_reduce once for all. Cost of a token: the base, the experts, and D^2
+ * of the gate. Memory: the MLPs' task vectors, depth (D^2 + (tasks + 1) D + tasks) numbers of
+ * gates. */
 #ifndef FC_WEMOE_H
 #define FC_WEMOE_H
 
