@@ -6,7 +6,7 @@ fc_status fc_parallel_for(int n, fc_piece *piece, void *ctx, fc_error *err)
 {
     int failed = n; /* lowest piece that failed */
     fc_error first = {0};
-#pragma omp parallel for num_threads(fc_threads()) schedule(dynamic, 1)
+#pragma omp parallel for num_threads(fc_threads()) schedule(dynamic, 1) if (n > 1)
     for (int i = 0; i < n; i++) {
         fc_arena scratch = {0};
         fc_error e = {0};

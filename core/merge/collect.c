@@ -1,8 +1,10 @@
 #include "core/merge/collect.h"
 
 #include "core/gemm.h"
+#include "core/linalg.h"
 #include "core/merge/closed_form.h"
 #include "core/merge/lora_average.h"
+#include "core/parallel.h"
 
 #include <math.h>
 #include <string.h>
@@ -304,9 +306,10 @@ fc_status fc_collect_fold(fc_collect *c, const fc_update *u, fc_error *err)
  */
 
 /* The pair of the server's model at the start of the round, times c. */
-static fc_status base_pair(fc_tv *tv, const fc_collect *c, int t, double factor, fc_error *err)
+static fc_status base_pair(fc_tv *tv, const fc_collect *c, int t, double factor, fc_arena *arena,
+                           fc_error *err)
 {
-    FC_TRY(tv_alloc(tv, &c->shape[t], spec_of(c, t)->rows, c->arena, err));
+    FC_TRY(tv_alloc(tv, &c->shape[t], spec_of(c, t)->rows, arena, err));
     put(own(tv->B), tv->rank, 0, factor, c->job->base, spec_B(c, t));
     put(own(tv->A), spec_of(c, t)->cols, 0, 1, c->job->base, spec_of(c, t));
     return FC_OK;
@@ -361,69 +364,81 @@ static fc_status store(fc_params *out, const fc_spec *s, size_t i, double x, fc_
     return FC_OK;
 }
 
-static fc_status finish_full(fc_collect *c, const fc_tv *tau, fc_params *out, fc_error *err)
+typedef struct finish_job {
+    const fc_collect *c;
+    const fc_tv *tau;    /* (tensors) */
+    double share;        /* of B_0 A_0 that is added */
+    double *kept, *lost; /* (tensors) squared norms of what finish_pair keeps and what it cuts */
+    fc_params *out;
+} finish_job;
+
+/* W = W_0 + tau */
+static fc_status finish_full(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
-    for (int t = 0; t < c->tensors; t++) {
-        const fc_spec *s = spec_of(c, t);
-        for (size_t i = 0; i < fc_tv_size(&c->shape[t]); i++)
-            FC_TRY(store(out, s, i, tau[t].dense[i] + c->job->base->p[s->offset + i], err));
-    }
+    const finish_job *j = ctx;
+    const fc_collect *c = j->c;
+    const fc_spec *s = spec_of(c, t);
+    (void)scratch;
+    for (size_t i = 0; i < fc_tv_size(&c->shape[t]); i++)
+        FC_TRY(store(j->out, s, i, j->tau[t].dense[i] + c->job->base->p[s->offset + i], err));
     return FC_OK;
 }
 
 /* sum += tau + share B_0 A_0; B = 0 */
-static fc_status finish_sum(fc_collect *c, const fc_tv *tau, double share, fc_params *out,
-                            fc_error *err)
+static fc_status finish_sum(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
-    for (int t = 0; t < c->tensors; t++) {
-        size_t size = fc_tv_size(&c->shape[t]);
-        const fc_spec *B = spec_B(c, t);
-        fc_real *W = c->job->sum + c->job->sum_offset[t];
-        double *x = fc_arena_alloc(c->arena, size, sizeof *x, err);
-        fc_tv base;
-        if (!x)
-            return FC_EFAIL;
-        FC_TRY(base_pair(&base, c, t, share, err));
-        fc_tv_dense(x, &tau[t], &c->shape[t]);
-        fc_tv_add(x, 1, &base, &c->shape[t]);
-        for (size_t i = 0; i < size; i++) {
-            W[i] += (fc_real)x[i];
-            if (!isfinite(W[i]))
-                return fc_fail(err, FC_EFAIL, "merge of %s: found %g, expected a finite number",
-                               c->shape[t].name, x[i]);
-        }
-        memset(out->p + B->offset, 0, (size_t)B->rows * (size_t)B->cols * sizeof *out->p);
+    const finish_job *j = ctx;
+    const fc_collect *c = j->c;
+    const fc_spec *B = spec_B(c, t);
+    size_t size = fc_tv_size(&c->shape[t]);
+    fc_real *W = c->job->sum + c->job->sum_offset[t];
+    double *x = fc_arena_alloc(scratch, size, sizeof *x, err);
+    fc_tv base;
+    if (!x)
+        return FC_EFAIL;
+    FC_TRY(base_pair(&base, c, t, j->share, scratch, err));
+    fc_tv_dense(x, &j->tau[t], &c->shape[t]);
+    fc_tv_add(x, 1, &base, &c->shape[t]);
+    for (size_t i = 0; i < size; i++) {
+        W[i] += (fc_real)x[i];
+        if (!isfinite(W[i]))
+            return fc_fail(err, FC_EFAIL, "merge of %s: found %g, expected a finite number",
+                           c->shape[t].name, x[i]);
     }
+    memset(j->out->p + B->offset, 0, (size_t)B->rows * (size_t)B->cols * sizeof *j->out->p);
     return FC_OK;
 }
 
 /* B A = the best approximation of tau + share B_0 A_0 of the rank of A */
-static fc_status finish_pairs(fc_collect *c, const fc_tv *tau, double share, fc_params *out,
-                              fc_error *err)
+static fc_status finish_pair(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
-    double lost = 0, all = 0;
-    for (int t = 0; t < c->tensors; t++) {
-        fc_mark mark = fc_arena_mark(c->arena);
-        const fc_spec *A = spec_of(c, t), *B = spec_B(c, t);
-        fc_tv pair[2] = {tau[t]}, best;
-        double error;
-        FC_TRY(base_pair(&pair[1], c, t, share, err));
-        const fc_tv_set set = {
-            .n = share != 0 ? 2 : 1, .tensors = 1, .shape = &c->shape[t], .tv = pair};
-        const fc_flex_options o = {.rank = A->rows};
-        FC_TRY(fc_lora_flex(&best, &error, &set, NULL, &o, c->arena, err));
-        for (size_t i = 0; i < (size_t)B->rows * (size_t)B->cols; i++)
-            FC_TRY(store(out, B, i, best.B[i], err));
-        for (size_t i = 0; i < (size_t)A->rows * (size_t)A->cols; i++)
-            FC_TRY(store(out, A, i, best.A[i], err));
-        for (size_t i = 0; i < (size_t)B->rows * (size_t)B->cols; i++)
-            all += best.B[i] * best.B[i]; /* rows of A are orthonormal */
-        lost += error * error;
-        fc_arena_release(c->arena, mark);
-    }
-    if (c->job->lost)
-        *c->job->lost = lost > 0 ? sqrt(lost / (lost + all)) : 0;
+    const finish_job *j = ctx;
+    const fc_spec *A = spec_of(j->c, t), *B = spec_B(j->c, t);
+    size_t n_A = (size_t)A->rows * (size_t)A->cols, n_B = (size_t)B->rows * (size_t)B->cols;
+    fc_tv pair[2] = {j->tau[t]}, best;
+    double error;
+    FC_TRY(base_pair(&pair[1], j->c, t, j->share, scratch, err));
+    const fc_tv_set set = {
+        .n = j->share != 0 ? 2 : 1, .tensors = 1, .shape = &j->c->shape[t], .tv = pair};
+    FC_TRY(
+        fc_lora_flex(&best, &error, &set, NULL, &(fc_flex_options){.rank = A->rows}, scratch, err));
+    for (size_t i = 0; i < n_B; i++)
+        FC_TRY(store(j->out, B, i, best.B[i], err));
+    for (size_t i = 0; i < n_A; i++)
+        FC_TRY(store(j->out, A, i, best.A[i], err));
+    j->kept[t] = fc_sum_squares(best.B, n_B); /* rows of A are orthonormal */
+    j->lost[t] = error * error;
     return FC_OK;
+}
+
+static double lost_share(const finish_job *j)
+{
+    double lost = 0, kept = 0;
+    for (int t = 0; t < j->c->tensors; t++) {
+        lost += j->lost[t];
+        kept += j->kept[t];
+    }
+    return lost > 0 ? sqrt(lost / (lost + kept)) : 0;
 }
 
 fc_status fc_collect_finish(fc_collect *c, fc_params *out, fc_error *err)
@@ -433,21 +448,27 @@ fc_status fc_collect_finish(fc_collect *c, fc_params *out, fc_error *err)
     memcpy(out->p, c->job->base->p, c->job->base->n * sizeof *out->p);
     if (c->head)
         FC_TRY(fc_closed_form_finish(c->head, &c->head_job, out, err));
-    double share = 0;
-    fc_tv *tau = c->tv;
-    if (c->streams) {
-        scale_sum(&share, c);
-    } else {
-        tau = fc_arena_alloc(c->arena, (size_t)c->tensors, sizeof *tau, err);
-        if (!tau)
-            return FC_EFAIL;
+    size_t T = (size_t)c->tensors;
+    finish_job j = {.c = c, .out = out};
+    fc_tv *tau = fc_arena_alloc(c->arena, T, sizeof *tau, err);
+    j.kept = fc_arena_alloc(c->arena, T, sizeof *j.kept, err);
+    j.lost = fc_arena_alloc(c->arena, T, sizeof *j.lost, err);
+    if (!tau || !j.kept || !j.lost)
+        return FC_EFAIL;
+    j.tau = c->streams ? c->tv : tau;
+    if (c->streams)
+        scale_sum(&j.share, c);
+    else
         FC_TRY(combine_all(tau, c, err));
-    }
     if (!c->job->product)
-        return finish_full(c, tau, out, err);
+        return fc_parallel_for(c->tensors, finish_full, &j, err);
     if (c->job->sum)
-        return finish_sum(c, tau, share, out, err);
-    return finish_pairs(c, tau, share + 1, out, err);
+        return fc_parallel_for(c->tensors, finish_sum, &j, err);
+    j.share += 1; /* of the pair itself, which is not in the weights */
+    FC_TRY(fc_parallel_for(c->tensors, finish_pair, &j, err));
+    if (c->job->lost)
+        *c->job->lost = lost_share(&j);
+    return FC_OK;
 }
 
 size_t fc_collect_kept_bytes(const fc_merge_method *rule, const fc_merge_job *job)

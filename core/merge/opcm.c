@@ -2,6 +2,7 @@
 
 #include "core/gemm.h"
 #include "core/merge/spectral.h"
+#include "core/parallel.h"
 
 #include <math.h>
 #include <string.h>
@@ -57,7 +58,7 @@ static void select_old(double *Q, int r, const double *S, double alpha)
                 Q[(size_t)i * (size_t)r + (size_t)j] = 0;
 }
 
-/* D = lambda D + clean(tau); *norm2 += |tau|^2 */
+/* D = lambda D + clean(tau); *norm2 = |tau|^2 */
 static fc_status add_dense(fc_opcm_tensor *x, double *norm2, const fc_opcm *o, int t,
                            const fc_tv *tau, fc_arena *scratch, fc_error *err)
 {
@@ -68,7 +69,7 @@ static fc_status add_dense(fc_opcm_tensor *x, double *norm2, const fc_opcm *o, i
     if (!tv)
         return FC_EFAIL;
     fc_tv_dense(tv, tau, s);
-    *norm2 += fc_sum_squares(tv, size);
+    *norm2 = fc_sum_squares(tv, size);
     if (s->linear && o->steps > 0) {
         fc_usv d;
         FC_TRY(fc_svd(&d, x->D, m, n, s->name, scratch, err));
@@ -132,7 +133,7 @@ static fc_status add_thin(fc_opcm_tensor *x, double *norm2, const fc_opcm *o, in
         return FC_EFAIL;
     fc_usv d;
     FC_TRY(fc_tv_svd(&d, tau, s, scratch, err));
-    *norm2 += fc_sum_squares(d.S, (size_t)d.k);
+    *norm2 = fc_sum_squares(d.S, (size_t)d.k);
     if (k > 0) {
         FC_TRY(thin_core(C, x, o, t, tau, scratch, err));
         fc_dgemm(false, false, m, k, k, 1, x->U, k, C, k, 0, left, both);
@@ -174,19 +175,30 @@ static fc_status check(const fc_opcm *o, const fc_tv *tv, fc_error *err)
     return FC_OK;
 }
 
-fc_status fc_opcm_step(fc_opcm *o, const fc_tv *tv, fc_arena *scratch, fc_error *err)
+typedef struct step_job {
+    const fc_opcm *o;
+    const fc_tv *tv;
+    double *norm2, *sum2; /* (tensors) parts of |tau|^2 and |sum|^2 */
+} step_job;
+
+static fc_status step_tensor(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
-    FC_TRY(check(o, tv, err));
+    const step_job *j = ctx;
+    fc_opcm_tensor *x = &j->o->tensor[t];
+    FC_TRY(x->D ? add_dense(x, &j->norm2[t], j->o, t, &j->tv[t], scratch, err)
+                : add_thin(x, &j->norm2[t], j->o, t, &j->tv[t], scratch, err));
+    j->sum2[t] = x->D ? fc_sum_squares(x->D, fc_tv_size(&j->o->shape[t]))
+                      : fc_sum_squares(x->S, (size_t)x->k);
+    return FC_OK;
+}
+
+/* D = sum / lambda of the step that the tensors have taken. */
+static void end_step(fc_opcm *o, const step_job *j)
+{
     double norm2 = 0, sum2 = 0, mean = 0;
     for (int t = 0; t < o->tensors; t++) {
-        fc_opcm_tensor *x = &o->tensor[t];
-        fc_mark mark = fc_arena_mark(scratch);
-        fc_status status = x->D ? add_dense(x, &norm2, o, t, &tv[t], scratch, err)
-                                : add_thin(x, &norm2, o, t, &tv[t], scratch, err);
-        fc_arena_release(scratch, mark);
-        FC_TRY(status);
-        sum2 += x->D ? fc_sum_squares(x->D, fc_tv_size(&o->shape[t]))
-                     : fc_sum_squares(x->S, (size_t)x->k);
+        norm2 += j->norm2[t];
+        sum2 += j->sum2[t];
     }
     o->norm[o->steps++] = sqrt(norm2);
     for (int i = 0; i < o->steps; i++)
@@ -199,7 +211,22 @@ fc_status fc_opcm_step(fc_opcm *o, const fc_tv *tv, fc_arena *scratch, fc_error 
         for (size_t i = 0; i < count; i++)
             v[i] /= o->lambda;
     }
-    return FC_OK;
+}
+
+fc_status fc_opcm_step(fc_opcm *o, const fc_tv *tv, fc_arena *scratch, fc_error *err)
+{
+    FC_TRY(check(o, tv, err));
+    fc_mark mark = fc_arena_mark(scratch);
+    size_t n = (size_t)o->tensors;
+    step_job j = {o, tv, fc_arena_alloc(scratch, n, sizeof *j.norm2, err),
+                  fc_arena_alloc(scratch, n, sizeof *j.sum2, err)};
+    fc_status status = FC_EFAIL;
+    if (j.norm2 && j.sum2)
+        status = fc_parallel_for(o->tensors, step_tensor, &j, err);
+    if (status == FC_OK)
+        end_step(o, &j);
+    fc_arena_release(scratch, mark);
+    return status;
 }
 
 void fc_opcm_merged(double *const *out, const fc_opcm *o)

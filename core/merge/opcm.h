@@ -49,9 +49,9 @@ fc_status fc_opcm_init(fc_opcm *o, const fc_tv_shape *shape, int tensors, double
                        int steps_max, int rank_max, fc_arena *arena, fc_error *err);
 
 /* The next task vector, tv (tensors). Linear weights in factors for the thin form, any form for
- * the dense one. Serial. Errors: FC_EFAIL for a number that is not finite; FC_EUSAGE for a dense
- * weight in the thin form, more steps or more rank than announced: o is then as it was. FC_EFAIL
- * of an SVD or of memory: o is lost. */
+ * the dense one. Tensors in parallel, same bits for any number of threads. Errors: FC_EFAIL for a
+ * number that is not finite; FC_EUSAGE for a dense weight in the thin form, more steps or more rank
+ * than announced: o is then as it was. FC_EFAIL of an SVD or of memory: o is lost. */
 fc_status fc_opcm_step(fc_opcm *o, const fc_tv *tv, fc_arena *scratch, fc_error *err);
 
 /* out[t] (rows, cols) = D. */

@@ -37,5 +37,6 @@ fc_status fc_rule_cart(double *const *out, const fc_tv_set *in, const void *opti
 {
     const fc_cart_options *o = options;
     FC_TRY(fc_combine_range("CART: rank_fraction", o->rank_fraction, 0, 1, err));
-    return fc_each_weight(out, in, cart, o, o->lambda, arena, err);
+    (void)arena;
+    return fc_each_weight(out, in, cart, o, o->lambda, err);
 }

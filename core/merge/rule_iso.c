@@ -135,12 +135,14 @@ fc_status fc_rule_iso_c(double *const *out, const fc_tv_set *in, const void *opt
                         fc_arena *arena, fc_error *err)
 {
     const fc_iso_options *o = options;
-    return fc_each_weight(out, in, iso_c, o, o->lambda, arena, err);
+    (void)arena;
+    return fc_each_weight(out, in, iso_c, o, o->lambda, err);
 }
 
 fc_status fc_rule_iso_cts(double *const *out, const fc_tv_set *in, const void *options,
                           fc_arena *arena, fc_error *err)
 {
     const fc_iso_options *o = options;
-    return fc_each_weight(out, in, iso_cts, o, o->lambda, arena, err);
+    (void)arena;
+    return fc_each_weight(out, in, iso_cts, o, o->lambda, err);
 }

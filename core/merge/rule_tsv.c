@@ -38,5 +38,6 @@ fc_status fc_rule_tsv(double *const *out, const fc_tv_set *in, const void *optio
                       fc_error *err)
 {
     const fc_tsv_options *o = options;
-    return fc_each_weight(out, in, tsv, o, o->lambda, arena, err);
+    (void)arena;
+    return fc_each_weight(out, in, tsv, o, o->lambda, err);
 }

@@ -3,6 +3,7 @@
 #include "core/gemm.h"
 #include "core/merge/rule_iso.h"
 #include "core/merge/spectral.h"
+#include "core/parallel.h"
 
 #include <string.h>
 
@@ -46,56 +47,89 @@ static fc_status leave_space(double *out, const frame *f, double *X, const conte
     return FC_OK;
 }
 
-/* The rule on tensors first .. first + count - 1. */
-static fc_status merge_group(double *const *out, const context *s, enter_space *enter, int first,
-                             int count, fc_arena *arena, fc_error *err)
+/* Tensors first .. first + count - 1, merged by one call of the rule. What is in the space stays
+ * in an arena of each tensor, so that they can be brought there in parallel. */
+typedef struct group {
+    double *const *out;
+    const context *s;
+    enter_space *enter;
+    int first, count;
+    frame *f;           /* (count) */
+    fc_arena *arena;    /* (count) */
+    fc_tv_shape *shape; /* (count) as the rule sees them */
+    fc_tv *tv;          /* (n, count) */
+    double **merged;    /* (count) */
+} group;
+
+static fc_status enter_tensor(void *ctx, int i, fc_arena *scratch, fc_error *err)
 {
-    size_t C = (size_t)count;
-    frame *f = fc_arena_alloc(arena, C, sizeof *f, err);
-    fc_tv_shape *shape = fc_arena_alloc(arena, C, sizeof *shape, err);
-    fc_tv *tv = fc_arena_alloc(arena, (size_t)s->in->n * C, sizeof *tv, err);
-    double **merged = fc_arena_alloc(arena, C, sizeof *merged, err);
-    if (!f || !shape || !tv || !merged)
-        return FC_EFAIL;
-    for (int t = 0; t < count; t++) {
-        shape[t] = s->in->shape[first + t];
-        merged[t] = out[first + t];
-        if (!shape[t].linear) {
-            for (int i = 0; i < s->in->n; i++)
-                tv[(size_t)i * C + (size_t)t] = *fc_tv_at(s->in, i, first + t);
-            continue;
-        }
-        FC_TRY(enter(&f[t], tv + t, C, s, first + t, arena, err));
-        shape[t] = f[t].inside;
-        merged[t] = fc_arena_alloc(arena, fc_tv_size(&shape[t]), sizeof **merged, err);
-        if (!merged[t])
-            return FC_EFAIL;
+    group *g = ctx;
+    const fc_tv_set *in = g->s->in;
+    size_t C = (size_t)g->count;
+    int t = g->first + i;
+    (void)scratch;
+    g->shape[i] = in->shape[t];
+    g->merged[i] = g->out[t];
+    if (!in->shape[t].linear) {
+        for (int k = 0; k < in->n; k++)
+            g->tv[(size_t)k * C + (size_t)i] = *fc_tv_at(in, k, t);
+        return FC_OK;
     }
-    fc_tv_set inside = *s->in;
-    inside.tensors = count;
-    inside.shape = shape;
-    inside.tv = tv;
-    inside.key.epoch = (uint32_t)first; /* another stream for each group */
-    inside.gram = inside.fisher = NULL; /* they are not of these coordinates */
-    FC_TRY(s->inner->rule(merged, &inside, s->inner->options, arena, err));
-    for (int t = 0; t < count; t++)
-        if (f[t].left)
-            FC_TRY(leave_space(out[first + t], &f[t], merged[t], s, first + t, arena, err));
-    return FC_OK;
+    FC_TRY(g->enter(&g->f[i], g->tv + i, C, g->s, t, &g->arena[i], err));
+    g->shape[i] = g->f[i].inside;
+    g->merged[i] = fc_arena_alloc(&g->arena[i], fc_tv_size(&g->shape[i]), sizeof(double), err);
+    return g->merged[i] ? FC_OK : FC_EFAIL;
 }
 
-/* Groups of `size` tensors. */
-static fc_status merge_in(double *const *out, const context *s, enter_space *enter, int size,
-                          fc_arena *arena, fc_error *err)
+static fc_status leave_tensor(void *ctx, int i, fc_arena *scratch, fc_error *err)
+{
+    const group *g = ctx;
+    int t = g->first + i;
+    if (!g->f[i].left)
+        return FC_OK;
+    return leave_space(g->out[t], &g->f[i], g->merged[i], g->s, t, scratch, err);
+}
+
+static fc_status merge_group(group *g, fc_arena *scratch, fc_error *err)
+{
+    fc_tv_set inside = *g->s->in;
+    inside.tensors = g->count;
+    inside.shape = g->shape;
+    inside.tv = g->tv;
+    inside.key.epoch = (uint32_t)g->first; /* another stream for each group */
+    inside.gram = inside.fisher = NULL;    /* they are not of these coordinates */
+    FC_TRY(fc_parallel_for(g->count, enter_tensor, g, err));
+    FC_TRY(g->s->inner->rule(g->merged, &inside, g->s->inner->options, scratch, err));
+    return fc_parallel_for(g->count, leave_tensor, g, err);
+}
+
+/* Group i of those that are like the one given. */
+static fc_status merge_piece(void *ctx, int i, fc_arena *scratch, fc_error *err)
+{
+    group g = *(const group *)ctx;
+    g.first = i * g.count;
+    size_t C = (size_t)g.count;
+    g.f = fc_arena_alloc(scratch, C, sizeof *g.f, err);
+    g.arena = fc_arena_alloc(scratch, C, sizeof *g.arena, err);
+    g.shape = fc_arena_alloc(scratch, C, sizeof *g.shape, err);
+    g.tv = fc_arena_alloc(scratch, (size_t)g.s->in->n * C, sizeof *g.tv, err);
+    g.merged = fc_arena_alloc(scratch, C, sizeof *g.merged, err);
+    if (!g.f || !g.arena || !g.shape || !g.tv || !g.merged)
+        return FC_EFAIL;
+    fc_status status = merge_group(&g, scratch, err);
+    for (int t = 0; t < g.count; t++)
+        fc_arena_free(&g.arena[t]);
+    return status;
+}
+
+/* Each tensor alone, or all of them together. */
+static fc_status merge_in(double *const *out, const context *s, enter_space *enter, bool together,
+                          fc_error *err)
 {
     FC_TRY(fc_tv_check(s->in, err));
-    for (int t = 0; t < s->in->tensors; t += size) {
-        fc_mark mark = fc_arena_mark(arena);
-        fc_status status = merge_group(out, s, enter, t, size, arena, err);
-        fc_arena_release(arena, mark);
-        FC_TRY(status);
-    }
-    return FC_OK;
+    int tensors = s->in->tensors;
+    group like = {out, s, enter, .count = together ? tensors : 1};
+    return fc_parallel_for(together ? 1 : tensors, merge_piece, &like, err);
 }
 
 static fc_status enter_core(frame *f, fc_tv *tv, size_t stride, const context *s, int t,
@@ -131,7 +165,8 @@ fc_status fc_space_core(double *const *out, const fc_tv_set *in, const fc_inner 
                         fc_arena *arena, fc_error *err)
 {
     const context s = {.in = in, .inner = inner};
-    return merge_in(out, &s, enter_core, 1, arena, err);
+    (void)arena;
+    return merge_in(out, &s, enter_core, false, err);
 }
 
 /* Delta = L Q with orthonormal rows of Q: its columns of the concatenation, and how to come back.
@@ -230,7 +265,8 @@ fc_status fc_space_knots(double *const *out, const fc_tv_set *in, const fc_inner
                          fc_knots_form form, double eps, fc_arena *arena, fc_error *err)
 {
     const context s = {.in = in, .inner = inner, .form = form, .eps = eps};
-    return merge_in(out, &s, enter_knots, form == FC_KNOTS_SV ? in->tensors : 1, arena, err);
+    (void)arena;
+    return merge_in(out, &s, enter_knots, form == FC_KNOTS_SV, err);
 }
 
 fc_status fc_space_combine(double *const *out, const fc_tv_set *in, fc_combine *rule,

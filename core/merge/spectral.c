@@ -1,6 +1,7 @@
 #include "core/merge/spectral.h"
 
 #include "core/gemm.h"
+#include "core/parallel.h"
 
 #include <string.h>
 
@@ -88,21 +89,29 @@ fc_status fc_tv_svd(fc_usv *x, const fc_tv *tv, const fc_tv_shape *shape, fc_are
     return fc_tv_sum_svd(x, &one, 0, NULL, arena, err);
 }
 
+typedef struct weight_job {
+    double *const *out;
+    const fc_tv_set *in;
+    fc_weight_rule *rule;
+    const void *options;
+    double lambda;
+} weight_job;
+
+static fc_status merge_weight(void *ctx, int t, fc_arena *scratch, fc_error *err)
+{
+    const weight_job *j = ctx;
+    if (j->in->shape[t].linear)
+        return j->rule(j->out[t], j->in, t, j->options, scratch, err);
+    fc_tv_sum(j->out[t], j->lambda / j->in->n, j->in, t);
+    return FC_OK;
+}
+
 fc_status fc_each_weight(double *const *out, const fc_tv_set *in, fc_weight_rule *rule,
-                         const void *options, double lambda, fc_arena *arena, fc_error *err)
+                         const void *options, double lambda, fc_error *err)
 {
     FC_TRY(fc_tv_check(in, err));
-    for (int t = 0; t < in->tensors; t++) {
-        if (!in->shape[t].linear) {
-            fc_tv_sum(out[t], lambda / in->n, in, t);
-            continue;
-        }
-        fc_mark mark = fc_arena_mark(arena);
-        fc_status status = rule(out[t], in, t, options, arena, err);
-        fc_arena_release(arena, mark);
-        FC_TRY(status);
-    }
-    return FC_OK;
+    return fc_parallel_for(in->tensors, merge_weight, &(weight_job){out, in, rule, options, lambda},
+                           err);
 }
 
 fc_status fc_triplets_init(fc_triplets *s, int m, int n, int most, fc_arena *arena, fc_error *err)

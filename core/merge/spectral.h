@@ -1,7 +1,8 @@
 /* What the spectral rules share: weighted sums of task vectors and their SVD, in factors where the
  * updates come in factors.
  *
- * p (n): one coefficient per update, NULL: all 1. t: index of the tensor. Serial. */
+ * p (n): one coefficient per update, NULL: all 1. t: index of the tensor. Serial, but for
+ * fc_each_weight. */
 #ifndef FC_SPECTRAL_H
 #define FC_SPECTRAL_H
 
@@ -35,9 +36,9 @@ typedef fc_status fc_weight_rule(double *out, const fc_tv_set *in, int t, const 
                                  fc_arena *arena, fc_error *err);
 
 /* The set is checked, the rule applied to each linear weight; other tensors: lambda times the mean.
- */
+ * Tensors in parallel, each with a scratch of its own. */
 fc_status fc_each_weight(double *const *out, const fc_tv_set *in, fc_weight_rule *rule,
-                         const void *options, double lambda, fc_arena *arena, fc_error *err);
+                         const void *options, double lambda, fc_error *err);
 
 /* Singular triplets of several matrices side by side; places that stay empty are zero. */
 typedef struct fc_triplets {
