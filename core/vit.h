@@ -7,6 +7,7 @@
 #include "core/arena.h"
 #include "core/gemm.h"
 #include "core/params.h"
+#include "core/safetensors.h"
 #include "core/stats.h"
 #include "core/status.h"
 
@@ -178,10 +179,16 @@ void fc_lora_init(fc_params *train, const fc_vit_shape *s, uint64_t seed, int ta
  * tensor, wrong shape, NaN. */
 fc_status fc_vit_load(fc_params *w, fc_vit_shape *s, const char *path, int image, int heads,
                       fc_arena *arena, fc_error *err);
+/* What a file of weights holds beside a network. */
+typedef struct fc_vit_extra {
+    const char *const (*metadata)[2]; /* (n_metadata) */
+    int n_metadata;
+    const fc_st_entry *entry; /* (n_entries) */
+    int n_entries;
+} fc_vit_extra;
 /* Write a network without LoRA, and its head if it has one (m->head_w), as timm-named safetensors
- * with metadata format, heads, image and n_more pairs behind them. */
-fc_status fc_vit_save(const char *path, const fc_model *m, const char *const (*more)[2], int n_more,
-                      fc_error *err);
+ * with metadata format, heads, image; more, which may be NULL, goes behind. */
+fc_status fc_vit_save(const char *path, const fc_model *m, const fc_vit_extra *more, fc_error *err);
 
 /* W_slot += scale * B A for every slot: dst is a backbone block; A, B as in a trained block. */
 void fc_lora_apply(fc_real *dst, const fc_vit_shape *s, int rank, const fc_real *A,

@@ -247,14 +247,16 @@ fc_status fc_vit_load(fc_params *w, fc_vit_shape *s, const char *path, int image
 
 /* ---- saving ------------------------------------------------------------------------------- */
 
-static fc_status save(const char *path, const fc_model *m, const char *const (*more)[2], int n_more,
+static fc_status save(const char *path, const fc_model *m, const fc_vit_extra *more,
                       fc_arena *scratch, fc_error *err)
 {
     const fc_vit_shape *s = m->shape;
     fc_params w;
     FC_TRY(fc_vit_layout(&w, s, scratch, err));
-    fc_st_entry *entry = fc_arena_alloc(scratch, (size_t)w.nspec + 2, sizeof *entry, err);
-    const char *(*pair)[2] = fc_arena_alloc(scratch, (size_t)n_more + 3, sizeof *pair, err);
+    size_t most = (size_t)w.nspec + 2 + (size_t)more->n_entries;
+    size_t n_pairs = (size_t)more->n_metadata + 3;
+    fc_st_entry *entry = fc_arena_alloc(scratch, most, sizeof *entry, err);
+    const char *(*pair)[2] = fc_arena_alloc(scratch, n_pairs, sizeof *pair, err);
     if (!entry || !pair)
         return FC_EFAIL;
     w.p = (fc_real *)(uintptr_t)m->w; /* only read */
@@ -266,21 +268,23 @@ static fc_status save(const char *path, const fc_model *m, const char *const (*m
         entry[n++] = (fc_st_entry){"head.weight", dtype, 2, {m->classes, s->width}, m->head_w};
         entry[n++] = (fc_st_entry){"head.bias", dtype, 1, {m->classes}, m->head_b};
     }
+    for (int i = 0; i < more->n_entries; i++)
+        entry[n++] = more->entry[i];
     char heads[16], image[16];
     snprintf(heads, sizeof heads, "%d", s->heads);
     snprintf(image, sizeof image, "%d", s->image);
     const char *const own[][2] = {{"format", "pt"}, {"heads", heads}, {"image", image}};
     memcpy(pair, own, sizeof own);
-    if (n_more > 0)
-        memcpy(pair + 3, more, (size_t)n_more * sizeof *pair);
-    return fc_st_write(path, entry, n, (const char *const(*)[2])pair, n_more + 3, err);
+    if (more->n_metadata > 0)
+        memcpy(pair + 3, more->metadata, (size_t)more->n_metadata * sizeof *pair);
+    return fc_st_write(path, entry, n, (const char *const(*)[2])pair, (int)n_pairs, err);
 }
 
-fc_status fc_vit_save(const char *path, const fc_model *m, const char *const (*more)[2], int n_more,
-                      fc_error *err)
+fc_status fc_vit_save(const char *path, const fc_model *m, const fc_vit_extra *more, fc_error *err)
 {
+    static const fc_vit_extra none = {0};
     fc_arena scratch = {0};
-    fc_status status = save(path, m, more, n_more, &scratch, err);
+    fc_status status = save(path, m, more ? more : &none, &scratch, err);
     fc_arena_free(&scratch);
     return status;
 }

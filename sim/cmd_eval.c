@@ -101,22 +101,11 @@ static fc_status save_confusion(fc_trial *t, const int *answer, const char *dir,
 
 static fc_status test(fc_trial *t, const fc_args *a, fc_error *err)
 {
-    size_t T = (size_t)t->tasks.n;
-    fc_eval e = {.correct = fc_arena_alloc(&t->arena, T, sizeof(long), err),
-                 .masked = fc_arena_alloc(&t->arena, T, sizeof(long), err),
-                 .total = fc_arena_alloc(&t->arena, T, sizeof(long), err)};
+    fc_eval e;
     int *answer = fc_arena_alloc(&t->arena, t->data.test.n, sizeof *answer, err);
-    if (!e.correct || !e.masked || !e.total || !answer)
+    if (!answer)
         return FC_EFAIL;
-    const fc_test job = {.net = &t->net,
-                         .model = &t->model,
-                         .images = &t->data.test,
-                         .tasks = &t->tasks,
-                         .seen = t->tasks.n,
-                         .crew = &t->crew,
-                         .progress = &t->progress,
-                         .answer = answer};
-    FC_TRY(fc_test_run(&e, &job, &t->arena, err));
+    FC_TRY(fc_trial_test(&e, answer, t, err));
     if (a->json)
         FC_TRY(print_json(t, &e, err));
     else

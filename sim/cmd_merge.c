@@ -22,6 +22,7 @@ static const char usage[] =
     "  --rule NAME    fcil list merges; key=value are its options, and\n"
     "                 space=full|core|knots, isotropise, knots, knots_eps, seed\n"
     "  --stats FILE   statistics of an input (fcil stats), once for each, in their order\n\n"
+    "smile and emr keep their inputs beside the base, a ViT, in a file that fcil eval runs.\n"
     "Heads (head.weight, head.bias) for classes of their own are put one below the other; those "
     "for\n"
     "the same classes are averaged. A file with '=' in its name is written ./NAME.\n";
@@ -180,7 +181,33 @@ static fc_status read_request(request *q, const fc_args *a, fc_error *err)
     if (q->n == 0 || !a->output)
         return fc_fail(err, FC_EUSAGE,
                        "merge: what, and where to? usage: fcil merge --rule NAME IN ... -o OUT");
-    FC_TRY(read_rank(q, a, err));
+    return read_rank(q, a, err);
+}
+
+static fc_space space_of(const options *o)
+{
+    return (fc_space){(fc_space_kind)o->space, o->isotropise, (fc_knots_form)o->knots,
+                      o->knots_eps};
+}
+
+/* Can the rule make that output of files? */
+static fc_status check_rule(const request *q, const fc_args *a, fc_error *err)
+{
+    const fc_space space = space_of(&q->own);
+    const unsigned from_files = FC_MERGE_NEEDS_GRAMS | FC_MERGE_NEEDS_FISHER;
+    bool experts = fc_merge_keeps_experts(q->rule);
+    if (experts && !q->model)
+        return fc_fail(err, FC_EUSAGE,
+                       "merge: %s keeps its inputs apart, expected --base and -o OUT.safetensors",
+                       q->rule->name);
+    if (experts)
+        return FC_OK;
+    if (q->rule->needs & ~from_files || (!q->rule->combine && !q->rule->begin))
+        return fc_fail(
+            err, FC_EUSAGE,
+            "merge: %s is trained on images, which files have none of: tasks.merge has it",
+            q->rule->name);
+    FC_TRY(fc_merge_check(q->rule, &space, true, err));
     if (q->rule->needs && a->n_stats == 0)
         return fc_fail(err, FC_EUSAGE,
                        "merge: %s needs statistics: --stats FILE for each input (fcil stats)",
@@ -190,12 +217,6 @@ static fc_status read_request(request *q, const fc_args *a, fc_error *err)
 
 /* --- the merge ----------------------------------------------------------------------------------
  */
-
-static fc_space space_of(const options *o)
-{
-    return (fc_space){(fc_space_kind)o->space, o->isotropise, (fc_knots_form)o->knots,
-                      o->knots_eps};
-}
 
 static fc_status combine(double **out, fc_merge_files *f, const request *q, fc_error *err)
 {
@@ -233,6 +254,11 @@ static fc_status merge(fc_merge_files *f, const request *q, const fc_args *a, fc
     fprintf(stderr, "merge %s: %d inputs, %d tensors, %.1f MiB for their task vectors\n",
             q->rule->name, f->n, f->set.tensors, fc_merge_files_bytes(f) / (1 << 20));
     FC_TRY(fc_merge_files_load(f, err));
+    if (fc_merge_keeps_experts(q->rule)) {
+        FC_TRY(fc_merge_files_save_experts(f, q->rule, q->rule_options, a->output, err));
+        puts(a->output);
+        return FC_OK;
+    }
     if (q->rule->needs)
         FC_TRY(fc_merge_files_stats(f, a->stats, a->n_stats, q->rule->needs, err));
     FC_TRY(combine(out, f, q, err));
@@ -244,8 +270,7 @@ static fc_status open_and_merge(request *q, const fc_args *a, fc_error *err)
     fc_merge_files f;
     int blas_safe;
     FC_TRY(read_request(q, a, err));
-    const fc_space space = space_of(&q->own);
-    FC_TRY(fc_merge_check(q->rule, &space, true, err));
+    FC_TRY(check_rule(q, a, err));
     fc_threads_init(fc_threads_default(), &blas_safe);
     FC_TRY(fc_merge_files_open(&f, a->base, q->in, q->n, err));
     fc_status s = merge(&f, q, a, err);

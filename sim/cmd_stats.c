@@ -109,6 +109,9 @@ static fc_status measure(statistics *s, const char *path, fc_error *err)
 {
     fc_trial *t = s->t;
     fc_params layout;
+    if (t->experts.n > 0)
+        return fc_fail(err, FC_EUSAGE, "stats: %s is a model with experts, expected a plain one",
+                       t->file.path);
     FC_TRY(draw(s, err));
     FC_TRY(
         fc_train_layout(&layout, &t->net.shape, FC_TRAIN_FULL, 0, t->net.classes, &t->arena, err));

@@ -21,13 +21,13 @@ fc_status fc_export_timm(fc_run *r, const char *path, fc_error *err)
     m.classes = r->tasks.first[seen];
     FC_TRY(fc_model_meta_make(&meta, &n_meta, r->cfg, &r->net.shape, &r->tasks, 0, seen, &r->arena,
                               err));
-    return fc_vit_save(path, &m, meta, n_meta, err);
+    return fc_vit_save(path, &m, &(fc_vit_extra){.metadata = meta, .n_metadata = n_meta}, err);
 }
 
 fc_status fc_export_base(fc_run *r, const char *path, fc_error *err)
 {
     const fc_model m = {.shape = &r->net.shape, .w = r->w0.p};
-    return fc_vit_save(path, &m, NULL, 0, err);
+    return fc_vit_save(path, &m, NULL, err);
 }
 
 /* The name of a weight without ".weight". */

@@ -1,6 +1,5 @@
 #include "sim/merge_files.h"
 
-#include "core/merge/merge.h"
 #include "sim/merge_head.h"
 #include "sim/model_stats.h"
 

@@ -12,7 +12,7 @@
 #ifndef FC_MERGE_FILES_H
 #define FC_MERGE_FILES_H
 
-#include "core/merge/combine.h"
+#include "core/merge/merge.h"
 #include "sim/model_file.h"
 
 /* One tensor of the set. */
@@ -66,5 +66,13 @@ fc_status fc_merge_files_save_model(const fc_merge_files *f, double *const *out,
  * |out - B A| / |out| over all layers. */
 fc_status fc_merge_files_save_adapter(const fc_merge_files *f, double *const *out, int *rank,
                                       double *error, const char *dir, fc_error *err);
+
+/* Does the rule keep its inputs as experts beside the base: SMILE, EMR? */
+bool fc_merge_keeps_experts(const fc_merge_method *rule);
+
+/* The base, a timm-named ViT, with the loaded inputs as experts (sim/expert_file.h). Errors:
+ * FC_EDATA where the base is no such network, or there is no head; those of the rule. */
+fc_status fc_merge_files_save_experts(fc_merge_files *f, const fc_merge_method *rule,
+                                      const void *options, const char *path, fc_error *err);
 
 #endif

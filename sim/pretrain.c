@@ -186,7 +186,7 @@ static void train(void *ctx, int thread, int i)
 static fc_status save_best(const pretraining *p, const char *path, fc_error *err)
 {
     fc_model m = fc_model_of(&p->net.shape, FC_TRAIN_FULL, 0, p->net.classes, NULL, &p->best);
-    return fc_vit_save(path, &m, NULL, 0, err);
+    return fc_vit_save(path, &m, NULL, err);
 }
 
 fc_status fc_pretrain(fc_config *c, const char *path, fc_console console, fc_error *err)

@@ -2,6 +2,8 @@
 
 #include "sim/run.h"
 
+#include <string.h>
+
 /* Tasks of the metadata, else of the config: those that the head has rows for. */
 static fc_status open_tasks(fc_trial *t, fc_error *err)
 {
@@ -29,14 +31,28 @@ static fc_status open_crew(fc_trial *t, bool grams, fc_error *err)
     FC_TRY(fc_train_layout(&head, &t->net.shape, FC_TRAIN_HEAD, 0, t->net.classes, &t->arena, err));
     if (grams)
         FC_TRY(fc_vit_grams(&shape, &t->net.shape, 1, 1, &t->arena, err));
-    fc_crew_plan plan = {.net = &t->net,
-                         .like = &head,
-                         .threads = fc_threads_open(&t->cfg, &t->progress),
-                         .clients = 1,
-                         .batch = FC_SLICE,
-                         .grams = grams ? &shape : NULL,
-                         .max_side = fc_dataset_side(&t->data)};
+    fc_crew_plan plan = {
+        .net = &t->net,
+        .like = &head,
+        .threads = fc_threads_open(&t->cfg, &t->progress),
+        .clients = 1,
+        .batch = FC_SLICE,
+        .grams = grams ? &shape : NULL,
+        .max_side = fc_dataset_side(&t->data),
+        .acts = {.experts = t->experts.smile ? t->experts.n : 0, .gate_k = t->experts.gate_k}};
     return fc_crew_init(&t->crew, &plan, err);
+}
+
+/* The experts' tasks are those of the head, and all at the image size of the file. */
+static fc_status check_experts(const fc_trial *t, fc_error *err)
+{
+    int sum = 0;
+    for (int i = 0; i < t->experts.n; i++)
+        sum += t->experts.tasks.v[i];
+    if (t->experts.n > 0 && sum != t->tasks.n)
+        return fc_fail(err, FC_EDATA, "%s: experts for %d tasks, and a head for %d", t->file.path,
+                       sum, t->tasks.n);
+    return FC_OK;
 }
 
 static fc_status open_parts(fc_trial *t, const fc_trial_options *o, fc_error *err)
@@ -52,6 +68,9 @@ static fc_status open_parts(fc_trial *t, const fc_trial_options *o, fc_error *er
     t->net.transform = fc_transform_of(&t->cfg, m->shape.image);
     t->net.train = &t->data.train;
     t->net.logit = t->tasks.logit;
+    if (!m->folder)
+        FC_TRY(fc_expert_file_read(&t->experts, m->path, &m->shape, &t->arena, err));
+    FC_TRY(check_experts(t, err));
     FC_TRY(open_crew(t, o->grams, err));
     FC_TRY(fc_packed_new(&t->packed, &t->net.shape, false, &t->net.engine, err));
     fc_packed_fill(&t->packed, &t->net.shape, m->w.p);
@@ -61,7 +80,8 @@ static fc_status open_parts(fc_trial *t, const fc_trial_options *o, fc_error *er
                           .scale = 1,
                           .head_w = m->head_w,
                           .head_b = m->head_b,
-                          .packed = &t->packed};
+                          .packed = &t->packed,
+                          .smile = t->experts.smile};
     return FC_OK;
 }
 
@@ -87,4 +107,70 @@ void fc_trial_close(fc_trial *t)
     fc_config_free(&t->cfg);
     fc_arena_free(&t->arena);
     *t = (fc_trial){0};
+}
+
+static fc_status test_tasks(fc_eval *e, int *answer, fc_trial *t, const fc_tasks *k, fc_error *err)
+{
+    const fc_test job = {.net = &t->net,
+                         .model = &t->model,
+                         .images = &t->data.test,
+                         .tasks = k,
+                         .seen = k->n,
+                         .crew = &t->crew,
+                         .progress = &t->progress,
+                         .answer = answer};
+    return fc_test_run(e, &job, &t->arena, err);
+}
+
+/* Tasks from .. to - 1 under EMR's expert i; the other counts of part are zero. */
+static fc_status test_expert(fc_eval *part, int *answer, fc_trial *t, int i, int from, int to,
+                             fc_real *w, fc_error *err)
+{
+    fc_tasks k = t->tasks;
+    k.n_test = fc_arena_alloc(&t->arena, (size_t)k.n, sizeof *k.n_test, err);
+    if (!k.n_test)
+        return FC_EFAIL;
+    memcpy(k.n_test + from, t->tasks.n_test + from, (size_t)(to - from) * sizeof *k.n_test);
+    memcpy(w, t->file.w.p, t->file.w.n * sizeof *w);
+    FC_TRY(fc_emr_apply(w, &t->file.w, t->experts.emr, i, err));
+    fc_packed_fill(&t->packed, &t->net.shape, w);
+    t->model.w = w;
+    return test_tasks(part, answer, t, &k, err);
+}
+
+static fc_status eval_init(fc_eval *e, fc_trial *t, fc_error *err)
+{
+    size_t T = (size_t)t->tasks.n;
+    *e = (fc_eval){.seen = t->tasks.n,
+                   .correct = fc_arena_alloc(&t->arena, T, sizeof(long), err),
+                   .masked = fc_arena_alloc(&t->arena, T, sizeof(long), err),
+                   .total = fc_arena_alloc(&t->arena, T, sizeof(long), err)};
+    return e->correct && e->masked && e->total ? FC_OK : FC_EFAIL;
+}
+
+fc_status fc_trial_test(fc_eval *e, int *answer, fc_trial *t, fc_error *err)
+{
+    FC_TRY(eval_init(e, t, err));
+    if (!t->experts.emr)
+        return test_tasks(e, answer, t, &t->tasks, err);
+    double images = 0, loss = 0;
+    fc_eval part;
+    fc_real *w = fc_arena_alloc(&t->arena, t->file.w.n, sizeof *w, err);
+    FC_TRY(eval_init(&part, t, err));
+    if (!w)
+        return FC_EFAIL;
+    for (int i = 0, at = 0; i < t->experts.n; at += t->experts.tasks.v[i++]) {
+        double n = 0;
+        FC_TRY(test_expert(&part, answer, t, i, at, at + t->experts.tasks.v[i], w, err));
+        for (int s = at; s < at + t->experts.tasks.v[i]; s++) {
+            e->correct[s] = part.correct[s];
+            e->masked[s] = part.masked[s];
+            e->total[s] = part.total[s];
+            n += (double)part.total[s];
+        }
+        loss += part.loss * n;
+        images += n;
+    }
+    e->loss = loss / images;
+    return FC_OK;
 }

@@ -4,6 +4,7 @@
 #define FC_TRIAL_H
 
 #include "sim/eval.h"
+#include "sim/expert_file.h"
 #include "sim/model_file.h"
 #include "sim/progress.h"
 
@@ -15,6 +16,7 @@ typedef struct fc_trial {
     fc_tasks tasks; /* the classes that the model knows: all of the head's rows */
     fc_crew crew;
     fc_packed packed;
+    fc_expert_file experts;
     fc_model model;
     fc_progress progress;
     fc_arena arena;
@@ -32,5 +34,9 @@ typedef struct fc_trial_options {
  * data, or its head does not end where a task ends. */
 fc_status fc_trial_open(fc_trial *t, const fc_trial_options *o, fc_error *err);
 void fc_trial_close(fc_trial *t); /* accepts {0} */
+
+/* Counts of the test images into e, whose arrays are in t's arena; answer as fc_test has it. A
+ * model with EMR's experts is tested task by task, each with its own expert. */
+fc_status fc_trial_test(fc_eval *e, int *answer, fc_trial *t, fc_error *err);
 
 #endif

@@ -134,7 +134,7 @@ static void save_again(const char *path, const fc_params *w, int seen, const cha
                         .head_w = run.global.p + head[0].offset,
                         .head_b = run.global.p + head[1].offset,
                         .classes = run.tasks.first[seen]};
-    ok(fc_vit_save(path, &m, (fc_pairs)more, n, &err));
+    ok(fc_vit_save(path, &m, &(fc_vit_extra){(fc_pairs)more, n, NULL, 0}, &err));
     fc_st_close(&f);
 }
 

@@ -481,7 +481,7 @@ static void test_save_and_load(void **state)
     const fc_model m = {
         .shape = &small, .w = w.p, .head_w = head_w, .head_b = head_b, .classes = CLASSES};
     static const char *const more[][2] = {{"classes", "[0, 1]"}, {"x", "y"}};
-    ok(fc_vit_save(path, &m, more, 2, &err), &err);
+    ok(fc_vit_save(path, &m, &(fc_vit_extra){more, 2, NULL, 0}, &err), &err);
     assert_int_equal(fc_vit_load(&back, &s, path, 0, 7, &arena, &err), FC_EUSAGE);
     assert_non_null(strstr(err.msg, "heads, but 7 are asked for"));
     err = (fc_error){0};

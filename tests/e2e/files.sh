@@ -121,6 +121,29 @@ for rule in regmean fisher; do
     [ "$(tensor $rule.safetensors blocks.0.attn.qkv.weight)" != "$(tensor mean.safetensors blocks.0.attn.qkv.weight)" ] || fail "$rule is the mean"
 done
 
+if names merges | grep -qx smile; then
+    say "merge: inputs kept as experts, which eval runs"
+    for rule in smile "smile k=-1 gate_k=2 top_k=2" emr; do
+        # shellcheck disable=SC2086 # a rule and its options
+        expect 0 "$FCIL" merge --rule $rule --base ties/base.safetensors ties/task* -o experts.safetensors
+        expect 0 "$FCIL" eval experts.safetensors --threads 1 -o with_experts
+        cp out one
+        expect 0 "$FCIL" eval experts.safetensors --threads 3
+        cmp one out || fail "$rule: 3 threads"
+        grep -q '^  all        6      120 ' out || fail "$rule: $(cat out)"
+    done
+    expect 0 "$FCIL" eval ties/task02
+    cp out alone.txt
+    for rule in "smile k=-1" emr; do
+        # shellcheck disable=SC2086
+        expect 0 "$FCIL" merge --rule $rule --base ties/base.safetensors ties/task02 -o one.safetensors
+        expect 0 "$FCIL" eval one.safetensors
+        cmp out alone.txt || fail "$rule of one adapter is not that adapter"
+    done
+    refused 2 'smile keeps its inputs apart' merge --rule smile ties/task01 -o x
+    refused 2 'a model with experts' stats experts.safetensors -o x
+fi
+
 say "what cannot be merged"
 refused 2 'merge: which rule' merge ties/task01 -o x
 refused 2 "\-\-rule 'tie', did you mean ties?" merge --rule tie ties/task01 -o x
