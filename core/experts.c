@@ -220,3 +220,14 @@ void fc_experts_backward(const fc_engine *e, fc_real *dX, double *dw, const fc_e
                         X + row * (size_t)x->cols, w + at, n - i < share ? n - i : share);
     }
 }
+
+size_t fc_experts_numbers(const fc_experts *x)
+{
+    size_t n = 0, rows = (size_t)x->rows, cols = (size_t)x->cols;
+    for (int e = 0; e < x->n; e++) {
+        const fc_expert *p = &x->expert[e];
+        n += p->dense ? rows * cols : (size_t)p->rank * (rows + cols);
+        n += p->bias ? rows : 0;
+    }
+    return n;
+}

@@ -27,6 +27,9 @@ typedef struct fc_experts {
 /* Scratch of the functions below for n rows of X, a bound for all experts of that size. */
 size_t fc_experts_bytes(const fc_engine *e, int rows, int cols, int n);
 
+/* Numbers that they are made of. */
+size_t fc_experts_numbers(const fc_experts *x);
+
 /* Floating-point operations for one row that all experts take. */
 double fc_experts_flop(const fc_experts *x);
 

@@ -264,6 +264,8 @@ fc_status fc_partition_csv(const char *path, const fc_partition *p, const fc_dat
     for (int32_t j = 0; j < p->tasks; j++) {
         for (size_t i = 0; i < t->n_train[j]; i++)
             task[t->train[j][i]] = j + 1;
+        for (size_t i = 0; i < t->n_held[j]; i++) /* of no client */
+            task[t->held[j][i]] = j + 1;
         for (int32_t k = 0; k < p->clients; k++)
             for (size_t i = p->start[j][k]; i < p->start[j][k + 1]; i++)
                 owner[p->sample[j][i]] = k;

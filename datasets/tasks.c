@@ -62,30 +62,30 @@ static void numpy_permutation(int *v, int n, uint32_t seed)
     }
 }
 
-static fc_status make_order(fc_tasks *out, const fc_ints *order, fc_error *err)
+/* to (n): a permutation of 0 .. n-1, or a list of n numbers. what: "class", "task". */
+static fc_status make_order(int *to, int n, const fc_ints *order, const char *what, fc_error *err)
 {
-    int n = out->classes;
     const char *word = order ? order->word : "natural";
     if (word && strcmp(word, "natural") == 0) {
         for (int k = 0; k < n; k++)
-            out->order[k] = k;
+            to[k] = k;
     } else if (word && strncmp(word, "seed:", 5) == 0) {
         char *end;
         errno = 0;
         long long seed = strtoll(word + 5, &end, 10);
         if (errno || end == word + 5 || *end || !(seed >= 0 && seed <= UINT32_MAX))
-            return fc_fail(err, FC_EUSAGE, "class order '%s': expected seed:N with N from 0 to %u",
-                           word, UINT32_MAX);
-        numpy_permutation(out->order, n, (uint32_t)seed);
+            return fc_fail(err, FC_EUSAGE, "%s order '%s': expected seed:N with N from 0 to %u",
+                           what, word, UINT32_MAX);
+        numpy_permutation(to, n, (uint32_t)seed);
     } else if (word) {
         return fc_fail(err, FC_EUSAGE,
-                       "class order '%s': expected natural, seed:N or a list of all %d classes",
-                       word, n);
+                       "%s order '%s': expected natural, seed:N or a list of all %d", what, word,
+                       n);
     } else if (order->n != n) {
-        return fc_fail(err, FC_EUSAGE, "class order: a list of %d classes, expected all %d",
-                       order->n, n);
+        return fc_fail(err, FC_EUSAGE, "%s order: a list of %d, expected all %d", what, order->n,
+                       n);
     } else {
-        memcpy(out->order, order->v, (size_t)n * sizeof *order->v);
+        memcpy(to, order->v, (size_t)n * sizeof *to);
     }
     return FC_OK;
 }
@@ -169,7 +169,7 @@ static fc_status make(fc_tasks *out, const fc_dataset *d, const fc_ints *sizes,
         !(out->logit = fc_arena_alloc(arena, all, sizeof *out->logit, err)) ||
         !(out->first = fc_arena_alloc(arena, n + 1, sizeof *out->first, err)))
         return FC_EFAIL;
-    FC_TRY(make_order(out, order, err));
+    FC_TRY(make_order(out->order, out->classes, order, "class", err));
     FC_TRY(make_logits(out, d->classes, err));
     FC_TRY(make_sizes(out, sizes, err));
     for (int c = 0; c < d->classes; c++)
@@ -177,6 +177,10 @@ static fc_status make(fc_tasks *out, const fc_dataset *d, const fc_ints *sizes,
     for (int t = 0; t < out->n; t++)
         for (int k = out->first[t]; k < out->first[t + 1]; k++)
             task_of[out->order[k]] = t;
+    out->held = fc_arena_alloc(arena, n, sizeof *out->held, err);
+    out->n_held = fc_arena_alloc(arena, n, sizeof *out->n_held, err);
+    if (!out->held || !out->n_held)
+        return FC_EFAIL;
     FC_TRY(split_samples(&out->train, &out->n_train, &d->train, out, task_of, arena, err));
     return split_samples(&out->test, &out->n_test, &d->test, out, task_of, arena, err);
 }
@@ -193,4 +197,77 @@ fc_status fc_tasks_some(fc_tasks *out, const fc_dataset *d, const fc_ints *sizes
 {
     *out = (fc_tasks){.n = sizes->n, .classes = classes->n};
     return make(out, d, sizes, classes, arena, err);
+}
+
+fc_status fc_tasks_reorder(fc_tasks *t, const fc_ints *order, fc_arena *arena, fc_error *err)
+{
+    size_t n = (size_t)t->n;
+    fc_tasks old = *t;
+    int *to = fc_arena_alloc(arena, n, sizeof *to, err);
+    bool *used = fc_arena_alloc(arena, n, sizeof *used, err);
+    t->order = fc_arena_alloc(arena, (size_t)t->classes, sizeof *t->order, err);
+    t->first = fc_arena_alloc(arena, n + 1, sizeof *t->first, err);
+    uint32_t ***list[] = {&t->train, &t->held, &t->test},
+             **from[] = {old.train, old.held, old.test};
+    size_t **count[] = {&t->n_train, &t->n_held, &t->n_test};
+    size_t *of[] = {old.n_train, old.n_held, old.n_test};
+    for (int k = 0; k < 3; k++) {
+        *list[k] = fc_arena_alloc(arena, n, sizeof **list[k], err);
+        *count[k] = fc_arena_alloc(arena, n, sizeof **count[k], err);
+        if (!*list[k] || !*count[k])
+            return FC_EFAIL;
+    }
+    if (!to || !used || !t->order || !t->first)
+        return FC_EFAIL;
+    FC_TRY(make_order(to, t->n, order, "task", err));
+    for (int i = 0; i < t->n; i++) {
+        int from_task = to[i];
+        if (from_task < 0 || from_task >= t->n || used[from_task])
+            return fc_fail(err, FC_EUSAGE,
+                           "task order: entry %d is task %d, expected each of 0 to %d once", i,
+                           from_task, t->n - 1);
+        used[from_task] = true;
+        int size = old.first[from_task + 1] - old.first[from_task];
+        t->first[i + 1] = t->first[i] + size;
+        memcpy(t->order + t->first[i], old.order + old.first[from_task],
+               (size_t)size * sizeof *t->order);
+        for (int k = 0; k < 3; k++) {
+            (*list[k])[i] = from[k][from_task];
+            (*count[k])[i] = of[k][from_task];
+        }
+    }
+    for (int k = 0; k < t->classes; k++)
+        t->logit[t->order[k]] = k;
+    return FC_OK;
+}
+
+fc_status fc_tasks_hold_out(fc_tasks *t, const fc_dataset *d, int n, fc_arena *arena, fc_error *err)
+{
+    int *left = fc_arena_alloc(arena, (size_t)d->classes, sizeof *left, err);
+    if (!left)
+        return FC_EFAIL;
+    for (size_t i = 0; i < d->train.n; i++)
+        left[d->train.label[i]]++;
+    for (int k = 0; k < t->classes; k++)
+        if (left[t->order[k]] <= n)
+            return fc_fail(err, FC_EUSAGE,
+                           "%d images held out of each class, but class %d has %d training images, "
+                           "expected more than that",
+                           n, t->order[k], left[t->order[k]]);
+    for (int k = 0; k < t->n; k++) {
+        int classes = t->first[k + 1] - t->first[k];
+        size_t kept = 0;
+        t->held[k] = fc_arena_alloc(arena, (size_t)classes * (size_t)n, sizeof **t->held, err);
+        if (!t->held[k])
+            return FC_EFAIL;
+        for (size_t i = 0; i < t->n_train[k]; i++) {
+            uint32_t sample = t->train[k][i];
+            if (left[d->train.label[sample]]-- > n)
+                t->train[k][kept++] = sample;
+            else
+                t->held[k][t->n_held[k]++] = sample;
+        }
+        t->n_train[k] = kept;
+    }
+    return FC_OK;
 }

@@ -16,6 +16,8 @@ typedef struct fc_tasks {
     int *first; /* (n + 1) */
     uint32_t **train; /* (n) training sample indices of task t, ascending */
     size_t *n_train;
+    uint32_t **held; /* (n) of them, held out: in neither list */
+    size_t *n_held;
     uint32_t **test;
     size_t *n_test;
 } fc_tasks;
@@ -26,6 +28,14 @@ typedef struct fc_tasks {
  */
 fc_status fc_tasks_make(fc_tasks *out, const fc_dataset *d, int count, const fc_ints *sizes,
                         const fc_ints *order, fc_arena *arena, fc_error *err);
+
+/* Tasks in another order, each with its classes; order as above, of the tasks. */
+fc_status fc_tasks_reorder(fc_tasks *t, const fc_ints *order, fc_arena *arena, fc_error *err);
+
+/* The last n training samples of each class go to held. Errors FC_EUSAGE: a class has no more than
+ * that, naming it. */
+fc_status fc_tasks_hold_out(fc_tasks *t, const fc_dataset *d, int n, fc_arena *arena,
+                            fc_error *err);
 
 /* Tasks of these classes of the data only, in this order; the others are left out. */
 fc_status fc_tasks_some(fc_tasks *out, const fc_dataset *d, const fc_ints *sizes,

@@ -2,12 +2,11 @@
  */
 #include "core/file.h"
 #include "core/rng.h"
+#include "sim/cache.h"
 #include "sim/pretrain.h"
 #include "sim/run.h"
-#include "version.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -75,44 +74,15 @@ fc_status fc_backbone_random(fc_params *w, fc_vit_shape *s, const fc_config *c, 
     return FC_OK;
 }
 
-/* <cache>/fcil/backbone-<hash>.safetensors, where cache is $XDG_CACHE_HOME or ~/.cache. */
-static fc_status cache_path(char *buf, size_t size, const char *hash, fc_error *err)
-{
-    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    char dir[4000];
-    if (cache && *cache)
-        snprintf(dir, sizeof dir, "%s/fcil", cache);
-    else
-        snprintf(dir, sizeof dir, "%s/.cache/fcil", home && *home ? home : "/tmp");
-    FC_TRY(fc_mkdirs(dir, err));
-    snprintf(buf, size, "%s/backbone-%s.safetensors", dir, hash);
-    return FC_OK;
-}
-
-/* What the result depends on: the options, where files come from, the program and its kernels. */
-static fc_status cache_key(char key[9], fc_config *pre, fc_error *err)
-{
-    char text[9000], hex[65];
-    const fc_isa *isa;
-    FC_TRY(fc_isa_find(&isa, "auto", false, err));
-    bool files = strcmp(pre->data.name, "synth") != 0;
-    FC_TRY(fc_config_hash(key, pre, err));
-    snprintf(text, sizeof text, "%s %s %s %s %s", key, FC_COMMIT, isa->name, pre->data.path,
-             files ? pre->data.root : "");
-    fc_sha256(hex, text, strlen(text));
-    snprintf(key, 9, "%.8s", hex);
-    return FC_OK;
-}
-
 static fc_status pretrained(fc_run *r, fc_error *err)
 {
     fc_config pre;
     char hash[9], path[4096];
     FC_TRY(fc_config_load(&pre, r->cfg->backbone.pretrain, NULL, 0, err));
     pre.data.root = r->cfg->data.root;
-    fc_status s = cache_key(hash, &pre, err);
+    fc_status s = fc_cache_key(hash, &pre, err);
     if (s == FC_OK)
-        s = cache_path(path, sizeof path, hash, err);
+        s = fc_cache_path(path, sizeof path, "backbone-%s.safetensors", hash, err);
     /* rank 0 first: on one machine the others find its file */
     for (int turn = 0; turn < 2; turn++) {
         bool mine = (r->ranks.me > 0) == turn;

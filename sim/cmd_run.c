@@ -1,59 +1,10 @@
 /* fcil run CONFIG [key=value ...] */
-#include "core/file.h"
 #include "sim/cmd.h"
-#include "sim/cohort.h"
-#include "sim/manifest.h"
 #include "sim/run.h"
 #include "sim/signals.h"
 
 #include <jansson.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/stat.h>
-
-static bool exists(const char *dir, const char *name)
-{
-    char path[4200];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    return fc_file_exists(path);
-}
-
-static fc_status write_text(const char *dir, const char *name, const char *text, fc_error *err)
-{
-    char path[4200];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    return fc_file_write_atomic(path, text, strlen(text), err);
-}
-
-/* config.yaml, manifest.json and partition.csv: written once, when the run starts. */
-static fc_status write_start(fc_run *r, const char *dir, int argc, char **argv, fc_error *err)
-{
-    fc_config *c = r->cfg;
-    const char *dump = fc_config_dump(c, false, err);
-    if (!dump)
-        return FC_EFAIL;
-    FC_TRY(write_text(dir, "config.yaml", dump, err));
-    fc_manifest m = {.argc = argc,
-                     .argv = argv,
-                     .threads = r->threads,
-                     .ranks = r->ranks.n,
-                     .isa = r->net.engine.isa->name,
-                     .precision = r->net.engine.bf16 ? "bf16" : "f32",
-                     .data_name = r->data.name,
-                     .data_path = r->data.path,
-                     .data_sha256 = r->data.sha256,
-                     .weights_path = r->weights_path,
-                     .weights_sha256 = r->weights_sha256,
-                     .partition_sha256 = r->partition.sha256,
-                     .config_hash = r->hash,
-                     .trace_sha256 = r->devices.sha256};
-    FC_TRY(fc_manifest_write(dir, &m, err));
-    if (!c->log.partition)
-        return FC_OK;
-    char path[4200];
-    snprintf(path, sizeof path, "%s/partition.csv", dir);
-    return fc_partition_csv(path, &r->partition, &r->data, &r->tasks, err);
-}
 
 /* The task matrix and the curve, as people paste them. */
 static void print_result(const fc_run *r, const char *dir, bool as_json)
@@ -73,91 +24,18 @@ static void print_result(const fc_run *r, const char *dir, bool as_json)
     printf("]  AIA=%.2f  FAA=%.2f\n", m.aia, m.faa);
 }
 
-/* DONE, or FAILED with the reason, or STOPPED. */
-static fc_status mark(fc_run *r, fc_status s, fc_error *err)
-{
-    if (s == FC_OK)
-        return fc_runlog_mark(r->log.dir, "DONE", "", err);
-    if (s == FC_ESTOP) {
-        fc_runlog_mark(r->log.dir, "STOPPED", "run again with --resume\n", NULL);
-        *err = (fc_error){0};
-        return fc_fail(err, FC_ESTOP, "stopped; to go on: the same command with --resume");
-    }
-    fc_runlog_mark(r->log.dir, "FAILED", err->msg, NULL);
-    return s;
-}
-
-static fc_status finish(fc_run *r, fc_status s, fc_error *err)
-{
-    fc_progress_end(&r->progress);
-    s = mark(r, s, err);
-    fc_reporter_end(&r->reporter);
-    return s;
-}
-
-/* A new run, or one that goes on from its last checkpoint. */
-static fc_status start(fc_run *r, const char *dir, bool resume, int argc, char **argv,
-                       fc_error *err)
-{
-    bool found = false;
-    if (exists(dir, "config.yaml") && !resume)
-        return fc_fail(err, FC_EUSAGE,
-                       "%s: holds a run of this config already; --resume goes on with it, removing "
-                       "the folder starts it over",
-                       dir);
-    FC_TRY(fc_mkdirs(dir, err));
-    if (resume)
-        FC_TRY(fc_run_restore(r, dir, &found, err));
-    FC_TRY(fc_run_start(r, dir, found, err));
-    if (!found)
-        FC_TRY(write_start(r, dir, argc, argv, err));
-    if (found)
-        fc_progress_line(&r->progress, FC_NORMAL,
-                         "resumed after %d of %d tasks and %d of %d rounds", (int)r->at.next_task,
-                         r->tasks.n, (int)r->at.next_round, r->cfg->fed.rounds);
-    else if (resume)
-        fc_progress_line(&r->progress, FC_NORMAL, "nothing to resume in %s: starting", dir);
-    const fc_merge_job job = fc_server_merge_job(r, 0, 0, fc_cohort_max(r));
-    size_t kept = fc_merge_kept_bytes(r->cfg->rule, &job);
-    if (kept > 0)
-        fc_progress_line(&r->progress, FC_NORMAL,
-                         "merge rule %s keeps all updates of a round: %.1f MiB", r->cfg->rule->name,
-                         (double)kept / 1048576);
-    if (r->cfg->log.report)
-        fc_reporter_init(&r->reporter, dir, &r->progress);
-    return FC_OK;
-}
-
-/* The results of a run that was finished before. */
-static fc_status show_done(fc_run *r, const char *dir, bool as_json, fc_error *err)
-{
-    bool found;
-    fc_progress_line(&r->progress, FC_NORMAL, "%s: done already", dir);
-    FC_TRY(fc_run_restore(r, dir, &found, err));
-    if (found) /* else somebody removed the checkpoints: the results stand */
-        print_result(r, dir, as_json);
-    return FC_OK;
-}
-
 static fc_status run(fc_run *r, const fc_args *a, int argc, char **argv, fc_error *err)
 {
-    bool server = r->ranks.me == 0;
+    bool server = r->ranks.me == 0, done_before;
     if (a->dry_run)
         return server ? fc_estimate_print(r, a->json, err) : FC_OK;
     const char *dir = a->dir ? a->dir : fc_run_dir(r, err);
     if (!dir)
         return err->code;
-    bool done = server && a->resume && exists(dir, "DONE");
-    FC_TRY(fc_ranks_share(&r->ranks, FC_OK, &done, sizeof done, err));
-    if (done)
-        return server ? show_done(r, dir, a->json, err) : FC_OK;
-    fc_status s = server ? start(r, dir, a->resume, argc, argv, err) : FC_OK;
-    FC_TRY(fc_run_share(r, s, err));
-    s = fc_ranks_agree(&r->ranks, fc_run_loop(r, err), err);
-    if (!server)
-        return s;
-    FC_TRY(finish(r, s, err));
-    print_result(r, dir, a->json);
+    const fc_run_how how = {.resume = a->resume, .argc = argc, .argv = argv};
+    FC_TRY(fc_run_in(r, dir, &how, &done_before, err));
+    if (server && r->acc.done > 0) /* else somebody removed the checkpoints: the results stand */
+        print_result(r, dir, a->json);
     return FC_OK;
 }
 

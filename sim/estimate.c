@@ -1,6 +1,7 @@
 /* What a run costs: FLOP of every step (for the ETA), and the dry run's time, memory and bytes. */
 #include "core/rng.h"
 #include "sim/exchange.h"
+#include "sim/task_merge.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -47,8 +48,12 @@ static fc_status add_round(cost *c, const fc_run *r, fc_cohort *who, int t, int 
     bool end = round == r->cfg->fed.rounds, grams = r->gram_shape.n > 0;
     fc_client_job job = {
         .task = t, .round = round, .groups = end ? 0 : fc_server_groups(r, round), .grams = grams};
+    if (*r->source_hash && !end)
+        return FC_OK; /* nothing is trained */
     if (fc_server_evaluates(r, round))
         c->eval += eval_flop(r, t);
+    if (end && r->cfg->task_rule)
+        c->eval += fc_task_merge_flop(r, t + 1);
     if (end && !(grams && r->method->task_grams))
         return FC_OK;
     FC_TRY(fc_cohort_draw(who, r, &job, c->sim_s, err));

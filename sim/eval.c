@@ -48,19 +48,24 @@ static void test_block(void *ctx, int thread, int i)
     fc_progress_add(t->progress, j->flop * b->n, b->n, NAN);
 }
 
+static size_t images_of(const fc_test *t, int task)
+{
+    return t->skip && t->skip[task] ? 0 : t->tasks->n_test[task];
+}
+
 /* The images of all tasks seen, in blocks. */
 static fc_status make_blocks(block **out, int *n, const fc_test *t, fc_arena *arena, fc_error *err)
 {
     size_t size = FC_SLICE;
     *n = 0;
     for (int s = 0; s < t->seen; s++)
-        *n += (int)((t->tasks->n_test[s] + size - 1) / size);
+        *n += (int)((images_of(t, s) + size - 1) / size);
     block *b = *out = fc_arena_alloc(arena, (size_t)*n, sizeof *b, err);
     if (!b)
         return FC_EFAIL;
     for (int s = 0; s < t->seen; s++)
-        for (size_t at = 0; at < t->tasks->n_test[s]; at += size) {
-            size_t left = t->tasks->n_test[s] - at;
+        for (size_t at = 0; at < images_of(t, s); at += size) {
+            size_t left = images_of(t, s) - at;
             *b++ = (block){.task = s, .at = at, .n = (int)(left < size ? left : size)};
         }
     return FC_OK;
@@ -73,8 +78,8 @@ static void add_blocks(fc_eval *e, const fc_test *t, const block *b, int n)
     e->loss = 0;
     for (int k = 0; k < t->seen; k++) {
         e->correct[k] = e->masked[k] = 0;
-        e->total[k] = (long)t->tasks->n_test[k];
-        images += t->tasks->n_test[k];
+        e->total[k] = (long)images_of(t, k);
+        images += images_of(t, k);
     }
     for (int i = 0; i < n; i++) { /* in order */
         e->correct[b[i].task] += b[i].correct;
@@ -109,7 +114,7 @@ fc_status fc_test_run(fc_eval *out, const fc_test *t, fc_arena *scratch, fc_erro
     return FC_OK;
 }
 
-fc_status fc_eval_run(fc_run *r, const fc_model *m, int t, fc_error *err)
+fc_status fc_eval_run(fc_run *r, const fc_model *m, int t, const bool *skip, fc_error *err)
 {
     fc_model packed = *m;
     packed.packed = &r->packed_scratch;
@@ -122,6 +127,7 @@ fc_status fc_eval_run(fc_run *r, const fc_model *m, int t, fc_error *err)
                           .seen = t + 1,
                           .crew = &r->crew,
                           .progress = &r->progress,
-                          .run = r};
+                          .run = r,
+                          .skip = skip};
     return fc_test_run(&r->eval, &test, &r->arena, err);
 }

@@ -24,6 +24,7 @@ typedef struct fc_test {
     fc_crew *crew;
     fc_progress *progress;
     struct fc_run *run; /* its ranks share the work; NULL: this process does it all */
+    const bool *skip;   /* (seen) tasks that are left out: 0 of 0 right; NULL: none */
     int *answer; /* (images->n) or NULL: the logit chosen among all seen, for each image of the
                     tasks; one process only */
 } fc_test;
@@ -32,7 +33,8 @@ typedef struct fc_test {
  * number of threads and ranks. Errors: FC_ESTOP when a stop was requested. */
 fc_status fc_test_run(fc_eval *out, const fc_test *t, fc_arena *scratch, fc_error *err);
 
-/* Test of tasks 0 .. t of a run under model m, into r->eval. Packs m->w into r->packed_scratch. */
-fc_status fc_eval_run(struct fc_run *r, const fc_model *m, int t, fc_error *err);
+/* Test of tasks 0 .. t of a run under model m, into r->eval; skip as above. Packs m->w into
+ * r->packed_scratch. */
+fc_status fc_eval_run(struct fc_run *r, const fc_model *m, int t, const bool *skip, fc_error *err);
 
 #endif

@@ -17,7 +17,7 @@
 
 fc_status fc_run_loop(fc_run *r, fc_error *err)
 {
-    int R = r->cfg->fed.rounds;
+    int R = *r->source_hash ? 0 : r->cfg->fed.rounds;
     if (r->at.seq == 0) /* so that clients of the first round are worth saving */
         FC_TRY(fc_run_checkpoint(r, 0, 0, err));
     for (int t = (int)r->at.next_task; t < r->tasks.n; t++) {

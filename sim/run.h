@@ -55,8 +55,10 @@ struct fc_run {
     fc_deltas deltas;
     fc_real *folded; /* (w0.n) what the rounds of this task added to the weights that clients train
                         on; NULL: the method does not (fc_method.folds) */
-    fc_real *task_head; /* (C, D), then (C): head rows of the finished tasks as they were learnt;
-                           NULL without tasks.merge */
+    char source_hash[9]; /* of the run of tasks.from, whose deltas and rows are all there from the
+                            start and nothing is trained; "": none */
+    fc_real *task_head;  /* (C, D), then (C): head rows of the finished tasks as they were learnt;
+                            NULL without tasks.merge */
     fc_acc_matrix acc;
     fc_eval eval; /* the last evaluation */
     fc_position at;
@@ -88,6 +90,17 @@ void fc_run_close(fc_run *r); /* accepts {0} */
 
 /* The run directory <out>/<name>/<method>-s<seed>-<hash>, from r->arena. */
 const char *fc_run_dir(fc_run *r, fc_error *err);
+
+/* run_dir.c: an opened run in its directory, to the end: the files of its start, the loop, the
+ * marker DONE, FAILED or STOPPED. With resume it goes on from its last checkpoint, or
+ * (*done_before) finds itself done and restores what is there. */
+typedef struct fc_run_how {
+    bool resume;
+    int argc; /* for the manifest */
+    char **argv;
+} fc_run_how;
+fc_status fc_run_in(fc_run *r, const char *dir, const fc_run_how *how, bool *done_before,
+                    fc_error *err);
 
 /* What rank 0 starts from, new or restored (s: how that went), to all ranks. */
 fc_status fc_run_share(fc_run *r, fc_status s, fc_error *err);

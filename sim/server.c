@@ -38,15 +38,13 @@ fc_status fc_server_model(fc_model *m, fc_run *r, bool task_end, fc_error *err)
 {
     const fc_vit_shape *s = &r->net.shape;
     fc_deltas before = r->deltas; /* as they were in the last round */
-    *m = fc_model_of(s, r->net.mode, r->net.rank, r->net.classes, r->w0.p, &r->global);
     if (task_end && r->cfg->task_rule) {
-        memcpy(r->w_scratch, r->w0.p, r->w0.n * sizeof *r->w0.p);
-        m->w = r->w_scratch;
-        m->rank = 0;
-        m->head_w = r->task_head;
-        m->head_b = r->task_head + (size_t)r->net.classes * (size_t)s->width;
-        return fc_task_merge(r->w_scratch, r, err);
+        fc_merged merged = {.w = r->w_scratch};
+        double scale;
+        FC_TRY(fc_task_merge(&merged, &scale, r, err));
+        return fc_task_merge_model(m, r, &merged, err);
     }
+    *m = fc_model_of(s, r->net.mode, r->net.rank, r->net.classes, r->w0.p, &r->global);
     if (r->net.mode != FC_TRAIN_LORA)
         return FC_OK;
     m->w = r->w_scratch;
@@ -258,7 +256,7 @@ fc_status fc_server_round(fc_run *r, int t, int round, fc_error *err)
     if (fc_server_evaluates(r, round)) {
         fc_model m;
         FC_TRY(fc_server_model(&m, r, false, err));
-        FC_TRY(fc_eval_run(r, &m, t, err));
+        FC_TRY(fc_eval_run(r, &m, t, NULL, err));
         row_of_eval(&x.row, &r->eval);
     }
     x.row.eval_s = fc_wall() - begin;
@@ -302,6 +300,10 @@ static fc_status collect_task_grams(fc_exchange *x, fc_run *r, int t, fc_error *
  */
 static fc_status push_delta(fc_run *r, const fc_grams *Gs, fc_error *err)
 {
+    if (*r->source_hash) {
+        r->deltas.tasks++; /* there from the start */
+        return FC_OK;
+    }
     if (r->deltas.A)
         return fc_deltas_push(&r->deltas, &r->global, Gs, err);
     if (r->folded) {
@@ -312,6 +314,39 @@ static fc_status push_delta(fc_run *r, const fc_grams *Gs, fc_error *err)
             fc_deltas_add_sum(r->w_scratch, &r->deltas, r->deltas.tasks, 1);
         fc_deltas_push_dense(&r->deltas, r->global.p, r->w_scratch);
     }
+    return FC_OK;
+}
+
+/* The test of tasks.merge, and a word on the model. */
+static fc_status eval_merged(fc_exchange *x, fc_run *r, int t, fc_error *err)
+{
+    fc_merged m = {.w = r->w_scratch};
+    double begin = fc_wall(), scale;
+    char text[96];
+    FC_TRY(fc_task_merge(&m, &scale, r, err));
+    x->row.merge_s = fc_wall() - begin;
+    begin = fc_wall();
+    FC_TRY(fc_task_merge_test(r, &m, t, err));
+    x->row.eval_s = fc_wall() - begin;
+    if (r->ranks.me > 0)
+        return FC_OK;
+    snprintf(text, sizeof text, "scale %g, %zu numbers beside the backbone", scale,
+             fc_task_merge_extra(r, &m));
+    return fc_runlog_event(&r->log, "merged", t + 1, x->row.round, text, err);
+}
+
+/* The model of the finished tasks, and its test. */
+static fc_status eval_tasks(fc_exchange *x, fc_run *r, int t, fc_error *err)
+{
+    fc_model m;
+    double begin = fc_wall();
+    if (r->cfg->task_rule)
+        return eval_merged(x, r, t, err);
+    FC_TRY(fc_server_model(&m, r, true, err));
+    x->row.merge_s = fc_wall() - begin;
+    begin = fc_wall();
+    FC_TRY(fc_eval_run(r, &m, t, NULL, err));
+    x->row.eval_s = fc_wall() - begin;
     return FC_OK;
 }
 
@@ -327,17 +362,10 @@ fc_status fc_server_end_task(fc_run *r, int t, fc_error *err)
         FC_TRY(fc_runlog_event(&r->log, "no_update", t + 1, x.row.round,
                                "no Grams: the task has no weight in the merged model", err));
     FC_TRY(push_delta(r, grams ? &x.sum : NULL, err));
-    if (merges_tasks(r)) {
-        double begin = fc_wall();
-        fc_model m;
-        if (r->task_head)
-            fc_task_head_keep(r, t);
-        FC_TRY(fc_server_model(&m, r, true, err));
-        x.row.merge_s = fc_wall() - begin;
-        begin = fc_wall();
-        FC_TRY(fc_eval_run(r, &m, t, err));
-        x.row.eval_s = fc_wall() - begin;
-    }
+    if (r->task_head && !*r->source_hash)
+        fc_task_head_keep(r, t);
+    if (merges_tasks(r))
+        FC_TRY(eval_tasks(&x, r, t, err));
     fc_arena_release(&r->arena, mark);
     row_of_eval(&x.row, &r->eval);
     FC_TRY(log_round(&x, r, err));

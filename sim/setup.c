@@ -2,6 +2,7 @@
 #include "sim/message.h"
 #include "sim/spread.h"
 #include "sim/task_merge.h"
+#include "sim/task_source.h"
 
 #include "core/file.h"
 #include "core/threads.h"
@@ -121,8 +122,11 @@ fc_status fc_tasks_open(fc_tasks *t, const fc_dataset *d, const fc_config *c, fc
 {
     fc_ints none = {0};
     bool one = c->method->single_task;
-    return fc_tasks_make(t, d, one ? 1 : c->tasks.count, one ? &none : &c->tasks.sizes,
-                         &c->tasks.class_order, arena, err);
+    FC_TRY(fc_tasks_make(t, d, one ? 1 : c->tasks.count, one ? &none : &c->tasks.sizes,
+                         &c->tasks.class_order, arena, err));
+    if (c->data.hold_out_per_class > 0)
+        FC_TRY(fc_tasks_hold_out(t, d, c->data.hold_out_per_class, arena, err));
+    return one ? FC_OK : fc_tasks_reorder(t, &c->tasks.order, arena, err);
 }
 
 int fc_dataset_side(const fc_dataset *d)
@@ -252,6 +256,15 @@ static fc_status crew_init(fc_run *r, fc_error *err)
                          .samples = longest,
                          .grams = r->gram_shape.n ? &r->gram_shape : NULL,
                          .max_side = r->max_side};
+    fc_grams full;
+    const fc_merge_method *rule = r->cfg->task_rule;
+    if (rule) {
+        plan.acts = fc_merged_acts(rule, r->cfg->task_rule_options, r->tasks.n);
+        if (!plan.grams && fc_merged_needs_grams(rule)) {
+            FC_TRY(fc_vit_grams(&full, &r->net.shape, 1, 1, &r->arena, err));
+            plan.grams = &full;
+        }
+    }
     return fc_crew_init(&r->crew, &plan, err);
 }
 
@@ -322,8 +335,8 @@ static fc_status run_hash(fc_run *r, fc_error *err)
 {
     char text[320], hex[65];
     FC_TRY(fc_config_hash(r->hash, r->cfg, err));
-    snprintf(text, sizeof text, "%s %s %s %s %s", r->hash, r->weights_sha256, r->data.sha256,
-             r->partition.sha256, r->devices.sha256);
+    snprintf(text, sizeof text, "%s %s %s %s %s%s%s", r->hash, r->weights_sha256, r->data.sha256,
+             r->partition.sha256, r->devices.sha256, *r->source_hash ? " " : "", r->source_hash);
     fc_sha256(hex, text, strlen(text));
     snprintf(r->hash, sizeof r->hash, "%.8s", hex);
     return FC_OK;
@@ -384,12 +397,13 @@ static fc_status open_parts(fc_run *r, fc_error *err)
     FC_TRY(fc_tasks_open(&r->tasks, &r->data, c, &r->arena, err));
     FC_TRY(fc_partition_open(&r->partition, &r->data, &r->tasks, c, &r->arena, err));
     FC_TRY(fc_devices_open(&r->devices, c, r->partition.clients, &r->arena, err));
-    FC_TRY(run_hash(r, err));
     r->net.classes = r->data.classes;
     r->net.transform = fc_transform_of(c, r->net.shape.image);
     r->net.train = &r->data.train;
     r->net.logit = r->tasks.logit;
     FC_TRY(server_init(r, err));
+    FC_TRY(fc_task_source_open(r, err));
+    FC_TRY(run_hash(r, err));
     FC_TRY(packed_init(r, err));
     return crew_init(r, err);
 }

@@ -1,6 +1,9 @@
 #include "sim/task_merge.h"
 
+#include "core/rng.h"
+
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* LoRM's rule across tasks needs Grams, not a form over task vectors. */
@@ -15,35 +18,67 @@ static fc_space space_of(const fc_run *r)
                       (fc_knots_form)r->cfg->task_merge.knots, r->cfg->task_merge.knots_eps};
 }
 
+/* The list of task_merge.scales. */
+static fc_status read_scales(const double **out, int *n, const fc_run *r, fc_arena *arena,
+                             fc_error *err)
+{
+    const char *text = r->cfg->task_merge.scales;
+    double *list = fc_arena_alloc(arena, strlen(text) + 1, sizeof *list, err);
+    if (!list)
+        return FC_EFAIL;
+    *out = list;
+    for (*n = 0; *text;) {
+        char *end;
+        double x = strtod(text, &end);
+        if (end == text || !isfinite(x) || (*end && *end != ','))
+            return fc_fail(
+                err, FC_EUSAGE,
+                "task_merge.scales: found '%s', expected numbers with commas between them",
+                r->cfg->task_merge.scales);
+        list[(*n)++] = x;
+        text = *end ? end + 1 : end;
+    }
+    if (*n > 0 && r->cfg->data.hold_out_per_class == 0)
+        return fc_fail(err, FC_EUSAGE,
+                       "task_merge.scales: the best is found on held-out images, and "
+                       "data.hold_out_per_class is 0");
+    return FC_OK;
+}
+
 fc_status fc_task_merge_check(const fc_run *r, fc_error *err)
 {
     const fc_merge_method *rule = r->cfg->task_rule;
     const fc_space space = space_of(r);
+    const double *scales;
     fc_error why = {0};
+    fc_arena arena = {0};
+    int n;
     if (!rule)
         return FC_OK;
     if (r->method->single_task || r->net.mode == FC_TRAIN_HEAD)
         return fc_fail(err, FC_EUSAGE, "tasks.merge: method %s leaves no delta per task",
                        r->method->name);
+    fc_status s = read_scales(&scales, &n, r, &arena, err);
+    fc_arena_free(&arena);
+    FC_TRY(s);
+    if (rule->experts && (n > 0 || r->cfg->task_merge.scale != 1))
+        return fc_fail(err, FC_EUSAGE,
+                       "task_merge.scale: %s keeps the updates apart, there is nothing to scale",
+                       rule->name);
     if (by_grams(rule) && !r->deltas.AG)
         return fc_fail(
             err, FC_EUSAGE,
             "tasks.merge: %s needs the Grams of each task, which method %s does not send",
             rule->name, r->method->name);
-    if (space.kind != FC_SPACE_FULL && !r->deltas.A)
+    if (by_grams(rule))
+        return FC_OK;
+    if (fc_merged_needs_grams(rule) && r->gram_shape.n > 0)
         return fc_fail(err, FC_EUSAGE,
-                       "task_merge.space: it is made of LoRA factors, and the tasks of method %s "
-                       "leave full weights",
-                       r->method->name);
-    if (rule->factors && !r->deltas.A)
-        return fc_fail(err, FC_EUSAGE,
-                       "tasks.merge: %s merges LoRA factors, and the tasks of method %s leave full "
-                       "weights",
+                       "tasks.merge: %s takes Grams of its own, and so does method %s: lorm merges "
+                       "by those that are there",
                        rule->name, r->method->name);
-    if (!by_grams(rule) && fc_merge_check(rule, &space, true, &why) != FC_OK)
+    if (fc_merged_check(rule, &space, r->deltas.A != NULL, true, &why) != FC_OK)
         return fc_fail(err, FC_EUSAGE, "tasks.merge: %s", why.msg);
-    if (!by_grams(rule) && rule->needs)
-        return fc_fail(err, FC_EUSAGE, "tasks.merge: %s needs statistics of each task", rule->name);
     return FC_OK;
 }
 
@@ -75,8 +110,7 @@ typedef struct task_vectors {
     fc_tv_shape *shape;
     fc_tv *tv;
     int *id;
-    size_t *offset; /* (tensors) in a backbone block */
-    double **out;   /* (tensors) */
+    int *tensor; /* (tensors) of the backbone */
 } task_vectors;
 
 static double *as_double(const fc_real *x, size_t n, fc_arena *arena, fc_error *err)
@@ -88,14 +122,15 @@ static double *as_double(const fc_real *x, size_t n, fc_arena *arena, fc_error *
 }
 
 /* Tensor t of task k. */
-static fc_status load_tensor(task_vectors *v, const fc_run *r, int k, int t, fc_arena *arena,
-                             fc_error *err)
+static fc_status load_tensor(task_vectors *v, fc_run *r, int k, int t, fc_error *err)
 {
     const fc_deltas *d = &r->deltas;
     const fc_tv_shape *s = &v->shape[t];
     fc_tv *tv = &v->tv[fc_tv_index(&v->set, k, t)];
+    fc_arena *arena = &r->arena;
     if (d->W) {
-        tv->dense = as_double(d->W + (size_t)k * d->n_W + v->offset[t], fc_tv_size(s), arena, err);
+        const fc_real *W = d->W + (size_t)k * d->n_W + r->w0.spec[v->tensor[t]].offset;
+        tv->dense = as_double(W, fc_tv_size(s), arena, err);
         return tv->dense ? FC_OK : FC_EFAIL;
     }
     size_t A, B, rank = (size_t)d->rank;
@@ -109,28 +144,25 @@ static fc_status load_tensor(task_vectors *v, const fc_run *r, int k, int t, fc_
 /* Names and sizes: of the adapted layers, or of the whole backbone. */
 static void describe(task_vectors *v, const fc_run *r)
 {
-    bool linear[FC_VIT_PER_BLOCK] = {
-        [FC_QKVW] = true, [FC_PROJW] = true, [FC_FC1W] = true, [FC_FC2W] = true};
     for (int t = 0; t < v->set.tensors; t++) {
-        int tensor = r->deltas.W ? t : fc_slot_tensor(t), in_block = tensor - FC_VIT_BLOCK0;
-        bool block = in_block >= 0 && in_block < r->net.shape.depth * FC_VIT_PER_BLOCK;
+        int tensor = v->tensor[t] = r->deltas.W ? t : fc_slot_tensor(t);
         const fc_spec *s = &r->w0.spec[tensor];
-        v->shape[t] =
-            (fc_tv_shape){s->name, s->rows, s->cols, block && linear[in_block % FC_VIT_PER_BLOCK]};
-        v->offset[t] = s->offset;
+        v->shape[t] = (fc_tv_shape){s->name, s->rows, s->cols, false};
     }
+    for (int i = 0; i < fc_vit_slots(&r->net.shape); i++)
+        v->shape[r->deltas.W ? fc_slot_tensor(i) : i].linear = true;
 }
 
-static fc_status load(task_vectors *v, const fc_run *r, fc_arena *arena, fc_error *err)
+static fc_status load(task_vectors *v, fc_run *r, fc_error *err)
 {
+    fc_arena *arena = &r->arena;
     int tensors = r->deltas.W ? r->w0.nspec : fc_vit_slots(&r->net.shape), n = r->deltas.tasks;
     size_t T = (size_t)tensors, N = (size_t)n;
     v->shape = fc_arena_alloc(arena, T, sizeof *v->shape, err);
-    v->offset = fc_arena_alloc(arena, T, sizeof *v->offset, err);
-    v->out = fc_arena_alloc(arena, T, sizeof *v->out, err);
+    v->tensor = fc_arena_alloc(arena, T, sizeof *v->tensor, err);
     v->tv = fc_arena_alloc(arena, N * T, sizeof *v->tv, err);
     v->id = fc_arena_alloc(arena, N, sizeof *v->id, err);
-    if (!v->shape || !v->offset || !v->out || !v->tv || !v->id)
+    if (!v->shape || !v->tensor || !v->tv || !v->id)
         return FC_EFAIL;
     v->set = (fc_tv_set){.n = n,
                          .tensors = tensors,
@@ -140,46 +172,245 @@ static fc_status load(task_vectors *v, const fc_run *r, fc_arena *arena, fc_erro
                          .id = v->id,
                          .key = {.seed = fc_seed(r->cfg, r->cfg->seed.train), .task = (uint32_t)n}};
     describe(v, r);
-    for (int t = 0; t < tensors; t++) {
-        v->out[t] = fc_arena_alloc(arena, fc_tv_size(&v->shape[t]), sizeof **v->out, err);
-        if (!v->out[t])
-            return FC_EFAIL;
-        for (int k = 0; k < n; k++)
-            FC_TRY(load_tensor(v, r, k, t, arena, err));
-    }
-    for (int k = 0; k < n; k++)
+    for (int k = 0; k < n; k++) {
         v->id[k] = k + 1;
+        for (int t = 0; t < tensors; t++)
+            FC_TRY(load_tensor(v, r, k, t, err));
+    }
     return FC_OK;
 }
 
-static fc_status merge(fc_real *w, const fc_run *r, fc_arena *arena, fc_error *err)
+static const fc_real *head_bias(const fc_run *r)
+{
+    return r->task_head + (size_t)r->net.classes * (size_t)r->net.shape.width;
+}
+
+/* Images of task k: at most task_merge.samples, drawn at random. */
+static fc_status task_images(fc_merged_task *out, fc_run *r, int k, fc_error *err)
+{
+    const fc_tasks *tasks = &r->tasks;
+    bool held = tasks->n_held[k] > 0;
+    size_t n = held ? tasks->n_held[k] : tasks->n_train[k],
+           most = (size_t)r->cfg->task_merge.samples;
+    uint32_t *list = fc_arena_alloc(&r->arena, n, sizeof *list, err);
+    if (!list)
+        return FC_EFAIL;
+    memcpy(list, held ? tasks->held[k] : tasks->train[k], n * sizeof *list);
+    fc_rng g = fc_rng_at((fc_key){.seed = fc_seed(r->cfg, r->cfg->seed.train),
+                                  .stream = FC_STREAM_MERGE,
+                                  .task = (uint32_t)k});
+    fc_rng_shuffle(&g, list, n);
+    *out = (fc_merged_task){
+        .lo = tasks->first[k], .hi = tasks->first[k + 1], .sample = list, .n = n < most ? n : most};
+    return FC_OK;
+}
+
+static fc_status merge(fc_merged *out, fc_run *r, fc_error *err)
 {
     const fc_config *c = r->cfg;
-    const fc_space space = space_of(r);
     task_vectors v;
-    FC_TRY(load(&v, r, arena, err));
-    FC_TRY(fc_space_combine(v.out, &v.set, c->task_rule->combine, c->task_rule_options, &space,
-                            arena, err));
-    for (int t = 0; t < v.set.tensors; t++)
-        for (size_t i = 0; i < fc_tv_size(&v.shape[t]); i++) {
-            fc_real *to = &w[v.offset[t] + i];
-            *to = (fc_real)(*to + v.out[t][i]);
-            if (!isfinite(*to))
-                return fc_fail(err, FC_EFAIL, "tasks.merge of %s: element %zu came out as %g",
-                               v.shape[t].name, i, v.out[t][i]);
-        }
+    fc_merged_task *task = fc_arena_alloc(&r->arena, (size_t)r->deltas.tasks, sizeof *task, err);
+    if (!task)
+        return FC_EFAIL;
+    FC_TRY(load(&v, r, err));
+    for (int k = 0; k < r->deltas.tasks; k++)
+        FC_TRY(task_images(&task[k], r, k, err));
+    const fc_merged_job job = {.rule = c->task_rule,
+                               .options = c->task_rule_options,
+                               .space = space_of(r),
+                               .w0 = &r->w0,
+                               .in = &v.set,
+                               .tensor = v.tensor,
+                               .head_w = r->task_head,
+                               .head_b = head_bias(r),
+                               .task = task,
+                               .net = &r->net,
+                               .crew = &r->crew,
+                               .split = &r->data.train,
+                               .seed = fc_seed(c, c->seed.train),
+                               .progress = &r->progress};
+    return fc_merged_make(out, &job, &r->arena, err);
+}
+
+static fc_status by_lorm(fc_merged *out, fc_run *r, fc_error *err)
+{
+    memcpy(out->w, r->w0.p, r->w0.n * sizeof *out->w);
+    if (r->deltas.tasks > 1)
+        return fc_deltas_add_gram_merge(out->w, &r->deltas, err);
+    fc_deltas_add_sum(out->w, &r->deltas, 1, 1); /* Grams of one task need not have full rank */
     return FC_OK;
 }
 
-fc_status fc_task_merge(fc_real *w, fc_run *r, fc_error *err)
+/* --- the test, and the scale --------------------------------------------------------------------
+ */
+
+static fc_model model_of(const fc_run *r, const fc_merged *m)
 {
-    if (by_grams(r->cfg->task_rule)) {
-        if (r->deltas.tasks == 1) /* its Grams need not have full rank */
-            fc_deltas_add_sum(w, &r->deltas, 1, 1);
-        return r->deltas.tasks == 1 ? FC_OK : fc_deltas_add_gram_merge(w, &r->deltas, err);
-    }
+    return (fc_model){.shape = &r->net.shape,
+                      .classes = r->net.classes,
+                      .w = m->w,
+                      .scale = 1,
+                      .head_w = r->task_head,
+                      .head_b = head_bias(r),
+                      .smile = m->smile,
+                      .wemoe = m->wemoe};
+}
+
+fc_status fc_task_merge_model(fc_model *out, const fc_run *r, const fc_merged *m, fc_error *err)
+{
+    *out = model_of(r, m);
+    return m->emr ? fc_fail(err, FC_EUSAGE, "tasks.merge: %s makes a model for each task, not one",
+                            r->cfg->task_rule->name)
+                  : FC_OK;
+}
+
+/* Each task by its own expert: the task of an image is known. */
+static fc_status test_experts(fc_run *r, const fc_merged *m, int t, fc_error *err)
+{
     fc_arena arena = {0};
-    fc_status s = merge(w, r, &arena, err);
+    long *count[3] = {0};
+    bool *skip = fc_arena_alloc(&arena, (size_t)r->tasks.n, sizeof *skip, err);
+    fc_merged one = {.w = fc_arena_alloc(&arena, r->w0.n, sizeof *one.w, err)};
+    for (int k = 0; k < 3; k++)
+        count[k] = fc_arena_alloc(&arena, (size_t)r->tasks.n, sizeof **count, err);
+    fc_status s = skip && one.w && count[0] && count[1] && count[2] ? FC_OK : FC_EFAIL;
+    double loss = 0;
+    for (int k = 0; s == FC_OK && k <= t; k++) {
+        for (int i = 0; i <= t; i++)
+            skip[i] = i != k;
+        memcpy(one.w, m->w, r->w0.n * sizeof *one.w);
+        s = fc_emr_apply(one.w, &r->w0, m->emr, k, err);
+        fc_model model = model_of(r, &one);
+        if (s == FC_OK)
+            s = fc_eval_run(r, &model, t, skip, err);
+        count[0][k] = r->eval.correct[k];
+        count[1][k] = r->eval.masked[k];
+        count[2][k] = r->eval.total[k];
+        loss += r->eval.loss * (double)r->eval.total[k];
+    }
+    double images = 0;
+    for (int k = 0; s == FC_OK && k <= t; k++) {
+        r->eval.correct[k] = count[0][k];
+        r->eval.masked[k] = count[1][k];
+        r->eval.total[k] = count[2][k];
+        images += (double)count[2][k];
+    }
+    r->eval.loss = loss / images;
     fc_arena_free(&arena);
     return s;
+}
+
+fc_status fc_task_merge_test(fc_run *r, const fc_merged *m, int t, fc_error *err)
+{
+    if (m->emr)
+        return test_experts(r, m, t, err);
+    fc_model model = model_of(r, m);
+    return fc_eval_run(r, &model, t, NULL, err);
+}
+
+/* w = W0 + c (merged - W0) */
+static void scale_update(fc_real *w, const fc_run *r, const fc_real *merged, double c)
+{
+    for (size_t i = 0; i < r->w0.n; i++)
+        w[i] = c == 1 ? merged[i]
+                      : (fc_real)(r->w0.p[i] + c * ((double)merged[i] - (double)r->w0.p[i]));
+}
+
+/* Images of the held-out ones that model m gets right. */
+static fc_status count_held(long *right, fc_run *r, const fc_merged *m, fc_error *err)
+{
+    enum { ACC, ACC_MASKED };
+    int seen = r->deltas.tasks;
+    fc_tasks held = r->tasks;
+    fc_arena arena = {0};
+    size_t T = (size_t)seen;
+    fc_eval e = {.correct = fc_arena_alloc(&arena, T, sizeof(long), err),
+                 .masked = fc_arena_alloc(&arena, T, sizeof(long), err),
+                 .total = fc_arena_alloc(&arena, T, sizeof(long), err)};
+    fc_model model = model_of(r, m);
+    model.packed = &r->packed_scratch;
+    fc_packed_fill(&r->packed_scratch, &r->net.shape, m->w);
+    held.test = r->tasks.held;
+    held.n_test = r->tasks.n_held;
+    const fc_test test = {.net = &r->net,
+                          .model = &model,
+                          .images = &r->data.train,
+                          .tasks = &held,
+                          .seen = seen,
+                          .crew = &r->crew,
+                          .progress = &r->progress,
+                          .run = r};
+    fc_status s = e.correct && e.masked && e.total ? fc_test_run(&e, &test, &arena, err) : FC_EFAIL;
+    *right = 0;
+    for (int k = 0; s == FC_OK && k < seen; k++)
+        *right += r->cfg->task_merge.criterion == ACC_MASKED ? e.masked[k] : e.correct[k];
+    fc_arena_free(&arena);
+    return s;
+}
+
+static fc_status choose_scale(double *best, fc_run *r, const fc_merged *m, fc_error *err)
+{
+    const double *scales;
+    int n;
+    long most = -1, right;
+    *best = r->cfg->task_merge.scale;
+    FC_TRY(read_scales(&scales, &n, r, &r->arena, err));
+    fc_merged trial = {.w = n ? fc_arena_alloc(&r->arena, r->w0.n, sizeof *trial.w, err) : NULL};
+    if (n && !trial.w)
+        return FC_EFAIL;
+    for (int i = 0; i < n; i++) {
+        scale_update(trial.w, r, m->w, scales[i]);
+        FC_TRY(count_held(&right, r, &trial, err));
+        if (right > most) {
+            most = right;
+            *best = scales[i];
+        }
+    }
+    return FC_OK;
+}
+
+fc_status fc_task_merge(fc_merged *out, double *scale, fc_run *r, fc_error *err)
+{
+    FC_TRY(by_grams(r->cfg->task_rule) ? by_lorm(out, r, err) : merge(out, r, err));
+    FC_TRY(choose_scale(scale, r, out, err));
+    if (*scale != 1)
+        scale_update(out->w, r, out->w, *scale);
+    return FC_OK;
+}
+
+size_t fc_task_merge_extra(const fc_run *r, const fc_merged *m)
+{
+    size_t n = 0, slots = (size_t)fc_vit_slots(&r->net.shape);
+    for (size_t i = 0; m->smile && i < slots; i++) {
+        const fc_smile *s = &m->smile[i];
+        n += fc_experts_numbers(&s->of);
+        for (int e = 0; e < s->of.n; e++)
+            n += (size_t)s->gate[e] * (size_t)s->of.cols;
+    }
+    for (int i = 0; m->wemoe && i < 2 * r->net.shape.depth; i++)
+        n += fc_experts_numbers(&m->wemoe->mlp[i]);
+    n += m->wemoe ? m->wemoe->gates.n : 0;
+    for (int t = 0; m->emr && t < m->emr->tensors; t++) /* masks count as bits of floats */
+        n += fc_tv_size(&m->emr->shape[t]) * (32 + (size_t)m->emr->n) / 32;
+    return n + (m->emr ? (size_t)m->emr->n : 0);
+}
+
+double fc_task_merge_flop(const fc_run *r, int n)
+{
+    const fc_merge_method *rule = r->cfg->task_rule;
+    const fc_vit_shape *s = &r->net.shape;
+    double forward = fc_vit_flop(s, 0, r->net.classes, FC_TRAIN_FULL, 0, false), held = 0;
+    const double *scales;
+    int n_scales = 0;
+    fc_arena arena = {0};
+    if (read_scales(&scales, &n_scales, r, &arena, NULL) != FC_OK)
+        n_scales = 0;
+    fc_arena_free(&arena);
+    for (int k = 0; k < n; k++)
+        held += (double)r->tasks.n_held[k];
+    return forward * held * n_scales +
+           (by_grams(rule)
+                ? 0
+                : fc_merged_flop(rule, r->cfg->task_rule_options, &r->net, n,
+                                 r->cfg->task_merge.samples, r->net.classes / r->tasks.n));
 }

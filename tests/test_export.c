@@ -151,7 +151,7 @@ static void check_timm(int seen)
     fc_model m;
     ok(fc_server_model(&m, &run, false, &err)); /* the head */
     m.w = w.p;
-    ok(fc_eval_run(&run, &m, seen - 1, &err));
+    ok(fc_eval_run(&run, &m, seen - 1, NULL, &err));
     for (int t = 0; t < seen; t++) {
         assert_int_equal(run.eval.correct[t], correct[t]);
         assert_int_equal(run.eval.masked[t], masked[t]);

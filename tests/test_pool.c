@@ -447,7 +447,7 @@ static void test_evaluation_allocates_nothing(void **state)
             long before = allocations;
             fc_model m;
             assert_int_equal(fc_server_model(&m, &w.run, false, &err), FC_OK);
-            assert_int_equal(fc_eval_run(&w.run, &m, 1, &err), FC_OK);
+            assert_int_equal(fc_eval_run(&w.run, &m, 1, NULL, &err), FC_OK);
             assert_true(time == 0 || allocations == before);
         }
         assert_int_equal(w.run.eval.total[0] + w.run.eval.total[1], 60);

@@ -112,7 +112,7 @@ static void test_refusals(void **state)
         {1, {0}, {.word = "seed:-1"}, "from 0 to 4294967295"},
         {1, {0}, {.word = "seed:4294967296"}, "from 0 to 4294967295"},
         {1, {0}, {.word = "seed:99999999999999999999"}, "seed:N"},
-        {1, {0}, {.v = (int[]){0, 1, 2}, .n = 3}, "a list of 3 classes, expected all 10"},
+        {1, {0}, {.v = (int[]){0, 1, 2}, .n = 3}, "class order: a list of 3, expected all 10"},
         {1,
          {0},
          {.v = (int[]){0, 1, 2, 3, 4, 5, 6, 7, 8, 8}, .n = 10},
@@ -129,6 +129,68 @@ static void test_refusals(void **state)
         if (!strstr(err.msg, cases[i].says))
             fail_msg("case %zu: '%s' lacks '%s'", i, err.msg, cases[i].says);
     }
+    fc_arena_free(&d.arena);
+}
+
+/* Tasks change places with their classes and images; logits follow. */
+static void test_reorder(void **state)
+{
+    (void)state;
+    fc_dataset d = fake_data(6, 4, 2);
+    fc_ints sizes = {.v = (int[]){1, 3, 2}, .n = 3}, seed = {.word = "seed:5"};
+    fc_tasks t, old;
+    fc_error err = {0};
+    assert_int_equal(fc_tasks_make(&t, &d, 0, &sizes, &seed, &d.arena, NULL), FC_OK);
+    old = t;
+    const int to[] = {2, 0, 1};
+    fc_ints order = {.v = (int[]){2, 0, 1}, .n = 3};
+    assert_int_equal(fc_tasks_reorder(&t, &order, &d.arena, NULL), FC_OK);
+    for (int i = 0; i < 3; i++) {
+        int k = to[i], n = old.first[k + 1] - old.first[k];
+        assert_int_equal(t.first[i + 1] - t.first[i], n);
+        assert_memory_equal(t.order + t.first[i], old.order + old.first[k],
+                            (size_t)n * sizeof(int));
+        assert_ptr_equal(t.train[i], old.train[k]);
+        assert_ptr_equal(t.test[i], old.test[k]);
+        assert_int_equal(t.n_train[i], old.n_train[k]);
+        assert_int_equal(t.n_test[i], old.n_test[k]);
+    }
+    for (int k = 0; k < 6; k++)
+        assert_int_equal(t.logit[t.order[k]], k);
+    order = (fc_ints){.v = (int[]){0, 0, 1}, .n = 3};
+    assert_int_equal(fc_tasks_reorder(&t, &order, &d.arena, &err), FC_EUSAGE);
+    assert_non_null(strstr(err.msg, "entry 1 is task 0"));
+    fc_arena_free(&d.arena);
+}
+
+/* Held-out images are the last of each class, and nobody's any more. */
+static void test_hold_out(void **state)
+{
+    (void)state;
+    fc_dataset d = fake_data(6, 5, 0);
+    fc_ints natural = {.word = "natural"};
+    fc_tasks t, whole;
+    fc_error err = {0};
+    assert_int_equal(fc_tasks_make(&whole, &d, 3, NULL, &natural, &d.arena, NULL), FC_OK);
+    assert_int_equal(fc_tasks_make(&t, &d, 3, NULL, &natural, &d.arena, NULL), FC_OK);
+    assert_int_equal(fc_tasks_hold_out(&t, &d, 2, &d.arena, NULL), FC_OK);
+    for (int k = 0; k < 3; k++) {
+        assert_int_equal(t.n_held[k], 4);
+        assert_int_equal(t.n_train[k], 6);
+        int of_class[6] = {0};
+        for (size_t i = 0; i < t.n_held[k]; i++)
+            of_class[d.train.label[t.held[k][i]]]++;
+        for (int c = 0; c < 6; c++)
+            assert_int_equal(of_class[c], c / 2 == k ? 2 : 0);
+        for (size_t i = 0; i < t.n_train[k]; i++)
+            for (size_t j = 0; j < t.n_held[k]; j++) {
+                assert_true(t.train[k][i] != t.held[k][j]);
+                bool same = d.train.label[t.train[k][i]] == d.train.label[t.held[k][j]];
+                assert_true(!same || t.train[k][i] < t.held[k][j]);
+            }
+    }
+    assert_int_equal(fc_tasks_hold_out(&whole, &d, 5, &d.arena, &err), FC_EUSAGE);
+    assert_non_null(strstr(err.msg, "class 0 has 5 training images"));
     fc_arena_free(&d.arena);
 }
 
@@ -158,10 +220,9 @@ static void test_some(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_numpy_orders),
-        cmocka_unit_test(test_sizes_and_lists),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_some),
+        cmocka_unit_test(test_numpy_orders), cmocka_unit_test(test_sizes_and_lists),
+        cmocka_unit_test(test_refusals),     cmocka_unit_test(test_reorder),
+        cmocka_unit_test(test_hold_out),     cmocka_unit_test(test_some),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }

@@ -24,6 +24,12 @@ typedef struct fc_ada_options {
     double lr;   /* > 0: 1e-3 */
 } fc_ada_options;
 
+/* And how they are trained: the options of the row adamerging. */
+typedef struct fc_ada_training {
+    fc_ada_options options;
+    int steps, batch; /* 1000; 16 of each task */
+} fc_ada_training;
+
 typedef struct fc_adamerging {
     const fc_tv_set *in;
     int columns;      /* tensors, or 1: coefficients of an update */

@@ -28,6 +28,13 @@ const fc_merge_method *fc_merge_find(const char *name)
 fc_status fc_merge_check(const fc_merge_method *rule, const fc_space *space, bool product,
                          fc_error *err)
 {
+    if (rule->experts)
+        return fc_fail(err, FC_EUSAGE,
+                       "%s keeps the updates apart: there is no one model to go on from",
+                       rule->name);
+    if (rule->needs & FC_MERGE_NEEDS_IMAGES)
+        return fc_fail(err, FC_EUSAGE, "%s needs images, which the server of a round has not",
+                       rule->name);
     if (product && !rule->combine)
         return fc_fail(err, FC_EUSAGE,
                        "%s does not merge the products B A, only parameters as they are sent",

@@ -54,7 +54,11 @@ typedef struct fc_merge_job {
     double *lost;             /* out, may be NULL: |what truncation lost|_F / |B A before it|_F */
 } fc_merge_job;
 
-enum { /* needs */ FC_MERGE_NEEDS_GRAMS = 1, FC_MERGE_NEEDS_FISHER = 2 };
+enum { /* needs */
+       FC_MERGE_NEEDS_GRAMS = 1,
+       FC_MERGE_NEEDS_FISHER = 2,
+       FC_MERGE_NEEDS_IMAGES = 4 /* unlabelled ones of each update, and the network */
+};
 enum {                         /* laws, tested for every row of the table */
        FC_LAW_ONE_CLIENT = 1,  /* one client -> its own update (full-rank Grams) */
        FC_LAW_EQUAL_FIXED = 2, /* equal updates are a fixed point */
@@ -86,13 +90,16 @@ typedef struct fc_merge_method {
     double (*scale)(const void *options, double total);
     bool weighs;
     bool factors; /* merges A and B of LoRA as they are, also where the method trains both */
+    bool experts; /* neither form: keeps the updates apart, and the network chooses between them as
+                     it runs (sim/merged.h) */
 } fc_merge_method;
 
 extern const fc_merge_method *const fc_merge_table[];
 extern const int fc_merge_count;
 const fc_merge_method *fc_merge_find(const char *name); /* NULL if unknown */
 
-/* Does this rule work in that space, and (product) on B A? FC_EUSAGE with the reason if not. */
+/* Does this rule work in that space, and (product) on B A? FC_EUSAGE with the reason if not. Rules
+ * with experts, or that need images, do not work in a round. */
 fc_status fc_merge_check(const fc_merge_method *rule, const fc_space *space, bool product,
                          fc_error *err);
 

@@ -31,6 +31,13 @@ typedef struct fc_wemoe_options {
     bool batch_reduce; /* false; published: true while gates are trained */
 } fc_wemoe_options;
 
+/* And how the gates are trained: the options of the row wemoe. */
+typedef struct fc_wemoe_training {
+    fc_wemoe_options options;
+    double lr;        /* 1e-4 */
+    int steps, batch; /* 1000; 16 of each task */
+} fc_wemoe_training;
+
 typedef struct fc_wemoe {
     int tasks, width, router_layers;
     bool batch_reduce;

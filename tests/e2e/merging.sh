@@ -36,7 +36,7 @@ say "every rule merges products, in each space it works in"
 "$FCIL" list merges --json > merges.json
 rules=$(grep -o '"name": "[a-z_]*"' merges.json | cut -d'"' -f4)
 for rule in $rules; do # names of rules, one word each
-    case $rule in lorm | fisher) continue ;; esac
+    case $rule in lorm | fisher | regmean_pp | adamerging | smile | emr | wemoe) continue ;; esac # not of rounds
     for space in full core knots; do
         args=(method.name=lora_merge merge.rule="$rule" merge.space=$space fed.rounds=2 tasks.count=2 tasks.sizes=2,4)
         if "$FCIL" run tiny.yaml --out "r$rule$space" "${args[@]}" > out 2> err; then
@@ -85,7 +85,65 @@ refuse "merge.space: it is made of LoRA factors" method.name=fedavg merge.rule=t
 refuse "merge.rule: fisher needs Fisher" method.name=lora_merge merge.rule=fisher
 refuse "tasks.merge: method head_only leaves no delta" method.name=head_only tasks.merge=ties
 refuse "tasks.merge: lorm needs the Grams of each task" method.name=fedavg_lora tasks.merge=lorm
-refuse "task_merge.space: it is made of LoRA factors" method.name=fedavg tasks.merge=ties task_merge.space=core
+refuse "tasks.merge: a space is made of LoRA factors" method.name=fedavg tasks.merge=ties task_merge.space=core
 refuse "tasks.merge: found 'tie', expected one of .*did you mean ties" tasks.merge=tie
 refuse "task_merge.p is an option of dare, but the rule of tasks.merge is ties" tasks.merge=ties task_merge.p=0.5
+[ ! -e refused ] || fail "a refused run left files"
+
+say "tasks.from: one training, many merges; experts, rules with images, any order"
+export XDG_CACHE_HOME=$work/cache
+cat > tasks.yaml <<'YAML'
+base: tiny.yaml
+run: {name: tasks}
+data: {hold_out_per_class: 5}
+tasks: {merge: average}
+fed: {clients: 1, rounds: 1}
+train: {epochs: 4}
+method: {name: fedavg_lora}
+YAML
+cat > again.yaml <<'YAML'
+base: tasks.yaml
+tasks: {from: tasks.yaml}
+task_merge: {samples: 10}
+YAML
+# again OUT WORD...: a merge of the tasks, its directory in $d.
+again() {
+    local out=$1
+    shift
+    expect 0 "$FCIL" run again.yaml --out "$out" "$@"
+    d=$(run_dir "$out")
+}
+expect 0 "$FCIL" run tasks.yaml --out trained
+again same
+same_tasks "$(run_dir trained)" "$d"
+[ "$(find cache/fcil -name 'tasks-*' -type d | wc -l)" -eq 1 ] || fail "not one run in the cache"
+for rule in regmean regmean_pp fisher smile emr "wemoe task_merge.steps=3" "adamerging task_merge.steps=3" "tsv task_merge.space=knots"; do
+    read -ra words <<< "$rule"
+    rm -rf one three
+    again one tasks.merge="${words[@]}" --threads 1
+    one=$d
+    again three tasks.merge="${words[@]}" --threads 3
+    same_run "$one" "$d"
+    [ "$(find cache/fcil -name 'tasks-*' -type d | wc -l)" -eq 1 ] || fail "$rule trained again"
+done
+again natural tasks.merge=task_arithmetic task_merge.scales=0.2,1
+grep -q '"merged".*scale \(0.2\|1\),' "$d/events.jsonl" || fail "no word of the scale: $(grep merged "$d/events.jsonl")"
+
+again turned tasks.merge=task_arithmetic tasks.order=2,0,1
+again plain tasks.merge=task_arithmetic
+[ "$(awk -F, '$1 == 3 { c += $3 } END { print c }' "$d/tasks.csv")" = "$(awk -F, '$1 == 3 { c += $3 } END { print c }' "$(run_dir turned)/tasks.csv")" ] ||
+    fail "the sum of all tasks depends on their order"
+refuse_again() {
+    local text=$1
+    shift
+    expect 2 "$FCIL" run again.yaml --out refused "$@"
+    grep -q -- "$text" err || fail "$* says '$(cat err)', expected '$text'"
+}
+refuse_again "its deltas have another form or rank" train.lora_rank=3
+refuse_again "none of its tasks has the classes of task" tasks.class_order=seed:3
+refuse_again "it has another backbone" backbone.depth=3
+refuse_again "there is nothing to scale" tasks.merge=emr task_merge.scale=2
+refuse_again "task_merge.scales: found '1,x'" task_merge.scales=1,x
+refuse_again "data.hold_out_per_class is 0" task_merge.scales=1,2 data.hold_out_per_class=0
+refuse_again "task order: entry 1 is task 0" tasks.order=0,0,1
 [ ! -e refused ] || fail "a refused run left files"

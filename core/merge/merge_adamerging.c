@@ -1,0 +1,53 @@
+/* AdaMerging: see core/merge/adamerging.h. */
+#include "core/merge/adamerging.h"
+#include "core/merge/merge.h"
+
+#include <stddef.h>
+
+static const fc_opt rows[] = {
+    {.key = "layer_wise",
+     .type = FC_OPT_BOOL,
+     .offset = offsetof(fc_ada_training, options.layer_wise),
+     .def = "true",
+     .help = "a coefficient per task vector and tensor, else per task vector"},
+    {.key = "init",
+     .type = FC_OPT_REAL,
+     .offset = offsetof(fc_ada_training, options.init),
+     .def = "0.3",
+     .low = -1000,
+     .high = 1000,
+     .help = "where coefficients start"},
+    {.key = "lr",
+     .type = FC_OPT_REAL,
+     .offset = offsetof(fc_ada_training, options.lr),
+     .def = "0.001",
+     .low = 0,
+     .high = 1000,
+     .open_low = true,
+     .help = "learning rate of the coefficients (Adam)"},
+    {.key = "steps",
+     .type = FC_OPT_INT,
+     .offset = offsetof(fc_ada_training, steps),
+     .def = "1000",
+     .low = 0,
+     .high = 1000000000,
+     .help = "steps of training"},
+    {.key = "batch",
+     .type = FC_OPT_INT,
+     .offset = offsetof(fc_ada_training, batch),
+     .def = "16",
+     .low = 1,
+     .high = 65536,
+     .help = "images of each task in a step"},
+};
+
+const fc_merge_method fc_merge_adamerging = {
+    .name = "adamerging",
+    .paper = "Yang et al., ICLR 2024, arXiv 2310.02575",
+    .help = "task arithmetic with coefficients learnt without labels, by the entropy of the "
+            "predictions",
+    .needs = FC_MERGE_NEEDS_IMAGES,
+    .options = rows,
+    .n_options = sizeof rows / sizeof *rows,
+    .options_size = sizeof(fc_ada_training),
+};

@@ -1,0 +1,16 @@
+/* tasks.from: deltas and classifier rows of the tasks from another run, in place of training.
+ *
+ * The other run is one of the same backbone, data and classes per task, in any order of the tasks,
+ * whose clients train every task from the pretrained weights. It is run on the spot, in the cache,
+ * and found there the next time: many ways to merge the same tasks cost one training. */
+#ifndef FC_TASK_SOURCE_H
+#define FC_TASK_SOURCE_H
+
+#include "sim/run.h"
+
+/* Fills r->deltas, r->task_head and r->source_hash of an opened run with tasks.from; nothing
+ * without it. Errors: those of the other run; FC_EUSAGE where the two do not fit, with the reason.
+ */
+fc_status fc_task_source_open(fc_run *r, fc_error *err);
+
+#endif
