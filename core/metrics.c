@@ -10,7 +10,7 @@ static size_t at(const fc_acc_matrix *m, int i, int s)
 
 static double percent(long correct, long total)
 {
-    return total > 0 ? 100.0 * (double)correct / (double)total : 0;
+    return total > 0 ? 100.0 * (double)correct / (double)total : NAN;
 }
 
 double fc_acc(const fc_acc_matrix *m, int i, int s)

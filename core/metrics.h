@@ -1,5 +1,6 @@
 /* Metrics of class-incremental learning from integer counts. All in per cent.
- * correct[i][s], total[i][s]: test samples of task s after learning task i, s <= i. */
+ * correct[i][s], total[i][s]: test samples of task s after learning task i, s <= i; total 0: not
+ * tested, and every metric that would count it is NaN. */
 #ifndef FC_METRICS_H
 #define FC_METRICS_H
 

@@ -4,15 +4,31 @@
 #include "sim/signals.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 
-/* The task matrix and the curve, as people paste them. */
+/* null where there is none (NaN). */
+static json_t *number(double x)
+{
+    return isnan(x) ? json_null() : json_real(x);
+}
+
+static void print_number(const char *before, double x)
+{
+    if (isnan(x))
+        printf("%s-", before);
+    else
+        printf("%s%.2f", before, x);
+}
+
+/* The curve, as people paste it; "-" where nothing was tested. */
 static void print_result(const fc_run *r, const char *dir, bool as_json)
 {
     fc_metrics m = fc_metrics_of(&r->acc);
     if (as_json) {
-        json_t *o = json_pack("{s:s, s:f, s:f, s:f, s:f}", "dir", dir, "faa", m.faa, "aia", m.aia,
-                              "forgetting_max", m.forgetting_max, "bwt", m.bwt);
+        json_t *o = json_pack("{s:s, s:o, s:o, s:o, s:o}", "dir", dir, "faa", number(m.faa), "aia",
+                              number(m.aia), "forgetting_max", number(m.forgetting_max), "bwt",
+                              number(m.bwt));
         json_dumpf(o, stdout, JSON_COMPACT);
         putchar('\n');
         json_decref(o);
@@ -20,8 +36,10 @@ static void print_result(const fc_run *r, const char *dir, bool as_json)
     }
     printf("results: %s\nacc curve: [", dir);
     for (int t = 0; t < r->acc.done; t++)
-        printf("%s%.2f", t ? ", " : "", fc_acc_micro(&r->acc, t));
-    printf("]  AIA=%.2f  FAA=%.2f\n", m.aia, m.faa);
+        print_number(t ? ", " : "", fc_acc_micro(&r->acc, t));
+    print_number("]  AIA=", m.aia);
+    print_number("  FAA=", m.faa);
+    putchar('\n');
 }
 
 static fc_status run(fc_run *r, const fc_args *a, int argc, char **argv, fc_error *err)

@@ -50,9 +50,9 @@ static fc_status add_round(cost *c, const fc_run *r, fc_cohort *who, int t, int 
         .task = t, .round = round, .groups = end ? 0 : fc_server_groups(r, round), .grams = grams};
     if (*r->source_hash && !end)
         return FC_OK; /* nothing is trained */
-    if (fc_server_evaluates(r, round))
+    if (fc_server_evaluates(r, t, round))
         c->eval += eval_flop(r, t);
-    if (end && r->cfg->task_rule)
+    if (end && r->cfg->task_rule && fc_server_evaluates(r, t, round))
         c->eval += fc_task_merge_flop(r, t + 1);
     if (end && !(grams && r->method->task_grams))
         return FC_OK;

@@ -334,6 +334,16 @@ static int shown_task(int i, int shown, int n)
     return shown == n ? i : (int)((long)(i + 1) * n / shown) - 1;
 }
 
+/* A cell of the task matrix; empty where nothing was tested (NaN). */
+static void put_accuracy(page *p, double acc, int decimals, const char *before, const char *after)
+{
+    if (isnan(acc))
+        fputs("<td></td>", p->f);
+    else
+        fprintf(p->f, "<td class=\"a\" style=\"--v:%.0f\">%s%.*f%s</td>", acc, before, decimals,
+                acc, after);
+}
+
 static void put_matrix(page *p)
 {
     const fc_acc_matrix *m = &p->run.acc;
@@ -355,14 +365,10 @@ static void put_matrix(page *p)
         fprintf(p->f, "<tr><th scope=\"row\">%d</th>", t + 1);
         for (int j = 0; j < n; j++) {
             int k = shown_task(j, n, m->done);
-            if (k <= t)
-                fprintf(p->f, "<td class=\"a\" style=\"--v:%.0f\">%.*f</td>", fc_acc(m, t, k),
-                        decimals, fc_acc(m, t, k));
-            else
-                fputs("<td></td>", p->f);
+            put_accuracy(p, k <= t ? fc_acc(m, t, k) : NAN, decimals, "", "");
         }
-        fprintf(p->f, "<td class=\"a\" style=\"--v:%.0f\"><b>%.*f</b></td></tr>\n",
-                fc_acc_micro(m, t), decimals, fc_acc_micro(m, t));
+        put_accuracy(p, fc_acc_micro(m, t), decimals, "<b>", "</b>");
+        fputs("</tr>\n", p->f);
     }
     fputs("</tbody>\n</table>\n", p->f);
     fc_page_scroll_end(p->f);
@@ -370,6 +376,11 @@ static void put_matrix(page *p)
 
 /* --- to copy -----------------------------------------------------------------------------------
  */
+
+static const char *percent(page *p, double x, fc_error *err)
+{
+    return isnan(x) ? "" : fc_arena_format(p->arena, err, "%.1f", x);
+}
 
 static fc_status matrix_table(fc_table *t, page *p, fc_error *err)
 {
@@ -381,9 +392,9 @@ static fc_status matrix_table(fc_table *t, page *p, fc_error *err)
         fc_cell *cell = t->cell + (size_t)i * (size_t)t->columns;
         t->head[i + 1] = cell[0].text = fc_arena_format(p->arena, err, "%d", i + 1);
         for (int k = 0; k <= i; k++)
-            if (!(cell[k + 1].text = fc_arena_format(p->arena, err, "%.1f", fc_acc(m, i, k))))
+            if (!(cell[k + 1].text = percent(p, fc_acc(m, i, k), err)))
                 return FC_EFAIL;
-        cell[m->done + 1].text = fc_arena_format(p->arena, err, "%.1f", fc_acc_micro(m, i));
+        cell[m->done + 1].text = percent(p, fc_acc_micro(m, i), err);
         if (!cell[0].text || !cell[m->done + 1].text)
             return FC_EFAIL;
     }

@@ -355,12 +355,18 @@ fc_status fc_runlog_matrix(const fc_runlog *log, const fc_acc_matrix *m, fc_erro
     return fc_draft_save(&csv, FC_OK, path, err);
 }
 
+/* null where there is none (NaN). */
+static json_t *number(double x)
+{
+    return isnan(x) ? json_null() : json_real(x);
+}
+
 /* The accuracy after each task, as micro average or as mean of the tasks. */
 static json_t *curve(const fc_acc_matrix *m, double (*acc)(const fc_acc_matrix *, int))
 {
     json_t *a = json_array();
     for (int i = 0; i < m->done; i++)
-        json_array_append_new(a, json_real(acc(m, i)));
+        json_array_append_new(a, number(acc(m, i)));
     return a;
 }
 
@@ -370,10 +376,11 @@ fc_status fc_runlog_summary(fc_runlog *log, const fc_summary *s, fc_error *err)
     FC_TRY(fc_out_path(path, err, "%s/summary.json", log->dir));
     fc_metrics m = fc_metrics_of(s->acc);
     json_t *metrics = json_pack(
-        "{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o}", "faa", m.faa, "faa_task_mean",
-        m.faa_task_mean, "aia", m.aia, "aia_task_mean", m.aia_task_mean, "forgetting_fedmammoth",
-        m.forgetting_fedmammoth, "forgetting_max", m.forgetting_max, "bwt", m.bwt,
-        "learning_accuracy", m.learning_accuracy, "acc_curve", curve(s->acc, fc_acc_micro),
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "faa", number(m.faa), "faa_task_mean",
+        number(m.faa_task_mean), "aia", number(m.aia), "aia_task_mean", number(m.aia_task_mean),
+        "forgetting_fedmammoth", number(m.forgetting_fedmammoth), "forgetting_max",
+        number(m.forgetting_max), "bwt", number(m.bwt), "learning_accuracy",
+        number(m.learning_accuracy), "acc_curve", curve(s->acc, fc_acc_micro),
         "acc_curve_task_mean", curve(s->acc, fc_acc_task_mean));
     json_t *seeds = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "run", (json_int_t)s->seed, "order",
                               (json_int_t)s->seed_order, "partition", (json_int_t)s->seed_partition,

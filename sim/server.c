@@ -12,12 +12,21 @@ static bool merges_tasks(const fc_run *r)
     return r->cfg->task_rule || r->method->task_base;
 }
 
-bool fc_server_evaluates(const fc_run *r, int round)
+/* Is there a test after task t at all? */
+static bool tests_task(const fc_run *r, int t)
+{
+    enum { ALL, LAST };
+    return r->cfg->eval.tasks == ALL || t == r->tasks.n - 1;
+}
+
+bool fc_server_evaluates(const fc_run *r, int t, int round)
 {
     enum { ALL, LAST, NONE };
     int R = r->cfg->fed.rounds, when = r->cfg->eval.rounds;
     if (round == R)
-        return merges_tasks(r);
+        return merges_tasks(r) && tests_task(r, t);
+    if (!tests_task(r, t))
+        return false;
     bool last = round == R - 1;
     return when == ALL || (last && (when == LAST || !merges_tasks(r)));
 }
@@ -72,6 +81,8 @@ static void row_of_eval(fc_round_row *row, const fc_eval *e)
         row->total += e->total[s];
         sum += 100.0 * (double)e->correct[s] / (double)e->total[s];
     }
+    if (row->total == 0)
+        return;
     row->acc = 100.0 * (double)row->correct / (double)row->total;
     row->acc_task_mean = sum / e->seen;
     row->loss = e->loss;
@@ -253,7 +264,7 @@ fc_status fc_server_round(fc_run *r, int t, int round, fc_error *err)
     x.row.merge_s = fc_wall() - begin;
 
     begin = fc_wall();
-    if (fc_server_evaluates(r, round)) {
+    if (fc_server_evaluates(r, t, round)) {
         fc_model m;
         FC_TRY(fc_server_model(&m, r, false, err));
         FC_TRY(fc_eval_run(r, &m, t, NULL, err));
@@ -282,7 +293,10 @@ static fc_status log_task(fc_run *r, int t, fc_error *err)
     }
     r->acc.done = t + 1;
     char acc[64];
-    snprintf(acc, sizeof acc, "acc %.4f", fc_acc_micro(&r->acc, t));
+    if (tests_task(r, t))
+        snprintf(acc, sizeof acc, "acc %.4f", fc_acc_micro(&r->acc, t));
+    else
+        snprintf(acc, sizeof acc, "not tested");
     FC_TRY(fc_runlog_event(&r->log, "task_end", t + 1, 0, acc, err));
     return fc_runlog_matrix(&r->log, &r->acc, err);
 }
@@ -315,6 +329,14 @@ static fc_status push_delta(fc_run *r, const fc_grams *Gs, fc_error *err)
         fc_deltas_push_dense(&r->deltas, r->global.p, r->w_scratch);
     }
     return FC_OK;
+}
+
+/* Counts of 0 of 0. */
+static void nothing_tested(fc_run *r, int t)
+{
+    r->eval.seen = t + 1;
+    for (int s = 0; s <= t; s++)
+        r->eval.correct[s] = r->eval.masked[s] = r->eval.total[s] = 0;
 }
 
 /* The test of tasks.merge, and a word on the model. */
@@ -364,8 +386,10 @@ fc_status fc_server_end_task(fc_run *r, int t, fc_error *err)
     FC_TRY(push_delta(r, grams ? &x.sum : NULL, err));
     if (r->task_head && !*r->source_hash)
         fc_task_head_keep(r, t);
-    if (merges_tasks(r))
+    if (fc_server_evaluates(r, t, r->cfg->fed.rounds))
         FC_TRY(eval_tasks(&x, r, t, err));
+    if (!tests_task(r, t))
+        nothing_tested(r, t);
     fc_arena_release(&r->arena, mark);
     row_of_eval(&x.row, &r->eval);
     FC_TRY(log_round(&x, r, err));

@@ -133,6 +133,13 @@ again turned tasks.merge=task_arithmetic tasks.order=2,0,1
 again plain tasks.merge=task_arithmetic
 [ "$(awk -F, '$1 == 3 { c += $3 } END { print c }' "$d/tasks.csv")" = "$(awk -F, '$1 == 3 { c += $3 } END { print c }' "$(run_dir turned)/tasks.csv")" ] ||
     fail "the sum of all tasks depends on their order"
+again last tasks.merge=task_arithmetic eval.tasks=last log.report=true
+cmp <(grep '^3,' "$d/tasks.csv") <(grep '^3,' "$(run_dir plain)/tasks.csv") || fail "the last task's test"
+grep -q '^1,1,0,0,,$' "$d/tasks.csv" || fail "the first task was tested"
+grep -q '"aia": null' "$d/summary.json" || fail "an average over what was not tested"
+grep -q 'acc curve: \[-, -, [0-9.]*\]  AIA=-  FAA=' out || fail "the curve: $(cat out)"
+grep -q nan "$d"/*.csv "$d"/*.json* "$d/report.html" && fail "a nan in a file: $(grep -l nan "$d"/*)"
+expect 0 "$FCIL" report "$d" "$(run_dir plain)" -o both.html
 refuse_again() {
     local text=$1
     shift
