@@ -171,8 +171,8 @@ fc_status fc_server_end_task(fc_run *r, int t, fc_error *err);
 /* The merge of a round of so many updates, at most. */
 fc_merge_job fc_server_merge_job(fc_run *r, int t, int round, int clients);
 unsigned fc_server_groups(const fc_run *r, int round);
-/* Is there a test after this round of task t (round == fed.rounds: at the end of a task, beside the one of
- * its last round)? */
+/* Is there a test after this round of task t (round == fed.rounds: at the end of a task, beside the
+ * one of its last round)? */
 bool fc_server_evaluates(const fc_run *r, int t, int round);
 /* The model that is tested after a round, or (task_end) when a task has ended and its delta is
  * among r->deltas. LoRA methods build its backbone in r->w_scratch: W0 + finished tasks + scale B
