@@ -89,7 +89,7 @@ static fc_status parse(fc_adapter_config *c, const parser *p, fc_error *err)
 {
     static const char a_rank[] = "a whole number from 1 to 65536";
     static const char an_alpha[] = "a number from -1e6 to 1e6";
-    bool dora;
+    bool dora = false;
     if (!json_is_object(p->root))
         return fc_fail(err, FC_EDATA, "%s: not an object, expected the config of an adapter",
                        p->name);
