@@ -191,12 +191,12 @@ void fc_message_free(fc_message *m)
     *m = (fc_message){0};
 }
 
-fc_status fc_message_down_size(size_t *bytes, const fc_params *p, unsigned groups, int n_deltas,
-                               size_t n_AB, fc_error *err)
+fc_status fc_message_down_size(size_t *bytes, const fc_params *p, unsigned groups, size_t deltas,
+                               fc_error *err)
 {
     fc_st_entry entry[FC_NGROUP + 1];
     int n = group_entries(entry, p, groups);
-    if (n_deltas > 0 && n_AB > 0)
-        entry[n++] = vector("deltas", (size_t)n_deltas * n_AB, NULL);
+    if (deltas > 0)
+        entry[n++] = vector("deltas", deltas, NULL);
     return fc_st_size(bytes, entry, n, NULL, 0, err);
 }

@@ -42,10 +42,10 @@ fc_status fc_message_unpack(fc_message_head *head, fc_params *p, unsigned groups
                             const fc_message *m, fc_error *err);
 void fc_message_free(fc_message *m);
 
-/* Bytes of a message of the server: the groups of p, and n_deltas finished tasks of n_AB numbers
- * each, in factored form. */
-fc_status fc_message_down_size(size_t *bytes, const fc_params *p, unsigned groups, int n_deltas,
-                               size_t n_AB, fc_error *err);
+/* Bytes of a message of the server: the groups of p, and so many numbers of what earlier tasks and
+ * rounds have learnt. */
+fc_status fc_message_down_size(size_t *bytes, const fc_params *p, unsigned groups, size_t deltas,
+                               fc_error *err);
 
 /* Numbers of the Grams on the wire. */
 size_t fc_message_gram_count(const fc_grams *grams);

@@ -169,7 +169,7 @@ void fc_server_prepare_task(fc_run *r);
 fc_status fc_server_round(fc_run *r, int t, int round, fc_error *err);
 fc_status fc_server_end_task(fc_run *r, int t, fc_error *err);
 /* The merge of a round of so many updates, at most. */
-fc_merge_job fc_server_merge_job(fc_run *r, int t, int round, int clients);
+fc_merge_job fc_server_merge_job(const fc_run *r, int t, int round, int clients);
 unsigned fc_server_groups(const fc_run *r, int round);
 /* Is there a test after this round of task t (round == fed.rounds: at the end of a task, beside the
  * one of its last round)? */

@@ -169,8 +169,36 @@ unsigned fc_server_groups(const fc_run *r, int round)
     return r->method->groups ? r->method->groups(r->cfg, round) : all[r->net.mode];
 }
 
+/* Numbers of the finished tasks as the clients' models hold them: factors, or dense layers. */
+static size_t delta_numbers(const fc_run *r, int tasks)
+{
+    size_t one = r->deltas.n_A + r->deltas.n_B;
+    for (int i = 0; r->deltas.W && i < r->slots; i++) {
+        int out, in;
+        fc_slot_dims(&r->net.shape, i, &out, &in);
+        one += (size_t)out * (size_t)in;
+    }
+    return (size_t)tasks * one;
+}
+
+/* Numbers of what the last round folded into the weights, or (all) all rounds of the task: the
+ * stacked factors of its clients, where the rule is a sum of them and they are the smaller form. */
+static size_t folded_numbers(const fc_run *r, bool all)
+{
+    const fc_merge_job job = fc_server_merge_job(r, 0, 0, fc_cohort_max(r));
+    bool stack = r->cfg->rule->scale && fc_merge_kept_bytes(r->cfg->rule, &job) == 0 && !all;
+    size_t n = 0, rank = (size_t)r->net.rank * (size_t)job.clients;
+    for (int i = 0; i < r->slots; i++) {
+        int out, in;
+        fc_slot_dims(&r->net.shape, i, &out, &in);
+        size_t dense = (size_t)out * (size_t)in, thin = rank * (size_t)(out + in);
+        n += stack && thin < dense ? thin : dense;
+    }
+    return n;
+}
+
 /* Down: what the last round merged; at the start of a task the fresh A (B is 0) and the head, and
- * the finished tasks in factored form where the clients' models hold them. Where a client may
+ * the finished tasks where the clients' models hold them. Where a client may
  * have missed a round, each one gets all that its model holds. At the end of a task the head
  * is not needed. */
 fc_status fc_server_bytes_down(size_t *bytes, const fc_run *r, int t, int round, fc_error *err)
@@ -189,12 +217,16 @@ fc_status fc_server_bytes_down(size_t *bytes, const fc_run *r, int t, int round,
         groups = A | head;
     else if (lora && strangers)
         groups = A | B | head;
+    if (r->folded) /* B is 0 */
+        groups = A | head;
     if (end)
         groups &= ~head;
     bool deltas = lora && (round == 0 || strangers) && r->method->sends_deltas &&
                   r->method->sends_deltas(r->cfg);
-    return fc_message_down_size(bytes, &r->global, groups, deltas ? t : 0,
-                                r->deltas.n_A + r->deltas.n_B, err);
+    size_t numbers = deltas ? delta_numbers(r, t) : 0;
+    if (r->folded && round > 0)
+        numbers += folded_numbers(r, strangers);
+    return fc_message_down_size(bytes, &r->global, groups, numbers, err);
 }
 
 /* The merge of what was folded becomes the global state, which stays as it was if that is nothing.
@@ -218,7 +250,7 @@ static fc_status merge(fc_exchange *x, fc_run *r, fc_error *err)
     return fc_runlog_event(&r->log, "truncated", x->row.task, x->row.round, text, err);
 }
 
-fc_merge_job fc_server_merge_job(fc_run *r, int t, int round, int clients)
+fc_merge_job fc_server_merge_job(const fc_run *r, int t, int round, int clients)
 {
     const fc_config *c = r->cfg;
     return (fc_merge_job){
