@@ -19,6 +19,12 @@ typedef struct fc_bench_options {
     bool eval;
     const char *isa; /* "auto" or a name */
     double seconds;  /* per measurement, at least */
+    /* merge */
+    const char *rule; /* "auto" or a name */
+    int space;        /* fc_space_kind */
+    int updates;
+    int rows, cols; /* of one weight; 0: a network */
+    bool dense;
 } fc_bench_options;
 
 /* a: 32 px, patch 4, width 192, depth 6; b: ViT-Tiny/16 at 224 px; c: at 96 px; d: ViT-B/16 at
@@ -35,7 +41,7 @@ fc_status fc_bench_data(const fc_bench_options *o, fc_error *err);
  * the layer kernels of each table. */
 fc_status fc_bench_gemm(const fc_bench_options *o, fc_error *err);
 fc_status fc_bench_kernel(const fc_bench_options *o, fc_error *err);
-/* merge: fold and finish of ten updates. */
+/* merge: a round of updates from begin to finish, or a rule over task vectors on one weight. */
 fc_status fc_bench_merge(const fc_bench_options *o, fc_error *err);
 
 /* --- measuring (cmd_bench.c) ---------------------------------------------------------------- */

@@ -1,4 +1,5 @@
 /* fcil bench: its command line, and how times are taken and printed. */
+#include "core/merge/space.h"
 #include "sim/bench.h"
 #include "sim/cmd.h"
 #include "sim/progress.h"
@@ -25,7 +26,26 @@ json_t *fc_bench_shape_name(int shape)
 
 /* ---- options -------------------------------------------------------------------------------- */
 
-enum { SHAPE, PRECISION, ISA, MODE, TRAIN, RANK, BATCH, CLIENTS, THREADS, EVAL, SECONDS, N_ROWS };
+enum {
+    SHAPE,
+    PRECISION,
+    ISA,
+    MODE,
+    TRAIN,
+    RANK,
+    BATCH,
+    CLIENTS,
+    THREADS,
+    EVAL,
+    SECONDS,
+    RULE,
+    SPACE,
+    UPDATES,
+    ROWS,
+    COLS,
+    DENSE,
+    N_ROWS
+};
 
 #define ROW(key, type, field, def, low, high, choices, help)                                       \
     {                                                                                              \
@@ -45,6 +65,12 @@ static const fc_opt rows[N_ROWS] = {
     [THREADS] = ROW("threads", INT, threads, "0", 0, 256, NULL, "0 = OMP_NUM_THREADS or the cores this process may use"),
     [EVAL] = ROW("eval", BOOL, eval, "false", 0, 0, NULL, "instead of training: test images through merged weights"),
     [SECONDS] = ROW("seconds", REAL, seconds, "1", 0, 1e6, NULL, "that a measurement lasts, about; never less than three calls"),
+    [RULE] = ROW("rule", TEXT, rule, "auto", 0, 0, NULL, "of fcil list merges, with its defaults, for the products B A; auto = average of B, and lorm with each kind of Grams"),
+    [SPACE] = ROW("space", CHOICE, space, "full", 0, 0, FC_SPACE_CHOICES, "as merge.space"),
+    [UPDATES] = ROW("updates", INT, updates, "10", 1, 100000, NULL, "that are merged"),
+    [ROWS] = ROW("rows", INT, rows, "0", 0, 65536, NULL, "of one weight that is merged alone; 0 = all layers of the network"),
+    [COLS] = ROW("cols", INT, cols, "0", 0, 65536, NULL, "of this weight"),
+    [DENSE] = ROW("dense", BOOL, dense, "false", 0, 0, NULL, "its updates are given as matrices, not in factors"),
 };
 
 static const struct {
@@ -53,14 +79,14 @@ static const struct {
     unsigned takes; /* bits 1 << row */
     const char *help;
 } verbs[] = {
-    {"step", fc_bench_step, (1u << N_ROWS) - 1,
+    {"step", fc_bench_step, (1u << RULE) - 1,
      "A training step (load and augment, forward, backward, AdamW) or an evaluation, as a run does it: images per second over all clients, and where the time of the threads goes (gemm: also the products of the attention). An evaluation takes blocks of fixed size; batch, rank, train and clients do not matter."},
     {"gemm", fc_bench_gemm, 1u << SHAPE | 1u << ISA | 1u << THREADS | 1u << SECONDS,
      "Matrix products of the layers with packed weights, and of the attention: GFLOP/s. The kernels named blas are OpenBLAS."},
     {"kernel", fc_bench_kernel, 1u << SHAPE | 1u << ISA | 1u << SECONDS,
      "Layer and packing kernels on one thread: nanoseconds per element."},
-    {"merge", fc_bench_merge, 1u << SHAPE | 1u << RANK | 1u << THREADS | 1u << SECONDS,
-     "Server merge of the updates of ten clients: seconds. Full Grams of shape d take 2.5 GB of memory."},
+    {"merge", fc_bench_merge, 1u << SHAPE | 1u << RANK | 1u << THREADS | 1u << SECONDS | 1u << RULE | 1u << SPACE | 1u << UPDATES | 1u << ROWS | 1u << COLS | 1u << DENSE,
+     "Server merge of the updates of a round, or a rule on one weight: seconds, mean CPU seconds, and how far it raises the peak of memory (one measurement per process). Full Grams of shape d take 2.5 GB of memory."},
     {"data", fc_bench_data, 1u << SHAPE | 1u << PRECISION | 1u << ISA | 1u << SECONDS,
      "Load, augment, normalise and lay out as patches, on one thread: microseconds per image, and the share of a training step."},
 };

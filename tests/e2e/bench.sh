@@ -56,6 +56,15 @@ bench 8 ns_per_element kernel --shape c --isa blas
 bench 12 ns_per_element kernel --shape c --isa scalar
 bench 5 seconds merge --shape a --rank 1
 is rule lorm grams full trained A clients 10
+bench 1 seconds merge --shape a --rank 2 --rule tsv --space core --updates 3 --threads 1
+is rule tsv space core grams none trained AB rank 2 clients 3 threads 1 shape a
+bench 1 seconds merge --shape a --rank 1 --rule regmean --updates 2
+is rule regmean grams diagonal clients 2
+for dense in true false; do
+    bench 1 seconds merge --rows 30 --cols 20 --rank 2 --rule iso_c --space knots --updates 4 --dense=$dense
+    is rule iso_c space knots rank 2 clients 4 rows 30 cols 20 dense $dense
+    holds "$(value cpu_s "$(cat out)") > 0 && $(value scratch_mib "$(cat out)") >= 0" || fail "$(cat out)"
+done
 bench 1 us_per_image data --shape a
 holds "0 < $(value share_of_step "$(cat out)") && $(value share_of_step "$(cat out)") < 1" || fail "$(cat out)"
 
@@ -79,6 +88,13 @@ refuse 'seconds.*nan' step --seconds nan
 refuse 'batch.*found .0' step --batch 0
 refuse 'eval.*maybe' step --eval=maybe
 refuse 'isa.*none' kernel --isa none
+refuse 'unknown option .--rows' step --rows 3
+refuse "rule: found 'tie'" merge --rule tie
+refuse 'need --rule' merge --space core
+refuse 'go together' merge --rule ties --rows 30
+refuse 'dense needs them' merge --rule ties --dense
+refuse 'opcm works in full space only' merge --rule opcm --space core --rows 30 --cols 20
+refuse 'lorm does not merge the products' merge --rule lorm --shape a
 expect 0 "$FCIL" bench --help
 [ -s out ] || fail "no help"
 
