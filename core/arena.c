@@ -37,7 +37,8 @@ void *fc_arena_alloc(fc_arena *a, size_t n, size_t size, fc_error *err)
                 return NULL;
             }
             c->size = bytes;
-            c->next = *link;
+            c->next = *link ? (*link)->next : NULL;
+            free(*link); /* unused since a release, and too small */
             *link = c;
         }
         a->current = *link;
