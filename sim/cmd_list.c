@@ -113,6 +113,19 @@ static const item metrics[] = {
     {.name = "learning_accuracy",
      .detail = "mean over s of a(s, s)",
      .help = "accuracy on each task right after learning it"},
+    {.name = "bwt_masked",
+     .detail = "bwt of acc_masked: both a(i, s) over the classes of task s only",
+     .help = "backward transfer where the task of each sample is known"},
+    {.name = "merge_s",
+     .detail = "merge_s of the last row of rounds.csv, with tasks.merge",
+     .help = "seconds that the last merge of the tasks took, the search for its scale included"},
+    {.name = "merge_scale",
+     .detail = "the one of task_merge.scales that was best on held-out images, else "
+               "task_merge.scale",
+     .help = "factor on the update of the last merge of the tasks"},
+    {.name = "merge_extra",
+     .detail = "numbers of experts, gates, masks and factors (32 bits of a mask are one number)",
+     .help = "what the merged model of the tasks keeps beside one backbone"},
 };
 
 static item metric_item(int i)

@@ -37,6 +37,21 @@ OF_ROUNDS(bytes_up, "bytes_up_cum")
 OF_ROUNDS(bytes_down, "bytes_down_cum")
 OF_ROUNDS(wall_s, "wall_s")
 OF_ROUNDS(cpu_s, "cpu_s")
+OF_ROUNDS(merge_scale, "merge_scale")
+OF_ROUNDS(merge_extra, "merge_extra")
+
+/* Of tasks.merge, not of the last round's updates. */
+static double merge_s_of(const fc_result *r)
+{
+    return r->config.task_rule ? last_of(r, "merge_s") : NAN;
+}
+
+static double bwt_masked_of(const fc_result *r)
+{
+    fc_acc_matrix m = r->acc;
+    m.correct = r->masked;
+    return m.done > 0 ? fc_metrics_of(&m).bwt : NAN;
+}
 
 /* The largest: a resumed process counts from its own start. */
 static double rss_mib_of(const fc_result *r)
@@ -59,11 +74,15 @@ const fc_metric fc_metric_table[] = {
     {"bwt", "BWT (points)", 1, 1, 1, bwt_of},
     {"learning_accuracy", "learning accuracy (%)", 1, 1, 1, learning_accuracy_of},
     {"acc_masked", "task known (%)", 1, 1, 1, fc_result_masked},
+    {"bwt_masked", "BWT, task known (points)", 1, 1, 1, bwt_masked_of},
     {"bytes_up", "up (MB)", 1e6, 1, -1, bytes_up_of},
     {"bytes_down", "down (MB)", 1e6, 1, -1, bytes_down_of},
     {"wall_s", "time (s)", 1, 1, -1, wall_s_of},
     {"cpu_s", "CPU time (s)", 1, 1, -1, cpu_s_of},
     {"rss_mib", "memory (MiB)", 1, 0, -1, rss_mib_of},
+    {"merge_s", "merge (s)", 1, 1, -1, merge_s_of},
+    {"merge_scale", "factor on the merge", 1, 2, 0, merge_scale_of},
+    {"merge_extra", "beside the backbone (M numbers)", 1e6, 2, -1, merge_extra_of},
 };
 enum { N_METRICS = sizeof fc_metric_table / sizeof *fc_metric_table };
 const int fc_metric_count = N_METRICS;

@@ -13,7 +13,7 @@ typedef struct fc_metric {
     const char *title; /* head of a column, with its unit */
     double unit;       /* tables show value / unit, with so many decimals */
     int decimals;
-    int better;                       /* 1: higher, -1: lower */
+    int better;                       /* 1: higher, -1: lower, 0: neither */
     double (*of)(const fc_result *r); /* over what is finished so far; NaN if there is nothing */
 } fc_metric;
 extern const fc_metric fc_metric_table[];

@@ -16,6 +16,16 @@ static int by_length(const void *a, const void *b)
     return x->slot - y->slot;
 }
 
+fc_round_row fc_exchange_row(int t, int round)
+{
+    return (fc_round_row){.task = t + 1,
+                          .round = round + 1,
+                          .train_loss = NAN,
+                          .loss = NAN,
+                          .merge_scale = NAN,
+                          .merge_extra = NAN};
+}
+
 fc_status fc_exchange_init(fc_exchange *x, fc_run *r, int t, int round, unsigned groups,
                            fc_error *err)
 {
@@ -30,7 +40,7 @@ fc_status fc_exchange_init(fc_exchange *x, fc_run *r, int t, int round, unsigned
                                .gram_scale = 1},
                        .id_match = fc_run_ckpt_id(r),
                        .save_after = fc_wall() + r->cfg->run.checkpoint_s,
-                       .row = {.task = t + 1, .round = round + 1, .train_loss = NAN, .loss = NAN}};
+                       .row = fc_exchange_row(t, round)};
     FC_TRY(fc_cohort_init(&x->cohort, r, a, err));
     FC_TRY(fc_cohort_draw(&x->cohort, r, &x->job, r->sim_s, err));
     x->id = fc_arena_alloc(a, (size_t)x->cohort.n, sizeof *x->id, err);

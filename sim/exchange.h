@@ -42,6 +42,9 @@ typedef struct fc_exchange {
     size_t loss_n;
 } fc_exchange;
 
+/* The row of a round before anything is known of it; round == fed.rounds: of the end of a task. */
+fc_round_row fc_exchange_row(int t, int round);
+
 /* Who takes part, and room for what they send. groups: what they train; 0 at the end of a task.
  * Memory from r->arena: the caller releases to a mark. */
 fc_status fc_exchange_init(fc_exchange *x, fc_run *r, int t, int round, unsigned groups,

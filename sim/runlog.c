@@ -26,7 +26,7 @@ static const char *const header[FC_LOG_N] = {
     [FC_LOG_ROUNDS] =
         ("task,round,step,acc,acc_task_mean,correct,total,loss,train_loss,clients_ok,"
          "clients_dropped,bytes_down,bytes_up,bytes_down_cum,bytes_up_cum,train_s,merge_s,eval_s,"
-         "wall_s,cpu_s,rss_mib,sim_s,sim_s_cum\n"),
+         "wall_s,cpu_s,rss_mib,sim_s,sim_s_cum,merge_scale,merge_extra\n"),
     [FC_LOG_TASKS] = "after_task,eval_task,correct,total,acc,acc_masked\n",
     [FC_LOG_CLIENTS] = ("task,round,client,status,n_samples,n_classes,steps,loss_first,loss_last,"
                         "bytes_down,bytes_up,train_s,sim_s\n"),
@@ -274,6 +274,8 @@ fc_status fc_runlog_round(fc_runlog *log, const fc_round_row *r, fc_error *err)
             r->cpu_s, r->rss_mib);
     real_cell(f, r->sim_s, 6);
     real_cell(f, r->sim_s_cum, 6);
+    real_cell(f, r->merge_scale, 6);
+    real_cell(f, r->merge_extra, 0);
     fputc('\n', f);
     FC_TRY(end_row(log, FC_LOG_ROUNDS, err));
     return log->file[FC_LOG_TENSORBOARD] ? round_scalars(log, r, err) : FC_OK;

@@ -26,10 +26,11 @@ typedef struct fc_runlog {
 
 /* rounds.csv:
  * task,round,step,acc,acc_task_mean,correct,total,loss,train_loss,clients_ok,clients_dropped,bytes_down,bytes_up,
- * bytes_down_cum,bytes_up_cum,train_s,merge_s,eval_s,wall_s,cpu_s,rss_mib,sim_s,sim_s_cum. Round
- * numbers from 1; the row of the end of a task has round = rounds + 1. acc .. loss are empty when
- * the round was not evaluated (total == 0), train_loss when nothing was trained (NaN), sim_s
- * without a model of the clients' devices (NaN). clients_dropped are late or lost. */
+ * bytes_down_cum,bytes_up_cum,train_s,merge_s,eval_s,wall_s,cpu_s,rss_mib,sim_s,sim_s_cum,
+ * merge_scale,merge_extra. Round numbers from 1; the row of the end of a task has round = rounds
+ * + 1. acc .. loss are empty when the round was not evaluated (total == 0), train_loss when nothing
+ * was trained (NaN), sim_s without a model of the clients' devices (NaN), merge_* but at the end of
+ * a task with tasks.merge (NaN). clients_dropped are late or lost. */
 typedef struct fc_round_row {
     int task, round;
     long step; /* optimiser steps of all clients so far */
@@ -39,7 +40,9 @@ typedef struct fc_round_row {
     int clients_ok, clients_dropped;
     uint64_t bytes_down, bytes_up, bytes_down_cum, bytes_up_cum;
     double train_s, merge_s, eval_s, wall_s, cpu_s, rss_mib;
-    double sim_s, sim_s_cum; /* simulated seconds: of the round, since the start */
+    double sim_s, sim_s_cum;         /* simulated seconds: of the round, since the start */
+    double merge_scale, merge_extra; /* of the model of tasks.merge: factor on its update, numbers
+                                        that it keeps beside one backbone */
 } fc_round_row;
 
 /* clients.csv:

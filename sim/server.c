@@ -371,22 +371,18 @@ static void nothing_tested(fc_run *r, int t)
         r->eval.correct[s] = r->eval.masked[s] = r->eval.total[s] = 0;
 }
 
-/* The test of tasks.merge, and a word on the model. */
+/* The model of tasks.merge, and its test. */
 static fc_status eval_merged(fc_exchange *x, fc_run *r, int t, fc_error *err)
 {
     fc_merged m = {.w = r->w_scratch};
-    double begin = fc_wall(), scale;
-    char text[96];
-    FC_TRY(fc_task_merge(&m, &scale, r, err));
+    double begin = fc_wall();
+    FC_TRY(fc_task_merge(&m, &x->row.merge_scale, r, err));
+    x->row.merge_extra = (double)fc_task_merge_extra(r, &m);
     x->row.merge_s = fc_wall() - begin;
     begin = fc_wall();
     FC_TRY(fc_task_merge_test(r, &m, t, err));
     x->row.eval_s = fc_wall() - begin;
-    if (r->ranks.me > 0)
-        return FC_OK;
-    snprintf(text, sizeof text, "scale %g, %zu numbers beside the backbone", scale,
-             fc_task_merge_extra(r, &m));
-    return fc_runlog_event(&r->log, "merged", t + 1, x->row.round, text, err);
+    return FC_OK;
 }
 
 /* The model of the finished tasks, and its test. */
@@ -407,8 +403,7 @@ static fc_status eval_tasks(fc_exchange *x, fc_run *r, int t, fc_error *err)
 fc_status fc_server_end_task(fc_run *r, int t, fc_error *err)
 {
     fc_mark mark = fc_arena_mark(&r->arena);
-    fc_exchange x = {
-        .row = {.task = t + 1, .round = r->cfg->fed.rounds + 1, .train_loss = NAN, .loss = NAN}};
+    fc_exchange x = {.row = fc_exchange_row(t, r->cfg->fed.rounds)};
     bool grams = r->method->task_grams && r->gram_shape.n > 0;
     if (grams)
         FC_TRY(collect_task_grams(&x, r, t, err));

@@ -50,8 +50,9 @@ static void add(const char *config, int acc, bool finished)
                  acc + 20);
     put(dir, "tasks.csv", text);
     snprintf(text, sizeof text,
-             "task,round,bytes_up_cum,bytes_down_cum,wall_s,cpu_s,rss_mib\n"
-             "1,1,1000000,2000000,1.5,3,70\n2,1,2000000,4000000,%d,6,60\n",
+             "task,round,bytes_up_cum,bytes_down_cum,wall_s,cpu_s,rss_mib,merge_s,merge_scale,"
+             "merge_extra\n"
+             "1,1,1000000,2000000,1.5,3,70,1,0.5,100\n2,1,2000000,4000000,%d,6,60,2.5,0.25,200\n",
              acc / 10);
     put(dir, "rounds.csv", text);
     assert_int_equal(fc_result_read(&run[n_runs++], fc_tmp_path(&tmp, dir), NULL), FC_OK);
@@ -102,6 +103,9 @@ static void test_metrics(void **state)
              {"cpu_s", 6},
              {"rss_mib", 70},
              {"acc_masked", 50},
+             {"bwt_masked", -40},
+             {"merge_scale", 0.25},
+             {"merge_extra", 200},
              {"learning_accuracy", 80}};
     for (size_t i = 0; i < sizeof m / sizeof *m; i++) {
         const fc_metric **metric;
@@ -113,6 +117,10 @@ static void test_metrics(void **state)
     }
     const fc_metric **metric;
     int n;
+    assert_int_equal(fc_metric_list(&metric, &n, "merge_s", &arena, NULL), FC_OK);
+    assert_true(isnan(metric[0]->of(&run[0]))); /* the last merge is not one of tasks */
+    add("tasks: {count: 2, merge: ties}\nmethod: {name: fedavg_lora}\n", 60, true);
+    assert_close(metric[0]->of(&run[2]), 2.5, 0, 0);
     assert_int_equal(fc_metric_list(&metric, &n, "faa, wall_s", &arena, NULL), FC_OK);
     assert_int_equal(n, 2);
     assert_close(metric[0]->of(&run[1]), 80, 0, 0); /* so far */
@@ -213,15 +221,16 @@ static void test_tables(void **state)
     assert_non_null(strstr(csv, ",,,,,,\n")); /* the baseline is compared with nothing */
 }
 
-/* Less is better of costs and of forgetting. */
+/* Less is better of costs and of forgetting, and nothing of a factor. */
 static void test_best(void **state)
 {
     (void)state;
     for (int i = 0; i < fc_metric_count; i++) {
         const char *name = fc_metric_table[i].name;
         bool less = strstr(name, "bytes") || strstr(name, "_s") == name + strlen(name) - 2 ||
-                    strstr(name, "rss") || strstr(name, "forgetting");
-        assert_int_equal(fc_metric_table[i].better, less ? -1 : 1);
+                    strstr(name, "rss") || strstr(name, "forgetting") || strstr(name, "extra");
+        int better = strstr(name, "scale") ? 0 : less ? -1 : 1;
+        assert_int_equal(fc_metric_table[i].better, better);
     }
     two_groups(); /* 6 s and 4 to 5 s */
     fc_comparison c = compare("wall_s", 0);

@@ -51,7 +51,7 @@ static void put(const char *name, const char *text)
 #define ROUNDS                                                                                     \
     "task,round,step,acc,acc_task_mean,correct,total,loss,train_loss,clients_ok,clients_dropped,"  \
     "bytes_down,bytes_up,bytes_down_cum,bytes_up_cum,train_s,merge_s,eval_s,wall_s,cpu_s,"         \
-    "rss_mib,sim_s,sim_s_cum\n"
+    "rss_mib,sim_s,sim_s_cum,merge_scale,merge_extra\n"
 #define TASKS "after_task,eval_task,correct,total,acc,acc_masked\n"
 #define CLIENTS                                                                                    \
     "task,round,client,status,n_samples,n_classes,steps,loss_first,loss_last,bytes_down,bytes_up," \
@@ -81,11 +81,13 @@ static const fc_round_row round_row = {.task = 1,
                                        .cpu_s = 3.9996,
                                        .rss_mib = 12.34,
                                        .sim_s = 0.5,
-                                       .sim_s_cum = 1234.5678901};
+                                       .sim_s_cum = 1234.5678901,
+                                       .merge_scale = 0.25,
+                                       .merge_extra = 1e7 + 1};
 #define EVENTS "events.out.tfevents.0.fcil"
 #define ROUND_ROW                                                                                  \
     "1,2,340,66.6667,50.0000,2,3,1.250000,0.062500,4,1,10,20,5000000000,40,1.500,0.250,0.125,"     \
-    "2.000,4.000,12.3,0.500000,1234.567890\n"
+    "2.000,4.000,12.3,0.500000,1234.567890,0.250000,10000001\n"
 
 static void test_rows(void **state)
 {
@@ -96,7 +98,7 @@ static void test_rows(void **state)
     fc_round_row untested = round_row; /* and nothing trained */
     untested.total = 0;
     untested.acc = untested.acc_task_mean = untested.loss = untested.train_loss = NAN;
-    untested.sim_s = untested.sim_s_cum = NAN;
+    untested.sim_s = untested.sim_s_cum = untested.merge_scale = untested.merge_extra = NAN;
     assert_int_equal(fc_runlog_round(&log, &untested, NULL), FC_OK);
     fc_client_row client = {1, 2, 3, "ok", 17, 2, 5, 2.5, NAN, 10, 20, 0.5, NAN};
     assert_int_equal(fc_runlog_client(&log, &client, NULL), FC_OK);
@@ -112,7 +114,7 @@ static void test_rows(void **state)
 
     /* the log is still open: every row must be in the file already */
     assert_file("rounds.csv", ROUNDS ROUND_ROW "1,2,340,,,,,,,4,1,10,20,5000000000,40,1.500,0.250,"
-                                               "0.125,2.000,4.000,12.3,,\n");
+                                               "0.125,2.000,4.000,12.3,,,,\n");
     assert_file("clients.csv", CLIENTS "1,2,3,ok,17,2,5,2.500000,,10,20,0.500,\n"
                                        "1,2,4,lost,17,2,0,,,10,0,0.000,2.250000\n");
     assert_file("tasks.csv", TASKS "2,1,1,8,12.5000,50.0000\n2,2,0,0,,\n");

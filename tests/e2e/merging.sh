@@ -128,10 +128,14 @@ for rule in regmean regmean_pp fisher smile emr "wemoe task_merge.steps=3" "adam
     one=$d
     again three tasks.merge="${words[@]}" --threads 3
     same_run "$one" "$d"
+    case $rule in
+        smile | emr | wemoe*) [[ $(tail -n 1 "$d/rounds.csv") =~ ,1\.000000,[1-9][0-9]*$ ]] ;;
+        *) [[ $(tail -n 1 "$d/rounds.csv") =~ ,0$ ]] ;;
+    esac || fail "$rule: numbers beside the backbone: $(tail -n 1 "$d/rounds.csv")"
     [ "$(find cache/fcil -name 'tasks-*' -type d | wc -l)" -eq 1 ] || fail "$rule trained again"
 done
 again natural tasks.merge=task_arithmetic task_merge.scales=0.2,1
-grep -q '"merged".*scale \(0.2\|1\),' "$d/events.jsonl" || fail "no word of the scale: $(grep merged "$d/events.jsonl")"
+[[ $(tail -n 1 "$d/rounds.csv") =~ ,(0\.200000|1\.000000),0$ ]] || fail "no scale, or numbers beside the backbone: $(tail -n 1 "$d/rounds.csv")"
 
 again turned tasks.merge=task_arithmetic tasks.order=2,0,1
 again plain tasks.merge=task_arithmetic

@@ -11,7 +11,7 @@ check_csv() {
 check_formats() {
     local d=$1 T=$2 tasks
     tasks=$(seq -s, -f 'task_%g' 1 "$T")
-    check_csv "$d/rounds.csv" task,round,step,acc,acc_task_mean,correct,total,loss,train_loss,clients_ok,clients_dropped,bytes_down,bytes_up,bytes_down_cum,bytes_up_cum,train_s,merge_s,eval_s,wall_s,cpu_s,rss_mib,sim_s,sim_s_cum
+    check_csv "$d/rounds.csv" task,round,step,acc,acc_task_mean,correct,total,loss,train_loss,clients_ok,clients_dropped,bytes_down,bytes_up,bytes_down_cum,bytes_up_cum,train_s,merge_s,eval_s,wall_s,cpu_s,rss_mib,sim_s,sim_s_cum,merge_scale,merge_extra
     check_csv "$d/clients.csv" task,round,client,status,n_samples,n_classes,steps,loss_first,loss_last,bytes_down,bytes_up,train_s,sim_s
     check_csv "$d/tasks.csv" after_task,eval_task,correct,total,acc,acc_masked
     check_csv "$d/acc_matrix.csv" "after_task,$tasks,acc,acc_task_mean"
