@@ -22,8 +22,13 @@ static void golden_opcm(void **state)
         fc_opcm o;
         fc_arena arena = {0}, scratch = {0};
         double alpha = gold_scalar(&g, "param.alpha");
-        assert_int_equal(fc_opcm_init(&o, shape, 4, alpha, 4, 0, &arena, NULL), FC_OK);
-        for (int step = 0; step < 4; step++) {
+        int steps = 0;
+        char model[32] = "in.models.0.w1";
+        while (gold_find(&g, model))
+            snprintf(model, sizeof model, "in.models.%d.w1", ++steps);
+        assert_true(steps > 1);
+        assert_int_equal(fc_opcm_init(&o, shape, 4, alpha, steps, 0, &arena, NULL), FC_OK);
+        for (int step = 0; step < steps; step++) {
             for (int t = 0; t < 4; t++)
                 for (size_t i = 0; i < fc_tv_size(&shape[t]); i++)
                     tau[t][i] = gold_get(&g, "in.models.%d.%s", step, names[t])->v[i] -

@@ -21,7 +21,8 @@
  * For factors A_i = L_i Q_i (L_i lower triangular) and only [B_1 L_1 .. B_T L_T] (m, R) is
  * decomposed: O((m + n T) R^2) and no m x n matrix but the result. eps is absolute, as published
  * (1e-5; FusionBench 1e-4), so updates below it give 0; values at or below FC_SUPPORT s_1 are
- * dropped always, since they are rounding. Memory: T R_k n doubles and the SVD.
+ * dropped always, since they are rounding. Memory: T R_k n doubles and the SVD. TSV-Merge of the
+ * V_i is not unique where n < T r <= m: all their singular values are 1, and it takes some of them.
  *
  * Tensors that are not linear weights go to the rule as they are. Rules that do not depend on the
  * signs of rows and columns give results that do not depend on LAPACK's choice of vectors. */
