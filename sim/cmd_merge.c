@@ -203,10 +203,10 @@ static fc_status check_rule(const request *q, const fc_args *a, fc_error *err)
     if (experts)
         return FC_OK;
     if (q->rule->needs & ~from_files || (!q->rule->combine && !q->rule->begin))
-        return fc_fail(
-            err, FC_EUSAGE,
-            "merge: %s is trained on images, which files have none of: tasks.merge has it",
-            q->rule->name);
+        return fc_fail(err, FC_EUSAGE, "merge: %s works on the tasks of a run only (tasks.merge)%s",
+                       q->rule->name,
+                       q->rule->needs & ~from_files ? ": it needs images, which files have not"
+                                                    : "");
     FC_TRY(fc_merge_check(q->rule, &space, true, err));
     if (q->rule->needs && a->n_stats == 0)
         return fc_fail(err, FC_EUSAGE,

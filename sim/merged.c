@@ -17,16 +17,15 @@ typedef struct maker {
 
 /* A rule that is more than a function of task vectors. */
 typedef fc_status make_rule(const maker *k, fc_error *err);
-static make_rule make_smile, make_emr, make_wemoe, make_adamerging, make_regmean_pp;
+static make_rule make_smile, make_emr, make_individual, make_wemoe, make_adamerging,
+    make_regmean_pp;
 
 static const struct {
     const char *name;
     make_rule *make;
-} special[] = {{"smile", make_smile},
-               {"emr", make_emr},
-               {"wemoe", make_wemoe},
-               {"adamerging", make_adamerging},
-               {"regmean_pp", make_regmean_pp}};
+} special[] = {{"smile", make_smile},           {"emr", make_emr},
+               {"individual", make_individual}, {"wemoe", make_wemoe},
+               {"adamerging", make_adamerging}, {"regmean_pp", make_regmean_pp}};
 
 static make_rule *maker_of(const fc_merge_method *rule)
 {
@@ -98,24 +97,23 @@ double fc_merged_flop(const fc_merge_method *rule, const void *options, const fc
 /* --- statistics from images ---------------------------------------------------------------------
  */
 
-/* w = base + update i, rounded once. */
-static fc_status update_weights(fc_real *w, const maker *k, int i, fc_error *err)
+/* w += update i, rounded once where w is the base. */
+static fc_status add_update(fc_real *w, const fc_params *w0, const fc_tv_set *in, const int *tensor,
+                            int i, fc_error *err)
 {
-    const fc_merged_job *j = k->j;
-    memcpy(w, j->w0->p, j->w0->n * sizeof *w);
-    for (int t = 0; t < j->in->tensors; t++) {
-        const fc_tv_shape *s = &j->in->shape[t];
-        fc_real *to = w + j->w0->spec[j->tensor[t]].offset;
-        fc_mark mark = fc_arena_mark(k->arena);
-        double *x = fc_arena_alloc(k->arena, fc_tv_size(s), sizeof *x, err);
-        if (!x)
-            return FC_EFAIL;
-        fc_tv_dense(x, fc_tv_at(j->in, i, t), s);
-        for (size_t e = 0; e < fc_tv_size(s); e++)
+    size_t most = 0;
+    fc_arena arena = {0};
+    for (int t = 0; t < in->tensors; t++)
+        most = fc_tv_size(&in->shape[t]) > most ? fc_tv_size(&in->shape[t]) : most;
+    double *x = fc_arena_alloc(&arena, most, sizeof *x, err);
+    for (int t = 0; x && t < in->tensors; t++) {
+        fc_real *to = w + w0->spec[tensor[t]].offset;
+        fc_tv_dense(x, fc_tv_at(in, i, t), &in->shape[t]);
+        for (size_t e = 0; e < fc_tv_size(&in->shape[t]); e++)
             to[e] = (fc_real)(to[e] + x[e]);
-        fc_arena_release(k->arena, mark);
     }
-    return FC_OK;
+    fc_arena_free(&arena);
+    return x ? FC_OK : FC_EFAIL;
 }
 
 /* The Grams of one model: the one piece of work of the pool, which all threads help with. */
@@ -156,7 +154,8 @@ static fc_status statistics_of(statistics *s, const maker *k, int i, fc_error *e
                   .head_w = j->head_w,
                   .head_b = j->head_b,
                   .packed = &s->packed};
-    FC_TRY(update_weights(s->w, k, i, err));
+    memcpy(s->w, j->w0->p, j->w0->n * sizeof *s->w);
+    FC_TRY(add_update(s->w, j->w0, j->in, j->tensor, i, err));
     fc_packed_fill(&s->packed, shape, s->w);
     if (s->gram) {
         fc_grams all, slots;
@@ -285,6 +284,26 @@ static fc_status make_emr(const maker *k, fc_error *err)
     FC_TRY(fc_emr_merge(e, k->j->in, k->arena, err));
     k->out->emr = e;
     return FC_OK;
+}
+
+static fc_status make_individual(const maker *k, fc_error *err)
+{
+    fc_tv_set *set = fc_arena_alloc(k->arena, 1, sizeof *set, err);
+    FC_TRY(fc_tv_check(k->j->in, err));
+    if (!set)
+        return FC_EFAIL;
+    *set = *k->j->in;
+    k->out->of = set;
+    k->out->tensor = k->j->tensor;
+    return FC_OK;
+}
+
+fc_status fc_merged_expert(fc_real *w, const fc_merged *m, const fc_params *w0, int s,
+                           fc_error *err)
+{
+    if (m->emr)
+        return fc_emr_apply(w, w0, m->emr, s, err);
+    return add_update(w, w0, m->of, m->tensor, s, err);
 }
 
 /* Lists of images for the two that are trained on them. */

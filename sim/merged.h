@@ -40,8 +40,20 @@ typedef struct fc_merged {
     fc_real *w; /* (w0->n) the merged backbone, or what the experts stand beside */
     fc_smile *smile;
     fc_wemoe *wemoe;
-    fc_emr *emr; /* the model of task s is w plus expert s */
+    fc_emr *emr;         /* the model of task s is w plus expert s */
+    const fc_tv_set *of; /* the same with update s */
+    const int *tensor;   /* (of->tensors) */
 } fc_merged;
+
+/* Is it one model for each task, so that a test has to know the task? */
+static inline bool fc_merged_per_task(const fc_merged *m)
+{
+    return m->emr || m->of;
+}
+
+/* w (holds m->w) becomes the model of task s. */
+fc_status fc_merged_expert(fc_real *w, const fc_merged *m, const fc_params *w0, int s,
+                           fc_error *err);
 
 /* Does the rule work on such a set at all: FC_EUSAGE with the reason if not. images: are there
  * any? factors: are the updates LoRA pairs? */

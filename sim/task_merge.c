@@ -259,9 +259,10 @@ static fc_model model_of(const fc_run *r, const fc_merged *m)
 fc_status fc_task_merge_model(fc_model *out, const fc_run *r, const fc_merged *m, fc_error *err)
 {
     *out = model_of(r, m);
-    return m->emr ? fc_fail(err, FC_EUSAGE, "tasks.merge: %s makes a model for each task, not one",
-                            r->cfg->task_rule->name)
-                  : FC_OK;
+    return fc_merged_per_task(m)
+               ? fc_fail(err, FC_EUSAGE, "tasks.merge: %s makes a model for each task, not one",
+                         r->cfg->task_rule->name)
+               : FC_OK;
 }
 
 /* Each task by its own expert: the task of an image is known. */
@@ -279,7 +280,7 @@ static fc_status test_experts(fc_run *r, const fc_merged *m, int t, fc_error *er
         for (int i = 0; i <= t; i++)
             skip[i] = i != k;
         memcpy(one.w, m->w, r->w0.n * sizeof *one.w);
-        s = fc_emr_apply(one.w, &r->w0, m->emr, k, err);
+        s = fc_merged_expert(one.w, m, &r->w0, k, err);
         fc_model model = model_of(r, &one);
         if (s == FC_OK)
             s = fc_eval_run(r, &model, t, skip, err);
@@ -302,7 +303,7 @@ static fc_status test_experts(fc_run *r, const fc_merged *m, int t, fc_error *er
 
 fc_status fc_task_merge_test(fc_run *r, const fc_merged *m, int t, fc_error *err)
 {
-    if (m->emr)
+    if (fc_merged_per_task(m))
         return test_experts(r, m, t, err);
     fc_model model = model_of(r, m);
     return fc_eval_run(r, &model, t, NULL, err);
@@ -392,6 +393,12 @@ size_t fc_task_merge_extra(const fc_run *r, const fc_merged *m)
     n += m->wemoe ? m->wemoe->gates.n : 0;
     for (int t = 0; m->emr && t < m->emr->tensors; t++) /* masks count as bits of floats */
         n += fc_tv_size(&m->emr->shape[t]) * (32 + (size_t)m->emr->n) / 32;
+    for (int i = 0; m->of && i < m->of->n; i++)
+        for (int t = 0; t < m->of->tensors; t++) {
+            const fc_tv_shape *shape = &m->of->shape[t];
+            int rank = fc_tv_at(m->of, i, t)->rank;
+            n += rank ? (size_t)rank * (size_t)(shape->rows + shape->cols) : fc_tv_size(shape);
+        }
     return n + (m->emr ? (size_t)m->emr->n : 0);
 }
 

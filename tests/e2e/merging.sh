@@ -36,7 +36,7 @@ say "every rule merges products, in each space it works in"
 "$FCIL" list merges --json > merges.json
 rules=$(grep -o '"name": "[a-z_]*"' merges.json | cut -d'"' -f4)
 for rule in $rules; do # names of rules, one word each
-    case $rule in lorm | fisher | regmean_pp | adamerging | smile | emr | wemoe) continue ;; esac # not of rounds
+    case $rule in lorm | fisher | regmean_pp | adamerging | smile | emr | wemoe | individual) continue ;; esac # not of rounds
     for space in full core knots; do
         args=(method.name=lora_merge merge.rule="$rule" merge.space=$space fed.rounds=2 tasks.count=2 tasks.sizes=2,4)
         if "$FCIL" run tiny.yaml --out "r$rule$space" "${args[@]}" > out 2> err; then
@@ -121,7 +121,7 @@ expect 0 "$FCIL" run tasks.yaml --out trained
 again same
 same_tasks "$(run_dir trained)" "$d"
 [ "$(find cache/fcil -name 'tasks-*' -type d | wc -l)" -eq 1 ] || fail "not one run in the cache"
-for rule in regmean regmean_pp fisher smile emr "wemoe task_merge.steps=3" "adamerging task_merge.steps=3" "tsv task_merge.space=knots"; do
+for rule in regmean regmean_pp fisher smile emr individual "wemoe task_merge.steps=3" "adamerging task_merge.steps=3" "tsv task_merge.space=knots"; do
     read -ra words <<< "$rule"
     rm -rf one three
     again one tasks.merge="${words[@]}" --threads 1
@@ -129,7 +129,7 @@ for rule in regmean regmean_pp fisher smile emr "wemoe task_merge.steps=3" "adam
     again three tasks.merge="${words[@]}" --threads 3
     same_run "$one" "$d"
     case $rule in
-        smile | emr | wemoe*) [[ $(tail -n 1 "$d/rounds.csv") =~ ,1\.000000,[1-9][0-9]*$ ]] ;;
+        smile | emr | individual | wemoe*) [[ $(tail -n 1 "$d/rounds.csv") =~ ,1\.000000,[1-9][0-9]*$ ]] ;;
         *) [[ $(tail -n 1 "$d/rounds.csv") =~ ,0$ ]] ;;
     esac || fail "$rule: numbers beside the backbone: $(tail -n 1 "$d/rounds.csv")"
     [ "$(find cache/fcil -name 'tasks-*' -type d | wc -l)" -eq 1 ] || fail "$rule trained again"
