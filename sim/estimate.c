@@ -191,6 +191,7 @@ fc_status fc_estimate_make(fc_estimate *e, fc_run *r, double s_per_flop, fc_erro
                        .sim_s = c.sim_s,
                        .clients_late = c.late,
                        .clients_lost = c.lost,
+                       .tasks_first = *r->source_hash,
                        .s_per_flop = s_per_flop > 0 ? s_per_flop : measured};
     e->seconds = (c.train + c.eval) * e->s_per_flop;
     const fc_merge_job job = fc_server_merge_job(r, 0, 0, fc_cohort_max(r));
@@ -209,6 +210,10 @@ static void print_text(const fc_run *r, const fc_estimate *e)
            r->cfg->fed.rounds, r->cfg->fed.rounds == 1 ? "" : "s", r->partition.clients,
            r->partition.clients == 1 ? "" : "s", r->cfg->train.epochs,
            r->cfg->train.epochs == 1 ? "" : "s");
+    if (e->tasks_first)
+        printf("tasks       of %s: learnt before it where the cache has them not, and not counted "
+               "below\n",
+               r->cfg->tasks.from);
     printf("data        %s: %zu training and %zu test images, %d classes\n", r->data.name,
            r->data.train.n, r->data.test.n, r->data.classes);
     printf("network     ViT: %d px, patch %d, width %d, depth %d, heads %d; trained block of %zu "

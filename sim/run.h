@@ -55,8 +55,8 @@ struct fc_run {
     fc_deltas deltas;
     fc_real *folded; /* (w0.n) what the rounds of this task added to the weights that clients train
                         on; NULL: the method does not (fc_method.folds) */
-    char source_hash[9]; /* of the run of tasks.from, whose deltas and rows are all there from the
-                            start and nothing is trained; "": none */
+    char source_hash[9]; /* of the run of tasks.from, whose deltas and rows are all there before
+                            the first task and nothing is trained; "": none */
     fc_real *task_head;  /* (C, D), then (C): head rows of the finished tasks as they were learnt;
                             NULL without tasks.merge */
     fc_acc_matrix acc;
@@ -191,6 +191,7 @@ typedef struct fc_estimate {
     double bytes_up, bytes_down;
     double sim_s; /* simulated seconds; 0 without a model of devices */
     long clients_late, clients_lost;
+    bool tasks_first; /* those of tasks.from have to be there, and are not counted */
 } fc_estimate;
 /* s_per_flop: of all threads; 0: measured in about a second. */
 fc_status fc_estimate_make(fc_estimate *e, fc_run *r, double s_per_flop, fc_error *err);

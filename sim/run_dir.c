@@ -4,6 +4,7 @@
 #include "sim/cohort.h"
 #include "sim/manifest.h"
 #include "sim/run.h"
+#include "sim/task_source.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -117,6 +118,7 @@ fc_status fc_run_in(fc_run *r, const char *dir, const fc_run_how *how, bool *don
         fc_status s = server ? fc_run_restore(r, dir, &found, err) : FC_OK;
         return fc_run_share(r, s, err);
     }
+    FC_TRY(fc_task_source_take(r, err));
     fc_status s = server ? start(r, dir, how, err) : FC_OK;
     FC_TRY(fc_run_share(r, s, err));
     s = fc_ranks_agree(&r->ranks, fc_run_loop(r, err), err);

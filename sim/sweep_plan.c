@@ -51,13 +51,13 @@ static bool is_in(const char *word, const char *const *list, int n)
  * and beta move images from one client to another; learning rates and weights change numbers. */
 static bool decides(const fc_config_field *f, bool speed)
 {
-    static const char *const numbers[] = {"train", "method", "merge"};
+    static const char *const numbers[] = {"train", "method", "merge", "task_merge"};
     static const char *const network[] = {"run", "data", "backbone"};
     static const char *const step[] = {"name", "batch", "lora_rank", "optimizer"};
     if (!fc_config_changes_results(f) && f->opt->type != FC_OPT_INPUT)
         return false;
     if (f->opt->type == FC_OPT_SEED || strcmp(f->opt->key, "beta") == 0 ||
-        (f->opt->type == FC_OPT_REAL && is_in(f->section, numbers, 3)))
+        (f->opt->type == FC_OPT_REAL && is_in(f->section, numbers, 4)))
         return false;
     return !speed || is_in(f->section, network, 3) || is_in(f->opt->key, step, 4);
 }
@@ -229,12 +229,15 @@ static void print_text(const plan *p)
     const fc_sweep *s = p->s;
     char time[32], size[32];
     double largest = 0;
+    bool first = false;
     int runs;
     print_runs(p);
     putchar('\n');
     double seconds = total(&runs, p, true);
-    for (int i = 0; i < s->n_runs; i++)
+    for (int i = 0; i < s->n_runs; i++) {
         largest = fmax(largest, cost_of(p, i)->memory_mib);
+        first = first || cost_of(p, i)->tasks_first;
+    }
     printf("%d run%s of %d setting%s", runs, runs == 1 ? "" : "s", s->n_settings,
            s->n_settings == 1 ? "" : "s");
     if (s->excluded)
@@ -243,6 +246,9 @@ static void print_text(const plan *p)
         printf(", %d left out that are the same as others", s->duplicates);
     printf("\nabout %s on this machine (%.2f h), up to %s per job\n", fc_duration(time, seconds),
            seconds / 3600, memory(size, largest));
+    if (first)
+        puts("the tasks of tasks.from are learnt before that where the cache has them not, and not "
+             "counted");
 }
 
 static fc_status print_json(const plan *p, fc_error *err)

@@ -38,8 +38,6 @@ static fc_status check(const fc_run *r, const fc_run *from, fc_error *err)
         why = "its deltas have another form or rank: the methods must be alike";
     else if (!from->task_head)
         why = "it keeps no rows of its tasks: it must have tasks.merge as well";
-    else if (from->deltas.tasks < from->tasks.n)
-        why = "it is not finished";
     if (why)
         return fc_fail(err, FC_EUSAGE, "tasks.from: %s: %s", r->cfg->tasks.from, why);
     for (int t = 0; t < r->tasks.n; t++)
@@ -59,11 +57,10 @@ static void take_rows(fc_run *r, int t, const fc_run *from, int k)
     memcpy(r->task_head + all + to, from->task_head + all + at, n * sizeof *r->task_head);
 }
 
-static fc_status take(fc_run *r, const fc_run *from, fc_error *err)
+static void take(fc_run *r, const fc_run *from)
 {
     fc_deltas *d = &r->deltas;
     const fc_deltas *s = &from->deltas;
-    FC_TRY(check(r, from, err));
     for (int t = 0; t < r->tasks.n; t++) {
         int k = same_task(r, t, from);
         size_t to = (size_t)t, at = (size_t)k;
@@ -75,8 +72,6 @@ static fc_status take(fc_run *r, const fc_run *from, fc_error *err)
         }
         take_rows(r, t, from, k);
     }
-    memcpy(r->source_hash, from->hash, sizeof r->source_hash);
-    return FC_OK;
 }
 
 /* The other run in the cache, by one process at a time; the next one finds it done. */
@@ -99,37 +94,59 @@ static fc_status make(fc_run *from, const char *dir, fc_error *err)
     return s;
 }
 
-static fc_status open_source(fc_run *r, fc_config *c, fc_error *err)
+/* Opens the other run, whose config goes into *c. */
+static fc_status open_other(fc_run *from, fc_config *c, const fc_run *r, fc_error *err)
 {
-    char key[9], dir[4096];
-    fc_run from;
-    if (*c->tasks.from)
-        return fc_fail(err, FC_EUSAGE, "tasks.from: %s has tasks.from itself", r->cfg->tasks.from);
+    FC_TRY(fc_config_load(c, r->cfg->tasks.from, NULL, 0, err));
     c->data.root = r->cfg->data.root;
     c->run.threads = r->cfg->run.threads;
     c->log.report = false;
-    FC_TRY(fc_cache_key(key, c, err));
-    FC_TRY(fc_cache_path(dir, sizeof dir, "tasks-%s", key, err));
-    FC_TRY(fc_run_open(&from, c, r->progress.console, err));
-    fc_progress_line(&r->progress, FC_NORMAL, "tasks.from: %s in %s", r->cfg->tasks.from, dir);
-    fc_status s = make(&from, dir, err);
-    if (s == FC_OK)
-        s = take(r, &from, err);
-    fc_run_close(&from);
+    fc_status s = *c->tasks.from ? fc_fail(err, FC_EUSAGE, "tasks.from: %s has tasks.from itself",
+                                           r->cfg->tasks.from)
+                                 : fc_run_open(from, c, r->progress.console, err);
+    if (s != FC_OK)
+        fc_config_free(c);
     return s;
 }
 
 fc_status fc_task_source_open(fc_run *r, fc_error *err)
 {
     fc_config c;
+    fc_run from;
     if (!*r->cfg->tasks.from)
         return FC_OK;
     if (!r->cfg->task_rule)
         return fc_fail(err, FC_EUSAGE,
                        "tasks.from: tasks.merge says how its tasks are merged, and is "
                        "not set");
-    FC_TRY(fc_config_load(&c, r->cfg->tasks.from, NULL, 0, err));
-    fc_status s = open_source(r, &c, err);
+    FC_TRY(open_other(&from, &c, r, err));
+    fc_status s = check(r, &from, err);
+    memcpy(r->source_hash, from.hash, sizeof r->source_hash);
+    fc_run_close(&from);
+    fc_config_free(&c);
+    return s;
+}
+
+static fc_status make_and_take(fc_run *r, fc_run *from, fc_error *err)
+{
+    char key[9], dir[4096];
+    FC_TRY(fc_cache_key(key, from->cfg, err));
+    FC_TRY(fc_cache_path(dir, sizeof dir, "tasks-%s", key, err));
+    fc_progress_line(&r->progress, FC_NORMAL, "tasks.from: %s in %s", r->cfg->tasks.from, dir);
+    FC_TRY(make(from, dir, err));
+    take(r, from);
+    return FC_OK;
+}
+
+fc_status fc_task_source_take(fc_run *r, fc_error *err)
+{
+    fc_config c;
+    fc_run from;
+    if (!*r->source_hash)
+        return FC_OK;
+    FC_TRY(open_other(&from, &c, r, err));
+    fc_status s = make_and_take(r, &from, err);
+    fc_run_close(&from);
     fc_config_free(&c);
     return s;
 }

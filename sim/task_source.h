@@ -8,9 +8,14 @@
 
 #include "sim/run.h"
 
-/* Fills r->deltas, r->task_head and r->source_hash of an opened run with tasks.from; nothing
- * without it. Errors: those of the other run; FC_EUSAGE where the two do not fit, with the reason.
- */
+/* Both do nothing without tasks.from.
+ *
+ * Looks at the other run without starting it, and sets r->source_hash. Errors: those of opening it;
+ * FC_EUSAGE where the two do not fit, with the reason. */
 fc_status fc_task_source_open(fc_run *r, fc_error *err);
+
+/* Fills r->deltas and r->task_head of an opened run. All ranks call it. Errors: those of the other
+ * run. */
+fc_status fc_task_source_take(fc_run *r, fc_error *err);
 
 #endif

@@ -118,6 +118,13 @@ again() {
     d=$(run_dir "$out")
 }
 expect 0 "$FCIL" run tasks.yaml --out trained
+printf 'name: plan\nconfig: again.yaml\naxes: {tasks.merge: [average, ties]}\n' > plan.yaml
+for plan in "run again.yaml --dry-run" "sweep plan plan.yaml"; do
+    read -ra words <<< "$plan"
+    expect 0 "$FCIL" "${words[@]}"
+    grep -q "learnt before" out || fail "$plan says nothing of the tasks: $(cat out)"
+done
+[ -z "$(find . -name 'tasks-*')" ] || fail "a prediction has trained"
 again same
 same_tasks "$(run_dir trained)" "$d"
 [ "$(find cache/fcil -name 'tasks-*' -type d | wc -l)" -eq 1 ] || fail "not one run in the cache"
