@@ -5,7 +5,7 @@
 #include <stddef.h>
 
 static const fc_opt rows[] = {
-    {.key = "scale",
+    {.key = "residual",
      .type = FC_OPT_REAL,
      .offset = offsetof(fc_cart_options, scale),
      .def = "0.1",

@@ -36,6 +36,9 @@ say "every rule merges products, in each space it works in"
 "$FCIL" list merges --json > merges.json
 rules=$(grep -o '"name": "[a-z_]*"' merges.json | cut -d'"' -f4)
 for rule in $rules; do # names of rules, one word each
+    expect 0 "$FCIL" config show tiny.yaml method.name=lora_merge merge.rule="$rule" tasks.merge="$rule"
+    cp out dump.yaml
+    expect 0 "$FCIL" config check dump.yaml # no option of a rule is called like one of its section
     case $rule in lorm | fisher | regmean_pp | adamerging | smile | emr | wemoe | individual) continue ;; esac # not of rounds
     for space in full core knots; do
         args=(method.name=lora_merge merge.rule="$rule" merge.space=$space fed.rounds=2 tasks.count=2 tasks.sizes=2,4)
