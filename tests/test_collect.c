@@ -306,11 +306,25 @@ static void nothing_learnt(fixture *f, const setting *s)
     }
 }
 
+/* A client whose update has rank 0; then all clients send the same, where the law asks nothing. */
+static void one_learnt_nothing(fixture *f, const setting *s)
+{
+    size_t bytes = f->base.n * sizeof *f->base.p;
+    memcpy(f->client[1].p, f->base.p, bytes);
+    merge_ok(f, s);
+    assert_memory_not_equal(f->out.p, f->base.p, bytes);
+    for (int k = 1; k < f->s.clients; k++)
+        memcpy(f->client[k].p, f->client[0].p, bytes);
+    merge_ok(f, s);
+    assert_memory_not_equal(f->out.p, f->base.p, bytes);
+}
+
 static void test_extremes(void **state)
 {
     (void)state;
     for_all(0, 3, extremes);
     for_all(0, 3, nothing_learnt);
+    for_all(0, 3, one_learnt_nothing);
     for_all(0, 1, finite_or_refused);
     for_all(0, 12, finite_or_refused); /* more clients than the rank of any layer */
 }

@@ -1,7 +1,6 @@
 /* Rules over task vectors: worked examples, laws, refusals, and numbers at the edge. */
 #include "core/merge/rule_breadcrumbs.h"
 #include "core/merge/rule_dare.h"
-#include "core/merge/rule_emr.h"
 #include "core/merge/rule_fisher.h"
 #include "core/merge/rule_pcb.h"
 #include "core/merge/rule_regmean.h"
@@ -474,66 +473,6 @@ static void test_weights_and_statistics_of_the_set(void **state)
     tvx_free(&f);
 }
 
-static void test_emr(void **state)
-{
-    (void)state;
-    tvx f;
-    tvx_init(&f, 3, 2, (const int[][2]){{1, 3}, {0, 2}});
-    memcpy(f.x[0], V{1, -2, 3}, 3 * sizeof(double));
-    memcpy(f.x[2], V{2, 1, -1}, 3 * sizeof(double));
-    f.set.n = 2;
-    fc_emr emr;
-    assert_int_equal(fc_emr_merge(&emr, &f.set, &f.arena, NULL), FC_OK);
-    assert_all_close(emr.unified[0], (V{2, -2, 3}), 3, 0, 0);
-    assert_all_close(emr.rescaler, (V{6. / 7, 2}), 2, 1e-15, 0);
-    fc_emr_expert(f.out[0], &emr, 1, 0);
-    assert_all_close(f.out[0], (V{4, 0, 0}), 3, 1e-15, 0);
-
-    /* an update of zeros, and one that agrees with nothing, are experts of zeros */
-    f.set.n = 3;
-    memcpy(f.x[2], V{-.1, .1, -.1}, 3 * sizeof(double));
-    assert_int_equal(fc_emr_merge(&emr, &f.set, &f.arena, NULL), FC_OK);
-    for (int i = 1; i < 3; i++) {
-        fc_emr_expert(f.out[0], &emr, i, 0);
-        assert_all_close(f.out[0], (V{0, 0, 0}), 3, 0, 0);
-        assert_close(emr.rescaler[i], 1, 0, 0);
-    }
-    f.x[2][1] = NAN;
-    fc_error err = {0};
-    assert_int_equal(fc_emr_merge(&emr, &f.set, &f.arena, &err), FC_EFAIL);
-    assert_non_null(strstr(err.msg, "update 1, tensor layer0"));
-    tvx_free(&f);
-}
-
-/* One update is its own expert; factors give what dense numbers give; threads change nothing. */
-static void test_emr_laws(void **state)
-{
-    (void)state;
-    tvx f;
-    random_set(&f, UPDATES, RANK);
-    fc_emr one, three, dense;
-    fc_threads_init(1, NULL);
-    assert_int_equal(fc_emr_merge(&one, &f.set, &f.arena, NULL), FC_OK);
-    fc_threads_init(3, NULL);
-    assert_int_equal(fc_emr_merge(&three, &f.set, &f.arena, NULL), FC_OK);
-    for (int k = 0; k < UPDATES * TENSORS; k++)
-        f.tv[k] = (fc_tv){.dense = f.x[k]};
-    assert_int_equal(fc_emr_merge(&dense, &f.set, &f.arena, NULL), FC_OK);
-    size_t n = flat_size(&f);
-    double *a = flat(&f, one.unified), *b = flat(&f, three.unified);
-    assert_memory_equal(a, b, n * sizeof *a);
-    assert_memory_equal(one.rescaler, three.rescaler, UPDATES * sizeof *one.rescaler);
-    assert_all_close(a, flat(&f, dense.unified), n, 1e-12, 1e-12);
-
-    f.set.n = 1;
-    assert_int_equal(fc_emr_merge(&one, &f.set, &f.arena, NULL), FC_OK);
-    for (int t = 0; t < TENSORS; t++) {
-        fc_emr_expert(f.out[t], &one, 0, t);
-        assert_all_close(f.out[t], f.x[t], fc_tv_size(&f.shape[t]), 1e-14, 0);
-    }
-    tvx_free(&f);
-}
-
 /* Random masks: about 1 - p are kept, other keys drop others, vectors are left alone on request. */
 static void test_dare_random(void **state)
 {
@@ -643,8 +582,6 @@ int main(void)
         cmocka_unit_test(test_pure),
         cmocka_unit_test(test_refused_updates),
         cmocka_unit_test(test_refused_options),
-        cmocka_unit_test(test_emr),
-        cmocka_unit_test(test_emr_laws),
         cmocka_unit_test(test_weights_and_statistics_of_the_set),
         cmocka_unit_test(test_dare_random),
         cmocka_unit_test(test_regmean_equation),
