@@ -41,7 +41,7 @@ for rule in $rules; do # names of rules, one word each
     expect 0 "$FCIL" config check dump.yaml # no option of a rule is called like one of its section
     case $rule in lorm | fisher | regmean_pp | adamerging | smile | emr | wemoe | individual) continue ;; esac # not of rounds
     for space in full core knots; do
-        args=(method.name=lora_merge merge.rule="$rule" merge.space=$space fed.rounds=2 tasks.count=2 tasks.sizes=2,4)
+        args=(method.name=lora_merge merge.rule="$rule" merge.space="$space" fed.rounds=2 "tasks.sizes=2,4")
         if "$FCIL" run tiny.yaml --out "r$rule$space" "${args[@]}" > out 2> err; then
             [ -s "$(run_dir "r$rule$space")/summary.json" ] || fail "$rule in $space"
         else
@@ -132,11 +132,11 @@ again same
 same_tasks "$(run_dir trained)" "$d"
 [ "$(find cache/fcil -name 'tasks-*' -type d | wc -l)" -eq 1 ] || fail "not one run in the cache"
 for rule in regmean regmean_pp fisher smile emr individual "wemoe task_merge.steps=3" "adamerging task_merge.steps=3" "tsv task_merge.space=knots"; do
-    read -ra words <<< "$rule"
+    read -ra words <<< "tasks.merge=$rule"
     rm -rf one three
-    again one tasks.merge="${words[@]}" --threads 1
+    again one "${words[@]}" --threads 1
     one=$d
-    again three tasks.merge="${words[@]}" --threads 3
+    again three "${words[@]}" --threads 3
     same_run "$one" "$d"
     case $rule in
         smile | emr | individual | wemoe*) [[ $(tail -n 1 "$d/rounds.csv") =~ ,1\.000000,[1-9][0-9]*$ ]] ;;
