@@ -39,6 +39,7 @@ static const char **value_of(fc_args *a, const char *flag)
                   {"--mem", &a->mem},
                   {"--partition", &a->partition},
                   {"--x", &a->x},
+                  {"--bars", &a->bars},
                   {"--metric", &a->metric},
                   {"--baseline", &a->baseline},
                   {"--to", &a->to},

@@ -32,11 +32,11 @@ typedef struct fc_args {
     char **extra; /* further words */
     int n_extra;
     int resume, dry_run, quiet, verbose, json, help, retry_failed, watch, recorded;
-    const char *output;                      /* -o FILE */
-    const char *dir;                         /* --dir DIR */
-    const char *jobs, *shard, *only, *stale; /* of fcil sweep, as text */
-    const char *metric, *x, *baseline;       /* of fcil plot and report */
-    const char **label;                      /* (n_label) each --label */
+    const char *output;                       /* -o FILE */
+    const char *dir;                          /* --dir DIR */
+    const char *jobs, *shard, *only, *stale;  /* of fcil sweep, as text */
+    const char *metric, *x, *bars, *baseline; /* of fcil plot and report */
+    const char **label;                       /* (n_label) each --label */
     int n_label;
     const char **stats; /* (n_stats) each --stats of fcil merge */
     int n_stats;

@@ -1,5 +1,6 @@
 /* fcil plot and fcil report: pictures and pages of runs that are there. */
 #include "core/file.h"
+#include "sim/bars.h"
 #include "sim/cmd.h"
 #include "sim/curves.h"
 #include "sim/outfile.h"
@@ -87,7 +88,10 @@ static const char plot_usage[] =
     "Accuracy curves of runs, finished or not. Runs that differ in nothing but their seeds are "
     "one\n"
     "line, their mean, in a band of one standard deviation; the final value stands at its end.\n\n"
-    "  -o FILE          default curves.svg\n"
+    "  -o FILE          default curves.svg, bars.svg with --bars\n"
+    "  --bars METRIC    instead of curves a bar for each group of finished runs, the longest "
+    "first:\n"
+    "                   faa, acc_masked, wall_s, merge_extra, ... (fcil list metrics)\n"
     "  --metric NAME    acc (default): over all test images seen so far; acc_task_mean: mean over\n"
     "                   the tasks\n"
     "  --x NAME         tasks (default), rounds, bytes or time\n"
@@ -105,29 +109,53 @@ static fc_status format_of(fc_plot_format *out, const char *path, fc_error *err)
     return fc_fail(err, FC_EUSAGE, "-o %.200s: expected a name in .svg, .png or .pdf", path);
 }
 
-static fc_status plot(const fc_args *a, fc_error *err)
+/* What is drawn: bars of a metric, or (NULL) curves. */
+typedef struct drawing {
+    const fc_metric *bars;
+    fc_curve_options curves;
+    fc_plot_format format;
+} drawing;
+
+static fc_status read_drawing(drawing *d, const fc_args *a, const char *path, fc_error *err)
 {
     static const char *const metrics[] = {"acc", "acc_task_mean"};
     static const char *const axes[] = {"tasks", "rounds", "bytes", "time"};
-    const char *path = a->output ? a->output : "curves.svg";
-    fc_plot_format format = FC_PLOT_SVG;
     int metric = 0, x = 0;
-    char *picture = NULL;
-    size_t size = 0;
-    runs r = {0};
-    fc_plot p = {.width = 760, .height = 440, .font = 13};
-    FC_TRY(format_of(&format, path, err));
+    *d = (drawing){0};
+    FC_TRY(format_of(&d->format, path, err));
+    if (a->bars && (a->metric || a->x))
+        return fc_fail(err, FC_EUSAGE, "plot: %s is for curves, expected --bars METRIC alone",
+                       a->metric ? "--metric" : "--x");
+    if (a->bars)
+        FC_TRY(fc_metric_find(&d->bars, a->bars, err));
     if (a->metric)
         FC_TRY(choose(&metric, "--metric", a->metric, metrics, 2, err));
     if (a->x)
         FC_TRY(choose(&x, "--x", a->x, axes, 4, err));
+    d->curves = (fc_curve_options){.x = (fc_curve_x)x, .task_mean = metric};
+    return FC_OK;
+}
+
+static fc_status draw(char **picture, size_t *size, runs *r, const drawing *d, fc_error *err)
+{
+    fc_plot p = {.width = 760, .height = 440, .font = 13};
+    if (d->bars)
+        return fc_bars_draw(picture, size, r->group, r->n_groups, d->bars, d->format, err);
+    FC_TRY(fc_curves(&p, r->group, r->n_groups, &d->curves, &r->arena, err));
+    return fc_plot_draw(picture, size, &p, 1, d->format, err);
+}
+
+static fc_status plot(const fc_args *a, fc_error *err)
+{
+    const char *path = a->output ? a->output : a->bars ? "bars.svg" : "curves.svg";
+    char *picture = NULL;
+    size_t size = 0;
+    drawing d;
+    runs r = {0};
+    FC_TRY(read_drawing(&d, a, path, err));
     fc_status s = open_runs(&r, a, err);
-    if (s == FC_OK) {
-        fc_curve_options o = {.x = (fc_curve_x)x, .task_mean = metric};
-        s = fc_curves(&p, r.group, r.n_groups, &o, &r.arena, err);
-    }
     if (s == FC_OK)
-        s = fc_plot_draw(&picture, &size, &p, 1, format, err);
+        s = draw(&picture, &size, &r, &d, err);
     if (s == FC_OK)
         s = fc_file_write_atomic(path, picture, size, err);
     if (s == FC_OK)
@@ -140,7 +168,7 @@ static fc_status plot(const fc_args *a, fc_error *err)
 fc_status fc_cmd_plot(int argc, char **argv, fc_error *err)
 {
     fc_args a;
-    FC_TRY(fc_args_parse(&a, argc, argv, "WORDS -o --metric --x --label", err));
+    FC_TRY(fc_args_parse(&a, argc, argv, "WORDS -o --metric --x --bars --label", err));
     fc_status s = FC_OK;
     if (a.help)
         fputs(plot_usage, stdout);

@@ -42,13 +42,12 @@ void fc_plot_quoted(FILE *f, const char *text)
     fputc('\'', f);
 }
 
-/* Characters of UTF-8. */
-static int length_of(const char *text)
+double fc_plot_text_width(const char *text, int bytes)
 {
-    int n = 0;
-    for (; *text; text++)
-        n += (*text & 0xc0) != 0x80;
-    return n;
+    int n = 0; /* characters of UTF-8 */
+    for (int i = 0; i < bytes; i++)
+        n += (text[i] & 0xc0) != 0x80;
+    return char_width * n;
 }
 
 /* --- layout ------------------------------------------------------------------------------------
@@ -176,16 +175,17 @@ static fc_status lay_out(layout *l, const fc_plot *p, fc_error *err)
         free(l->place);
         return fc_fail(err, FC_EFAIL, "plot: out of memory");
     }
-    int longest = 0;
+    double longest = 0;
     for (int i = 0; i < p->n && !p->bars; i++)
         if (p->series[i].label && p->series[i].n > 0)
-            longest = (int)fmax(longest, length_of(p->series[i].label));
+            longest = fmax(longest,
+                           fc_plot_text_width(p->series[i].label, (int)strlen(p->series[i].label)));
     l->x = x_range(p);
     l->y = y_range(p);
     l->left = (3.4 + char_width * longest_number(&l->y)) * p->font;
     l->top = p->bars ? 2.2 * p->font : 1.2 * p->font;
     l->bottom = 5 * p->font;
-    l->right = longest ? 3 * p->font + longest * char_width * p->font : 1.5 * p->font;
+    l->right = (longest > 0 ? 3 + longest : 1.5) * p->font;
     l->width = fmax(p->width, l->left + l->right + 0.5 * p->width);
     place_labels(l, p, order);
     free(order);

@@ -39,6 +39,9 @@ fc_status fc_plot_draw(char **out, size_t *size, const fc_plot *plot, int n, fc_
 /* Writes "set terminal" for a picture of width and height pixels, in letters of `font` pixels. */
 void fc_plot_terminal(FILE *f, double width, int height, int font, fc_plot_format format);
 
+/* Width of the first bytes of a text, in font sizes: an estimate that is seldom too small. */
+double fc_plot_text_width(const char *text, int bytes);
+
 /* Writes text as a string of gnuplot, in single quotes; control characters become '?'. */
 void fc_plot_quoted(FILE *f, const char *text);
 

@@ -84,6 +84,26 @@ labelled mix.svg 'beta=0.1  47.6'
 expect 0 "$FCIL" plot -o mix.svg --label 'beta=0.1=low' mix/*
 labelled mix.svg 'low  47.6'
 
+say "bars: the longest first, mean and deviation of finished runs, long labels in lines"
+run bars/a lorm 0 0.5 90 74 60
+run bars/b lorm 1 0.5 92 74 62
+run bars/c lorm 2 0.5 94 78 67
+run bars/d lorm 0 0.1 90 60 80
+run bars/e lorm 0 0.05 90 60
+expect 0 "$FCIL" plot --bars faa bars/*
+[ "$(cat out)" = bars.svg ] || fail "expected the name of the picture: $(cat out)"
+grep -oE '>(beta=[0-9.]+|[0-9.]+( ± [0-9.]+)?|-|FAA \(%\))<' bars.svg | tr -d '\n' > order
+grep -qF '>beta=0.1<>77.6<>beta=0.5<>60.6 ± 3.6<>beta=0.05<>-<' order || fail "bars: $(cat order)"
+grep -qF '>FAA (%)<' order || fail "bars: no unit: $(cat order)"
+expect 0 "$FCIL" plot --bars bwt -o bars.png bars/*
+expect 0 "$FCIL" plot --bars faa -o bars.svg --label 'beta=0.1=a long name, of more than one line' bars/*
+labelled bars.svg 'a long name,'
+labelled bars.svg 'of more than one line'
+refused 2 'did you mean faa' --bars fa bars/*
+refused 2 '\-\-x is for curves' --bars faa --x time bars/*
+refused 3 'no run is finished and has faa' --bars faa bars/e
+refused 3 'no run is finished and has merge_s' --bars merge_s bars/*
+
 say "a run that goes on; a folder with a blank and a '='"
 run 'going on=1' lorm 0 0.5 90 70
 expect 0 "$FCIL" plot -o half.svg 'going on=1'
