@@ -116,11 +116,14 @@ static void golden_core_space(void **state)
     }
 }
 
-/* T r <= rows: each V_i has r singular values, all 1, and with k < r TSV takes any k of them. */
+/* The V_i V_i^T add up to the identity, so that some singular values of V_i are 1; where there are
+ * more of them than the k that TSV takes, it takes any. */
 static bool tsv_of_knots_is_unique(const weight *w)
 {
-    int T = w->set.n, r = w->tv[0].rank, q = T * r < w->shape.cols ? T * r : w->shape.cols;
-    return T * r > w->shape.rows || (int)(q * (1.0 / T)) >= r;
+    int T = w->set.n, r = w->tv[0].rank, all = T * r, q = all;
+    q = q < w->shape.rows ? q : w->shape.rows;
+    int ones = r - (all - q), k = (int)((q < w->shape.cols ? q : w->shape.cols) * (1.0 / T));
+    return ones <= 1 || k >= ones;
 }
 
 static void golden_knots(void **state)

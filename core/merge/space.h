@@ -22,7 +22,8 @@
  * decomposed: O((m + n T) R^2) and no m x n matrix but the result. eps is absolute, as published
  * (1e-5; FusionBench 1e-4), so updates below it give 0; values at or below FC_SUPPORT s_1 are
  * dropped always, since they are rounding. Memory: T R_k n doubles and the SVD. TSV-Merge of the
- * V_i is not unique where n < T r <= m: all their singular values are 1, and it takes some of them.
+ * V_i is not unique where it takes fewer singular vectors than they have singular values of 1
+ * (sum_i V_i V_i^T = I), as for n < T r <= m.
  *
  * Tensors that are not linear weights go to the rule as they are. Rules that do not depend on the
  * signs of rows and columns give results that do not depend on LAPACK's choice of vectors. */
