@@ -20,6 +20,39 @@ static char *chunk_data(fc_chunk *c)
     return (char *)c + sizeof *c;
 }
 
+/* The smallest chunk with room from *link on, or NULL. */
+static fc_chunk **best_fit(fc_chunk **link, size_t want)
+{
+    fc_chunk **best = NULL;
+    for (; *link; link = &(*link)->next)
+        if ((*link)->size >= want && (!best || (*link)->size < (*best)->size))
+            best = link;
+    return best;
+}
+
+/* Puts a chunk with room at *link: one of those behind it, which are unused since a release, or a
+ * new one, for which an unused one is given back, so that they do not pile up. */
+static fc_status insert_chunk(fc_chunk **link, size_t want, fc_error *err)
+{
+    fc_chunk **fit = best_fit(link, want), *c;
+    if (fit) {
+        c = *fit;
+        *fit = c->next;
+    } else {
+        size_t bytes = want > CHUNK_MIN ? want : CHUNK_MIN;
+        c = aligned_alloc(ALIGN, sizeof *c + bytes);
+        if (!c)
+            return fc_fail(err, FC_EFAIL, "out of memory: %zu bytes wanted", bytes);
+        c->size = bytes;
+        fc_chunk *small = *link;
+        *link = small ? small->next : NULL;
+        free(small);
+    }
+    c->next = *link;
+    *link = c;
+    return FC_OK;
+}
+
 void *fc_arena_alloc(fc_arena *a, size_t n, size_t size, fc_error *err)
 {
     if (size && n > (SIZE_MAX - 4 * (size_t)CHUNK_MIN) / size) {
@@ -29,18 +62,8 @@ void *fc_arena_alloc(fc_arena *a, size_t n, size_t size, fc_error *err)
     size_t want = (n * size + ALIGN - 1) / ALIGN * ALIGN;
     if (!a->current || a->current->size - a->used < want) {
         fc_chunk **link = a->current ? &a->current->next : &a->first;
-        if (!*link || (*link)->size < want) {
-            size_t bytes = want > CHUNK_MIN ? want : CHUNK_MIN;
-            fc_chunk *c = aligned_alloc(ALIGN, sizeof *c + bytes);
-            if (!c) {
-                fc_fail(err, FC_EFAIL, "out of memory: %zu bytes wanted", bytes);
-                return NULL;
-            }
-            c->size = bytes;
-            c->next = *link ? (*link)->next : NULL;
-            free(*link); /* unused since a release, and too small */
-            *link = c;
-        }
+        if (insert_chunk(link, want, err) != FC_OK)
+            return NULL;
         a->current = *link;
         a->used = 0;
     }

@@ -31,7 +31,7 @@ char *fc_arena_format(fc_arena *a, fc_error *err, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* Everything allocated after the mark is given back by release; chunks are kept for reuse, until
- * one is too small for what is asked of it. */
+ * none of them has room for what is asked. */
 fc_mark fc_arena_mark(const fc_arena *a);
 void fc_arena_release(fc_arena *a, fc_mark m);
 

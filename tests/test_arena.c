@@ -2,6 +2,7 @@
 #include "core/arena.h"
 #include "tests/close.h"
 
+#include <malloc.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -77,13 +78,33 @@ static void test_overflow(void **state)
     fc_arena_free(&a);
 }
 
+/* Steps that need now more, now less: unused chunks are taken again, and do not pile up. */
+static void test_steps_of_other_sizes(void **state)
+{
+    (void)state;
+    enum { SMALL = 100000, LARGE = 1000000 };
+    fc_arena a = {0};
+    size_t before = mallinfo2().uordblks + mallinfo2().hblkhd, most = 3 * 50 * SMALL + 10 * LARGE;
+    for (int step = 0; step < 60; step++) {
+        fc_mark mark = fc_arena_mark(&a);
+        for (int i = 0; i < 50; i++)
+            assert_non_null(fc_arena_alloc(&a, SMALL, 1 + (size_t)(step * 7 % 3), NULL));
+        for (int i = 0; i < 10; i++)
+            assert_non_null(fc_arena_alloc(&a, LARGE - 1000 * (size_t)step, 1, NULL));
+        fc_arena_release(&a, mark);
+    }
+    size_t after = mallinfo2().uordblks + mallinfo2().hblkhd;
+    assert_true(after > before || after == 0); /* sanitizers count elsewhere */
+    assert_true(after - before < most + most / 4);
+    fc_arena_free(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_aligned_and_zeroed),
-        cmocka_unit_test(test_release_to_the_middle),
-        cmocka_unit_test(test_nothing_is_something),
-        cmocka_unit_test(test_overflow),
+        cmocka_unit_test(test_aligned_and_zeroed),   cmocka_unit_test(test_release_to_the_middle),
+        cmocka_unit_test(test_nothing_is_something), cmocka_unit_test(test_overflow),
+        cmocka_unit_test(test_steps_of_other_sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }
