@@ -5,6 +5,7 @@
 #include "core/merge/closed_form.h"
 #include "core/merge/lora_average.h"
 #include "core/parallel.h"
+#include "core/threads.h"
 
 #include <math.h>
 #include <string.h>
@@ -473,7 +474,7 @@ fc_status fc_collect_finish(fc_collect *c, fc_params *out, fc_error *err)
 
 size_t fc_collect_kept_bytes(const fc_merge_method *rule, const fc_merge_job *job)
 {
-    size_t one = 0;
+    size_t one = 0, pairs = job->sum ? 1 : 2; /* with a sum every round begins with B_0 = 0 */
     if (streams(rule, job))
         return 0;
     for (int s = 0; s < job->base->nspec; s++) {
@@ -481,9 +482,32 @@ size_t fc_collect_kept_bytes(const fc_merge_method *rule, const fc_merge_job *jo
         bool kept = job->product ? p->group == FC_GROUP_A || p->group == FC_GROUP_B
                                  : p->group == FC_GROUP_BACKBONE;
         if (kept)
-            one += (size_t)p->rows * (size_t)p->cols * (job->product ? 2 : 1);
+            one += (size_t)p->rows * (size_t)p->cols * (job->product ? pairs : 1);
     }
     for (int i = 0; rule->needs & FC_MERGE_NEEDS_GRAMS && i < job->slots; i++)
         one += (size_t)job->shape->slot[i].dim * (size_t)job->shape->slot[i].dim;
     return one * sizeof(double) * (size_t)job->clients;
+}
+
+size_t fc_collect_work_bytes(const fc_merge_method *rule, const fc_merge_job *job)
+{
+    enum { SVD = 5 }; /* matrices that the cut of one takes */
+    size_t all = 0, sum = 0, largest = 0;
+    for (int s = 0, i = 0; s < job->base->nspec; s++) {
+        const fc_spec *p = &job->base->spec[s];
+        size_t m = (size_t)p->rows, n = (size_t)p->cols, stack = 0;
+        if (p->group != (job->product ? FC_GROUP_A : FC_GROUP_BACKBONE))
+            continue;
+        if (job->product) { /* A (r, n) and B (m, r) */
+            m = (size_t)job->base->spec[job->slot_B[i++]].rows;
+            stack = (size_t)p->rows * (size_t)job->clients * (m + n);
+        }
+        all += m * n;
+        sum += stack && stack <= m * n ? stack : m * n;
+        largest = m * n > largest ? m * n : largest;
+    }
+    bool running = streams(rule, job);
+    size_t cut = job->product && !job->sum ? SVD * largest : largest;
+    size_t scratch = cut + (running ? 0 : all); /* malloc keeps what the rule gives back */
+    return ((running ? sum : all) + scratch * (size_t)fc_threads()) * sizeof(double);
 }

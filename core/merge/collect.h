@@ -25,7 +25,8 @@ fc_status fc_collect_begin(fc_collect **out, const fc_merge_method *rule, const 
 fc_status fc_collect_fold(fc_collect *c, const fc_update *u, fc_error *err);
 fc_status fc_collect_finish(fc_collect *c, fc_params *out, fc_error *err);
 
-/* See fc_merge_kept_bytes. */
+/* See fc_merge_kept_bytes and fc_merge_work_bytes. */
 size_t fc_collect_kept_bytes(const fc_merge_method *rule, const fc_merge_job *job);
+size_t fc_collect_work_bytes(const fc_merge_method *rule, const fc_merge_job *job);
 
 #endif

@@ -90,3 +90,8 @@ size_t fc_merge_kept_bytes(const fc_merge_method *rule, const fc_merge_job *job)
 {
     return collects(rule, job) ? fc_collect_kept_bytes(rule, job) : 0;
 }
+
+size_t fc_merge_work_bytes(const fc_merge_method *rule, const fc_merge_job *job)
+{
+    return collects(rule, job) ? fc_collect_work_bytes(rule, job) : 0;
+}

@@ -115,5 +115,9 @@ fc_status fc_merge_finish(void *state, const fc_merge_method *rule, const fc_mer
 /* Bytes that the updates of that job take until they are merged, where the rule looks at all of
  * them at once; 0 where memory does not grow with their number. */
 size_t fc_merge_kept_bytes(const fc_merge_method *rule, const fc_merge_job *job);
+/* About what a rule over task vectors takes beside them: the running sum or the result, and the
+ * scratch of the threads, one update (a rule that ranks all its numbers) and the SVD of the largest
+ * layer. 0 for folded rules, which take no more than the sums of the block. */
+size_t fc_merge_work_bytes(const fc_merge_method *rule, const fc_merge_job *job);
 
 #endif
