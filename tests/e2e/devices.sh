@@ -87,7 +87,12 @@ for method in $(names methods); do
     say "  $method: $(number "$d/summary.json" sim_s) s, $(number "$d/summary.json" clients_late) late, $(number "$d/summary.json" clients_lost) lost"
 done
 for rule in $(names merges); do
-    run "rule-$rule" "${tight[@]}" method.name=lorm merge.rule="$rule"
+    case $rule in
+        fisher | regmean_pp | adamerging | smile | emr | wemoe | individual) continue ;; # not of rounds
+        lorm) method=lorm ;;
+        *) method=lora_merge ;;
+    esac
+    run "rule-$rule" "${tight[@]}" method.name=$method merge.rule="$rule"
     check_tight "$rule"
 done
 
@@ -131,7 +136,7 @@ say "  $kills kills"
 same_run "$mixed" "$(run_dir killed)"
 
 say "all clients lost: the model stays as it was, and the events say so"
-for method in lorm fedavg; do
+for method in lorm fedavg flora; do
     run "none-$method" device.model=random device.dropout=1 method.name=$method
     check_books "$d"
     [ "$(column "$d/rounds.csv" clients_ok | sort -u)" = 0 ] || fail "a client is ok"
