@@ -176,9 +176,9 @@ fc_status fc_estimate_make(fc_estimate *e, fc_run *r, double s_per_flop, fc_erro
     fc_server_prepare_task(r);
     FC_TRY(measure(&measured, r, s_per_flop > 0 ? 0 : 1, err));
     /* All buffers of a run exist and were used by now, except: the weights packed for evaluation,
-     * the messages of one wave or what is done with them after it, one of them unpacked (4 bytes a
-     * number), the sums (8) and the result (4) of the merge, or all updates where the rule wants
-     * them, and a checkpoint. */
+     * one message unpacked (4 bytes a number), the sums (8) and the result (4) of the merge, or all
+     * updates where the rule wants them; and what comes and goes: the messages of one wave and a
+     * checkpoint, or what the rule works with. */
     double packed = (double)fc_packed_bytes(&r->net.shape, false, &r->net.engine);
     size_t message;
     FC_TRY(fc_message_size(&message, &r->global, fc_server_groups(r, 0),
@@ -198,9 +198,9 @@ fc_status fc_estimate_make(fc_estimate *e, fc_run *r, double s_per_flop, fc_erro
     const fc_merge_job job = fc_server_merge_job(r, 0, 0, fc_cohort_max(r));
     double kept = (double)fc_merge_kept_bytes(r->cfg->rule, &job);
     double work = (double)fc_merge_work_bytes(r->cfg->rule, &job);
-    e->memory_mib = fc_rss_peak() + (packed + fmax(wave, work) + kept + 16.0 * (double)r->global.n +
-                                     2 * grams + (double)fc_run_state_bytes(r)) /
-                                        1048576;
+    double passing = fmax(wave + (double)fc_run_state_bytes(r), work);
+    e->memory_mib = fc_rss_peak() +
+                    (packed + passing + kept + 16.0 * (double)r->global.n + 2 * grams) / 1048576;
     return FC_OK;
 }
 

@@ -9,6 +9,7 @@
 #include <cblas.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -162,7 +163,8 @@ int main(int argc, char **argv)
         fd = open("/dev/null", O_RDWR);
     if (fd >= 0)
         close(fd);
-    signal(SIGPIPE, SIG_IGN); /* writing to a closed pipe then fails with EPIPE */
+    signal(SIGPIPE, SIG_IGN);           /* writing to a closed pipe then fails with EPIPE */
+    mallopt(M_MMAP_THRESHOLD, 1 << 20); /* large blocks go back to the system when they are freed */
 
     fc_error err = {0};
     fc_status st = dispatch(argc, argv, &err);
