@@ -311,12 +311,56 @@ static void test_refusals(void **state)
     }
 }
 
+/* The files that the fuzz target begins with. */
+static void test_files(void **state)
+{
+    (void)state;
+    static const fc_vit_shape block = {
+        .image = 8, .patch = 4, .width = 4, .depth = 1, .heads = 2, .hidden = 6};
+    static const struct {
+        const char *name, *says; /* NULL: it is read */
+    } files[] = {
+        {"data/experts/smile", NULL},
+        {"data/experts/wemoe", NULL},
+        {"data/experts/wemoe-constant", NULL},
+        {"data/experts/emr", NULL},
+        {"data/experts/none", NULL},
+        {"bad/experts/kind-unknown", "experts: 'tall', expected smile, wemoe or emr"},
+        {"bad/experts/tasks-missing", "experts.tasks: expected a list"},
+        {"bad/experts/tasks-zero", "experts.tasks: expected a list"},
+        {"bad/experts/tasks-of-three", "mask has shape (2, 2)"},
+        {"bad/experts/tensor-of-no-layer", "emr.blocks.7.norm1.bias.mask belongs to no layer"},
+        {"bad/experts/smile-top-k-of-three", "top_k: expected 1 to 2"},
+        {"bad/experts/smile-gate-nan", "weight.gate"},
+        {"bad/experts/smile-gate-negative", "weight.gate: -1 vectors of a (12, 4) weight"},
+        {"bad/experts/smile-rank-of-five", "weight.0.B: rank 5 of a (12, 4) weight"},
+        {"bad/experts/smile-three-dims", "router has shape (3, 4, 1)"},
+        {"bad/experts/wemoe-layers-of-three", "router_layers: found '3'"},
+        {"bad/experts/wemoe-gate-wide", "gate.fc2.weight has shape (2, 5)"},
+        {"bad/experts/wemoe-expert-missing", "no tensor wemoe.blocks.0.mlp.fc2.weight.1.A"},
+        {"bad/experts/emr-mask-short", "mask has shape (2, 1)"},
+        {"bad/experts/emr-mask-of-floats", "mask: expected dtype U8"},
+    };
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        fc_expert_file x;
+        const char *file =
+            fc_arena_format(&arena, NULL, "%s/%s", getenv("FCIL_TESTS"), files[i].name);
+        fc_status s = fc_expert_file_read(&x, file, &block, &arena, &err);
+        if (!files[i].says)
+            ok(s);
+        else
+            assert_says(s, &err, FC_EDATA, files[i].name, files[i].says);
+        err = (fc_error){0};
+    }
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_smile), TEST(test_wemoe), TEST(test_emr), TEST(test_plain), TEST(test_refusals),
+        TEST(test_smile), TEST(test_wemoe),    TEST(test_emr),
+        TEST(test_plain), TEST(test_refusals), TEST(test_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }
