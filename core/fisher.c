@@ -4,11 +4,11 @@
 
 #include <string.h>
 
-/* F += p_c (d log p_c)^2 of the image that went forward, p_c = 1 for a label. */
+/* F += p_c (d log p_c)^2 of the image that went forward; FC_FISHER_LABELS: with p_c = 1. */
 static void add_class(fc_real *F, const fc_fisher *f, const fc_model *m, int c)
 {
     double loss = fc_ce(f->dlogits, fc_acts_logits(f->acts), &c, 1, m->classes, f->lo, f->hi, 1);
-    fc_real p = f->kind == FC_FISHER_EXPECTED ? (fc_real)exp(-loss) : 1, *g = f->grad.p;
+    fc_real p = f->kind == FC_FISHER_LABELS ? 1 : (fc_real)exp(-loss), *g = f->grad.p;
     fc_grads grads = fc_grads_of(FC_TRAIN_FULL, &f->grad, ~0u);
     memset(g, 0, f->grad.n * sizeof *g);
     fc_vit_backward(f->acts, m, f->dlogits, &grads);

@@ -3,9 +3,12 @@
  *
  *     expected    F = 1/N sum_x sum_c p_c (d log p_c / d theta)^2    over the classes of the task
  *     labels      F = 1/N sum_x (d log p_y / d theta)^2              the empirical Fisher
+ *     weighted    F = 1/N sum_x p_y (d log p_y / d theta)^2          FisherAvg, EWC in fed-mammoth
  *
- * with p = softmax(z[lo:hi]). Squares of single gradients: FusionBench squares sums over batches
- * (with sqrt(p_c) inside), which depends on the batch size and is not offered.
+ * with p = softmax(z[lo:hi]). (fed-mammoth's FisherAvg has the sum over x: a merge of clients
+ * weighs by their samples, core/merge/collect.h. It takes raw images, not normalised.) Squares of
+ * single gradients: FusionBench squares sums over batches (with sqrt(p_c) inside), which depends on
+ * the batch size and is not offered.
  *
  * theta: every tensor of the backbone, and the head. Of a model with LoRA these are the derivatives
  * by the full weights W of its layers at W + scale B A, not by A and B, so that F weighs task
@@ -15,7 +18,12 @@
 
 #include "core/vit.h"
 
-typedef enum fc_fisher_kind { FC_FISHER_EXPECTED, FC_FISHER_LABELS } fc_fisher_kind;
+typedef enum fc_fisher_kind {
+    FC_FISHER_EXPECTED,
+    FC_FISHER_LABELS,
+    FC_FISHER_WEIGHTED
+} fc_fisher_kind;
+#define FC_FISHER_CHOICES "expected|labels|weighted" /* as an option */
 
 typedef struct fc_fisher {
     fc_fisher_kind kind;
@@ -27,7 +35,7 @@ typedef struct fc_fisher {
 } fc_fisher;
 
 /* F (as grad) += the sum over n images; the caller divides by their number. x (n, 3, S, S)
- * normalised pixels; label (n), in [lo, hi), is read for FC_FISHER_LABELS only. One forward pass
+ * normalised pixels; label (n), in [lo, hi), is not read for FC_FISHER_EXPECTED. One forward pass
  * per image, and one backward pass for each class (or the label). Serial, no allocation. */
 void fc_fisher_add(fc_real *F, const fc_fisher *f, const fc_model *m, const fc_real *x,
                    const int *label, int n);

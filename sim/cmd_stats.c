@@ -16,7 +16,8 @@ static const char usage[] =
     "test prepares them. MODEL, CONFIG, --base, --data and --threads as in fcil eval.\n\n"
     "  --samples N    so many images, drawn at random (run.seed); default 256, 0 = all\n"
     "  --only WHAT    grams or fisher; default both\n"
-    "  --fisher KIND  expected over the classes (default), or of the labels\n";
+    "  --fisher KIND  expected over the classes (default), of the labels, or of those weighted by\n"
+    "                 their probability\n";
 
 typedef struct statistics {
     fc_trial *t;
@@ -43,11 +44,11 @@ static fc_status read_options(statistics *s, const fc_args *a, fc_error *err)
     s->fisher = !a->only || strcmp(a->only, "fisher") == 0;
     if (!s->grams && !s->fisher)
         return fc_fail(err, FC_EUSAGE, "stats: --only '%.60s', expected grams or fisher", a->only);
-    bool labels = a->fisher && strcmp(a->fisher, "labels") == 0;
-    if (a->fisher && !labels && strcmp(a->fisher, "expected") != 0)
-        return fc_fail(err, FC_EUSAGE, "stats: --fisher '%.60s', expected expected or labels",
-                       a->fisher);
-    s->kind = labels ? FC_FISHER_LABELS : FC_FISHER_EXPECTED;
+    int kind = FC_FISHER_EXPECTED;
+    const fc_opt row = {.key = "--fisher", .type = FC_OPT_CHOICE, .choices = FC_FISHER_CHOICES};
+    if (a->fisher)
+        FC_TRY(fc_opt_set(&kind, &row, a->fisher, "stats: --fisher", &s->t->arena, err));
+    s->kind = (fc_fisher_kind)kind;
     return FC_OK;
 }
 

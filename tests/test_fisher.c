@@ -111,7 +111,9 @@ static void check(fc_fisher_kind kind, bool with_lora)
             for (int i = 0; i < IMAGES; i++)
                 for (int c = LO; c < HI; c++) {
                     double d = (up[i][c] - down[i][c]) / (2 * h);
-                    double weight = kind == FC_FISHER_EXPECTED ? exp(at[i][c]) : c == label[i];
+                    double weight = kind == FC_FISHER_EXPECTED || c == label[i];
+                    if (kind != FC_FISHER_LABELS)
+                        weight *= exp(at[i][c]);
                     want += weight * d * d;
                 }
             fc_close_at((double)F[e], want, 1e-6, 1e-9, s->name, e - s->offset, __FILE__, __LINE__);
@@ -129,14 +131,16 @@ static void test_differences(void **state)
     check(FC_FISHER_LABELS, false);
     check(FC_FISHER_EXPECTED, true);
     check(FC_FISHER_LABELS, true);
+    check(FC_FISHER_WEIGHTED, false);
+    check(FC_FISHER_WEIGHTED, true);
 }
 
 /* z = W f + b: sum_c p_c (d log p_c / d W_kj)^2 = p_k (1 - p_k) f_j^2, and (1 - p_y)^2 or p_k^2
- * times f_j^2 with a label; rows of other tasks: 0. */
+ * times f_j^2 with a label, times p_y where it is weighted; rows of other tasks: 0. */
 static void test_head(void **state)
 {
     (void)state;
-    for (int kind = 0; kind < 2; kind++) {
+    for (int kind = 0; kind < 3; kind++) {
         net t;
         net_init(&t, (fc_fisher_kind)kind, false);
         fc_model m = model_of(&t);
@@ -150,7 +154,8 @@ static void test_head(void **state)
             double pk = exp(p[0][k]), d = (k == label[0]) - pk;
             double want = k < LO || k >= HI            ? 0
                           : kind == FC_FISHER_EXPECTED ? pk * (1 - pk)
-                                                       : d * d;
+                          : kind == FC_FISHER_LABELS   ? d * d
+                                                       : d * d * exp(p[0][label[0]]);
             assert_close(F[b->offset + (size_t)k], want, 1e-12, 0);
             for (int j = 0; j < shape.width; j++) {
                 double f = (double)fc_acts_features(t.f.acts)[j];
