@@ -28,3 +28,35 @@ void fc_fisher_add(fc_real *F, const fc_fisher *f, const fc_model *m, const fc_r
             add_class(F, f, m, c);
     }
 }
+
+double fc_fisher_flop(fc_fisher_kind kind, const fc_vit_shape *s, int rank, int classes, int task)
+{
+    double forward = fc_vit_flop(s, rank, classes, FC_TRAIN_FULL, ~0u, false);
+    double both = fc_vit_flop(s, rank, classes, FC_TRAIN_FULL, ~0u, true);
+    return forward + (kind == FC_FISHER_EXPECTED ? task : 1) * (both - forward);
+}
+
+static bool is_slot(const fc_vit_shape *s, int tensor)
+{
+    for (int i = 0; i < fc_vit_slots(s); i++)
+        if (fc_slot_tensor(i) == tensor)
+            return true;
+    return false;
+}
+
+fc_status fc_fisher_layout(fc_params *out, const fc_vit_shape *s, fc_train_mode mode, int classes,
+                           fc_arena *arena, fc_error *err)
+{
+    fc_params full;
+    FC_TRY(fc_train_layout(&full, s, FC_TRAIN_FULL, 0, classes, arena, err));
+    fc_spec *spec = fc_arena_alloc(arena, (size_t)full.nspec, sizeof *spec, err);
+    if (!spec)
+        return FC_EFAIL;
+    *out = (fc_params){0};
+    for (int t = 0; t < full.nspec; t++) {
+        const fc_spec *from = &full.spec[t];
+        if (mode == FC_TRAIN_FULL || is_slot(s, t) || from->group == FC_GROUP_HEAD)
+            fc_params_add(out, spec, from->name, from->group, from->ndim, from->dim);
+    }
+    return FC_OK;
+}

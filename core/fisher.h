@@ -40,4 +40,13 @@ typedef struct fc_fisher {
 void fc_fisher_add(fc_real *F, const fc_fisher *f, const fc_model *m, const fc_real *x,
                    const int *label, int n);
 
+/* FLOP for one image of a model with LoRA of that rank (0: without) and `task` classes of
+ * `classes`. */
+double fc_fisher_flop(fc_fisher_kind kind, const fc_vit_shape *s, int rank, int classes, int task);
+
+/* Layout of the part of F that weighs what is trained in a mode: all of it, or (FC_TRAIN_LORA) the
+ * weights of the slots and the head. */
+fc_status fc_fisher_layout(fc_params *out, const fc_vit_shape *s, fc_train_mode mode, int classes,
+                           fc_arena *arena, fc_error *err);
+
 #endif

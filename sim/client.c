@@ -25,6 +25,13 @@ size_t fc_client_samples(const fc_run *r, int t, int client)
     return start[client + 1] - start[client];
 }
 
+fc_status fc_client_fisher(const fc_params **sent, const fc_run *r, fc_trainer *t, const fc_fit *f,
+                           fc_error *err)
+{
+    return fc_fit_fisher_client(sent, &r->fisher, t, f, (fc_fisher_kind)r->cfg->merge.fisher,
+                                (size_t)r->cfg->merge.samples, err);
+}
+
 fc_status fc_client_run(fc_message *out, fc_message_head *head, fc_run *r, fc_trainer *t,
                         const fc_client_job *job, int client, fc_error *err)
 {
@@ -45,24 +52,26 @@ fc_status fc_client_run(fc_message *out, fc_message_head *head, fc_run *r, fc_tr
 
     memcpy(t->local.p, r->global.p, t->local.n * sizeof *t->local.p);
     fc_fit_result fit = {.loss_first = NAN, .loss_last = NAN, .loss_mean = NAN};
-    if (job->groups && n > 0) {
-        fc_fit f = {.w = r->w_train,
-                    .packed = fc_run_packed(r),
-                    .groups = job->groups,
-                    .optim = fc_optim_of(c, job->groups),
-                    .schedule = (fc_schedule)c->train.schedule,
-                    .warmup = c->train.warmup,
-                    .epochs = c->train.epochs,
-                    .batch = c->train.batch,
-                    .lo = r->tasks.first[job->task],
-                    .hi = r->tasks.first[job->task + 1],
-                    .sample = sample,
-                    .n = n,
-                    .key = key,
-                    .progress = &r->progress,
-                    .what = what};
+    const fc_fit f = {.w = r->w_train,
+                      .packed = fc_run_packed(r),
+                      .groups = job->groups,
+                      .optim = fc_optim_of(c, job->groups),
+                      .schedule = (fc_schedule)c->train.schedule,
+                      .warmup = c->train.warmup,
+                      .epochs = c->train.epochs,
+                      .batch = c->train.batch,
+                      .lo = r->tasks.first[job->task],
+                      .hi = r->tasks.first[job->task + 1],
+                      .sample = sample,
+                      .n = n,
+                      .key = key,
+                      .progress = &r->progress,
+                      .what = what};
+    if (job->groups && n > 0)
         FC_TRY(fc_fit_run(&fit, t, &f, err));
-    }
+    const fc_params *fisher = NULL;
+    if (job->fisher)
+        FC_TRY(fc_client_fisher(&fisher, r, t, &f, err));
     fc_grams sent = {0};
     if (job->grams) {
         sent = fc_grams_first(&t->grams, job->groups ? t->grams.n : r->slots);
@@ -82,5 +91,6 @@ fc_status fc_client_run(fc_message *out, fc_message_head *head, fc_run *r, fc_tr
                               .loss_last = fit.loss_last,
                               .loss_mean = fit.loss_mean,
                               .train_s = fc_wall() - begin};
-    return fc_message_pack(out, head, &t->local, job->groups, job->grams ? &sent : NULL, err);
+    return fc_message_pack(out, head, &t->local, job->groups, job->grams ? &sent : NULL, fisher,
+                           err);
 }

@@ -103,7 +103,7 @@ static fc_status take(statistics *s, const fc_params *layout, fc_error *err)
                                .sample = s->sample,
                                .n = s->n,
                                .progress = &t->progress};
-    return s->F ? fc_fit_fisher(s->F, layout, &job, err) : FC_EFAIL;
+    return s->F ? fc_fit_fisher_alone(s->F, layout, &job, err) : FC_EFAIL;
 }
 
 static fc_status measure(statistics *s, const char *path, fc_error *err)

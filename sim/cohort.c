@@ -127,7 +127,7 @@ fc_status fc_cohort_draw(fc_cohort *c, const fc_run *r, const fc_client_job *job
     FC_TRY(fc_server_bytes_down(&c->bytes_down, r, job->task, job->round, err));
     if (!r->method->centralised)
         FC_TRY(fc_message_size(&c->bytes_up, &r->global, job->groups, job->grams ? &grams : NULL,
-                               err));
+                               job->fisher ? &r->fisher.part : NULL, err));
     c->n = fc_run_participants(r, job->task, job->round, &start, c->id);
     for (int i = 0; i < c->n; i++)
         c->member[i] = (fc_member){c->id[i], FC_FATE_OK, NAN};

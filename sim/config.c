@@ -3,6 +3,7 @@
 #include "sim/config.h"
 
 #include "core/file.h"
+#include "core/fisher.h"
 #include "core/merge/merge.h"
 #include "datasets/dataset.h"
 #include "datasets/partition.h"

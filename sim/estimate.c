@@ -14,6 +14,16 @@ static double forward_flop(const fc_run *r)
     return fc_vit_flop(&r->net.shape, r->net.rank, r->net.classes, r->net.mode, 0, false);
 }
 
+/* Of the Fisher information of a client with n samples of a task. */
+static double fisher_flop(const fc_run *r, int task, double n)
+{
+    int classes = r->tasks.first[task + 1] - r->tasks.first[task];
+    double most = r->cfg->merge.samples;
+    return (most > 0 && most < n ? most : n) * fc_fisher_flop((fc_fisher_kind)r->cfg->merge.fisher,
+                                                              &r->net.shape, r->net.rank,
+                                                              r->net.classes, classes);
+}
+
 double fc_client_flop(const fc_run *r, const fc_client_job *job, int client)
 {
     const size_t *start = r->partition.start[job->task];
@@ -22,6 +32,8 @@ double fc_client_flop(const fc_run *r, const fc_client_job *job, int client)
         flop += n * r->cfg->train.epochs * fc_fit_flop(&r->net, job->groups);
     if (job->grams)
         flop += n * r->grams.passes * forward_flop(r);
+    if (job->fisher)
+        flop += fisher_flop(r, job->task, n);
     return flop;
 }
 
@@ -46,8 +58,11 @@ static fc_status add_round(cost *c, const fc_run *r, fc_cohort *who, int t, int 
                            fc_error *err)
 {
     bool end = round == r->cfg->fed.rounds, grams = r->gram_shape.n > 0;
-    fc_client_job job = {
-        .task = t, .round = round, .groups = end ? 0 : fc_server_groups(r, round), .grams = grams};
+    fc_client_job job = {.task = t,
+                         .round = round,
+                         .groups = end ? 0 : fc_server_groups(r, round),
+                         .grams = grams,
+                         .fisher = !end && r->fisher.part.n > 0};
     if (*r->source_hash && !end)
         return FC_OK; /* nothing is trained */
     if (fc_server_evaluates(r, t, round))
@@ -101,8 +116,8 @@ double fc_estimate_flop(const fc_run *r, double *done)
     return c.train + c.eval;
 }
 
-/* One step of training on the first images of task 0, and their Grams, by each of the clients in
- * flight. */
+/* One step of training on the first images of task 0, and their Grams and Fisher information, by
+ * each of the clients in flight. */
 typedef struct measurement {
     fc_run *r;
     unsigned groups;
@@ -138,6 +153,10 @@ static void measured_step(void *ctx, int thread, int i)
         status = fc_fit_grams(&t->grams, t, &model, f.sample, m->n, 1, f.key, NULL,
                               i == 0 ? m->err : NULL);
     }
+    if (status == FC_OK && r->fisher.part.n > 0) {
+        const fc_params *sent;
+        status = fc_client_fisher(&sent, r, t, &f, i == 0 ? m->err : NULL);
+    }
     if (i == 0)
         m->status = status;
 }
@@ -151,9 +170,11 @@ static fc_status measure(double *per_flop, fc_run *r, double budget, fc_error *e
     n = n < most ? n : most;
     n = n < (size_t)r->cfg->train.batch ? n : (size_t)r->cfg->train.batch;
     measurement m = {.r = r, .groups = fc_server_groups(r, 0), .n = n, .err = err};
-    double begin = fc_wall(), flop = 0, per_image = fc_fit_flop(&r->net, m.groups);
+    double begin = fc_wall(), flop = 0, one = (double)n * fc_fit_flop(&r->net, m.groups);
     if (r->gram_shape.n > 0)
-        per_image += forward_flop(r);
+        one += (double)n * forward_flop(r);
+    if (r->fisher.part.n > 0)
+        one += fisher_flop(r, 0, (double)n);
     for (int step = 0;
          step < STEPS_MAX && m.status == FC_OK && (step < 2 || fc_wall() - begin < budget);
          step++) {
@@ -162,7 +183,7 @@ static fc_status measure(double *per_flop, fc_run *r, double budget, fc_error *e
             flop = 0;
         }
         fc_pool_run(&r->crew.pool, r->crew.trainers, measured_step, &m);
-        flop += per_image * (double)n * r->crew.trainers;
+        flop += one * r->crew.trainers;
     }
     *per_flop = (fc_wall() - begin) / flop;
     return m.status;
@@ -176,14 +197,15 @@ fc_status fc_estimate_make(fc_estimate *e, fc_run *r, double s_per_flop, fc_erro
     fc_server_prepare_task(r);
     FC_TRY(measure(&measured, r, s_per_flop > 0 ? 0 : 1, err));
     /* All buffers of a run exist and were used by now, except: the weights packed for evaluation,
-     * one message unpacked (4 bytes a number), the sums (8) and the result (4) of the merge, or all
-     * updates where the rule wants them; and what comes and goes: the messages of one wave and a
-     * checkpoint, or what the rule works with. */
+     * one message unpacked (4 bytes a number), the sums (8) and the result (4) of the merge; all
+     * updates or running sums of a rule over task vectors; and what comes and goes: the messages of
+     * one wave and a checkpoint, or what the rule works with. */
     double packed = (double)fc_packed_bytes(&r->net.shape, false, &r->net.engine);
     size_t message;
     FC_TRY(fc_message_size(&message, &r->global, fc_server_groups(r, 0),
-                           r->gram_shape.n ? &r->gram_shape : NULL, err));
-    double wave = fmin((double)message * fc_cohort_max(r), FC_WAVE_BYTES);
+                           r->gram_shape.n ? &r->gram_shape : NULL,
+                           r->fisher.part.n ? &r->fisher.part : NULL, err));
+    double wave = (double)message * fc_exchange_wave(r, message, fc_cohort_max(r));
     double grams = (double)r->gram_shape.size * sizeof(double);
     *e = (fc_estimate){.train_flop = c.train,
                        .eval_flop = c.eval,
@@ -199,8 +221,8 @@ fc_status fc_estimate_make(fc_estimate *e, fc_run *r, double s_per_flop, fc_erro
     double kept = (double)fc_merge_kept_bytes(r->cfg->rule, &job);
     double work = (double)fc_merge_work_bytes(r->cfg->rule, &job);
     double passing = fmax(wave + (double)fc_run_state_bytes(r), work);
-    e->memory_mib = fc_rss_peak() +
-                    (packed + passing + kept + 16.0 * (double)r->global.n + 2 * grams) / 1048576;
+    double merge = 16.0 * (double)r->global.n + 4.0 * (double)r->fisher.part.n + 2 * grams;
+    e->memory_mib = fc_rss_peak() + (packed + passing + kept + merge) / 1048576;
     return FC_OK;
 }
 

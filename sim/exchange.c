@@ -26,15 +26,23 @@ fc_round_row fc_exchange_row(int t, int round)
                           .merge_extra = NAN};
 }
 
+int fc_exchange_wave(const fc_run *r, size_t bytes, int n)
+{
+    size_t fit = FC_WAVE_BYTES / (bytes + 1), least = 2 * (size_t)r->all_threads;
+    size_t wave = fit < least ? least : fit;
+    return wave < (size_t)n ? (int)wave : n;
+}
+
 fc_status fc_exchange_init(fc_exchange *x, fc_run *r, int t, int round, unsigned groups,
                            fc_error *err)
 {
     fc_arena *a = &r->arena;
-    bool grams = r->gram_shape.n > 0;
+    bool grams = r->gram_shape.n > 0, fisher = groups && r->fisher.part.n > 0;
     *x = (fc_exchange){.job = {.task = t,
                                .round = round,
                                .groups = groups,
                                .grams = grams,
+                               .fisher = fisher,
                                .gram_w = r->w_train,
                                .gram_packed = fc_run_packed(r),
                                .gram_scale = 1},
@@ -55,12 +63,11 @@ fc_status fc_exchange_init(fc_exchange *x, fc_run *r, int t, int round, unsigned
         FC_TRY(fc_grams_like(&x->grams, &shape, a, err));
     if (grams && !groups)
         FC_TRY(fc_grams_like(&x->sum, &shape, a, err));
-    size_t message =
-        x->params.n * sizeof(fc_real) + fc_message_gram_count(&x->grams) * sizeof(float);
-    size_t fit = FC_WAVE_BYTES / (message + 1);
-    x->wave_max = fit > (size_t)x->n ? x->n : (int)fit;
-    if (x->wave_max < 2 * r->all_threads)
-        x->wave_max = 2 * r->all_threads;
+    if (fisher)
+        FC_TRY(fc_params_alloc(&x->fisher, &r->fisher.part, a, err));
+    size_t message = (x->params.n + x->fisher.n) * sizeof(fc_real) +
+                     fc_message_gram_count(&x->grams) * sizeof(float);
+    x->wave_max = fc_exchange_wave(r, message, x->n);
     size_t w = (size_t)x->wave_max;
     x->message = fc_arena_alloc(a, w, sizeof *x->message, err);
     x->head = fc_arena_alloc(a, w, sizeof *x->head, err);
@@ -131,10 +138,14 @@ static fc_status fold_client(fc_exchange *x, fc_run *r, int slot, fc_error *err)
     double train_s = x->head[slot].train_s;
     fc_message_head h;
     fc_grams *grams = x->job.grams ? &x->grams : NULL;
-    FC_TRY(fc_message_unpack(&h, &x->params, x->job.groups, grams, &x->message[slot], err));
+    fc_params *fisher = x->job.fisher ? &x->fisher : NULL;
+    FC_TRY(fc_message_unpack(&h, &x->params, x->job.groups, grams, fisher, &x->message[slot], err));
     if (x->merge_state) {
-        fc_update u = {
-            .client = h.client, .n_samples = h.n_samples, .params = &x->params, .grams = grams};
+        fc_update u = {.client = h.client,
+                       .n_samples = h.n_samples,
+                       .params = &x->params,
+                       .grams = grams,
+                       .fisher = fisher};
         FC_TRY(fc_merge_fold(x->merge_state, r->cfg->rule, &x->merge, &u, err));
     } else {
         fc_grams_accumulate(&x->sum, &x->grams);

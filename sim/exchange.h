@@ -5,8 +5,8 @@
 
 #include "sim/cohort.h"
 
-/* Messages held at a time: clients train in waves, so that memory does not grow with their number.
- */
+/* Messages held at a time, but two for each thread at least: clients train in waves, so that memory
+ * does not grow with their number. */
 enum { FC_WAVE_BYTES = 64 << 20 };
 
 /* Clients of a wave in the order in which they train: longest first, ties by id. */
@@ -25,6 +25,7 @@ typedef struct fc_exchange {
     fc_grams sum;
     fc_params params; /* one client's, unpacked */
     fc_grams grams;
+    fc_params fisher;
     /* one wave */
     fc_message *message;
     fc_message_head *head;
@@ -49,6 +50,8 @@ fc_round_row fc_exchange_row(int t, int round);
  * Memory from r->arena: the caller releases to a mark. */
 fc_status fc_exchange_init(fc_exchange *x, fc_run *r, int t, int round, unsigned groups,
                            fc_error *err);
+/* Messages of a wave, of so many bytes each and n clients in all. */
+int fc_exchange_wave(const fc_run *r, size_t bytes, int n);
 /* All participants, with x->job and (in a round) x->merge and x->merge_state set. */
 fc_status fc_exchange_run(fc_exchange *x, fc_run *r, fc_error *err);
 

@@ -16,15 +16,18 @@ static fc_st_entry vector(const char *name, size_t n, const float *data)
         .name = name, .dtype = FC_F32, .ndim = 1, .dim = {(int64_t)n}, .data = data};
 }
 
-/* One entry per trained group; returns how many. */
-static int group_entries(fc_st_entry *e, const fc_params *p, unsigned groups)
+/* One entry per trained group, and one for Fisher information; p and fisher may be NULL. Returns
+ * how many. */
+static int entries(fc_st_entry *e, const fc_params *p, unsigned groups, const fc_params *fisher)
 {
     int n = 0;
-    for (int g = 0; g < FC_NGROUP; g++) {
+    for (int g = 0; p && g < FC_NGROUP; g++) {
         size_t offset, count = groups >> g & 1 ? fc_params_group(p, (fc_group)g, &offset) : 0;
         if (count)
             e[n++] = vector(group_name[g], count, p->p ? p->p + offset : NULL);
     }
+    if (fisher)
+        e[n++] = vector("fisher", fisher->n, fisher->p);
     return n;
 }
 
@@ -82,12 +85,13 @@ static void write_meta(meta_text *m, const fc_message_head *h)
 }
 
 fc_status fc_message_pack(fc_message *out, const fc_message_head *h, const fc_params *p,
-                          unsigned groups, const fc_grams *grams, fc_error *err)
+                          unsigned groups, const fc_grams *grams, const fc_params *fisher,
+                          fc_error *err)
 {
     meta_text meta;
     write_meta(&meta, h);
-    fc_st_entry entry[FC_NGROUP + 1];
-    int n = p ? group_entries(entry, p, groups) : 0;
+    fc_st_entry entry[FC_NGROUP + 2];
+    int n = entries(entry, p, groups, fisher);
     float *wire = NULL;
     if (grams) {
         size_t count = fc_message_gram_count(grams);
@@ -104,11 +108,11 @@ fc_status fc_message_pack(fc_message *out, const fc_message_head *h, const fc_pa
 }
 
 fc_status fc_message_size(size_t *bytes, const fc_params *p, unsigned groups, const fc_grams *grams,
-                          fc_error *err)
+                          const fc_params *fisher, fc_error *err)
 {
     meta_text meta;
-    fc_st_entry entry[FC_NGROUP + 1];
-    int n = p ? group_entries(entry, p, groups) : 0;
+    fc_st_entry entry[FC_NGROUP + 2];
+    int n = entries(entry, p, groups, fisher);
     write_meta(&meta, &(fc_message_head){0});
     if (grams)
         entry[n++] = vector("grams", fc_message_gram_count(grams), NULL);
@@ -159,14 +163,14 @@ static fc_status read_head(fc_message_head *h, const fc_st *f, fc_error *err)
 }
 
 fc_status fc_message_unpack(fc_message_head *head, fc_params *p, unsigned groups, fc_grams *grams,
-                            const fc_message *m, fc_error *err)
+                            fc_params *fisher, const fc_message *m, fc_error *err)
 {
     fc_st f;
-    fc_st_entry entry[FC_NGROUP];
+    fc_st_entry entry[FC_NGROUP + 1];
     float *wire = NULL;
     FC_TRY(fc_st_parse(&f, m->data, m->n, "message of a client", err));
     fc_status s = read_head(head, &f, err);
-    int n = p ? group_entries(entry, p, groups) : 0, expected = n + (grams != NULL);
+    int n = entries(entry, p, groups, fisher), expected = n + (grams != NULL);
     if (s == FC_OK && f.n > expected)
         s = fc_fail(err, FC_ECKPT, "%s: %d tensors, expected %d", f.path, f.n, expected);
     for (int i = 0; s == FC_OK && i < n; i++)
@@ -195,7 +199,7 @@ fc_status fc_message_down_size(size_t *bytes, const fc_params *p, unsigned group
                                fc_error *err)
 {
     fc_st_entry entry[FC_NGROUP + 1];
-    int n = group_entries(entry, p, groups);
+    int n = entries(entry, p, groups, NULL);
     if (deltas > 0)
         entry[n++] = vector("deltas", deltas, NULL);
     return fc_st_size(bytes, entry, n, NULL, 0, err);

@@ -11,7 +11,7 @@
 #include "sim/checkpoint.h"
 #include "sim/devices.h"
 #include "sim/eval.h"
-#include "sim/fit.h"
+#include "sim/fit_fisher.h"
 #include "sim/message.h"
 #include "sim/methods/method.h"
 #include "sim/progress.h"
@@ -74,9 +74,10 @@ struct fc_run {
     fc_real *w_scratch;       /* Gram model, then evaluated model (LoRA only) */
 
     fc_crew crew;
-    int threads;       /* of this rank */
-    fc_ranks ranks;    /* rank 0 is the server */
-    int *rank_threads; /* (ranks.n), and their sum */
+    fc_fisher_room fisher; /* of the crew's clients; part.n = 0: the rule needs none */
+    int threads;           /* of this rank */
+    fc_ranks ranks;        /* rank 0 is the server */
+    int *rank_threads;     /* (ranks.n), and their sum */
     int all_threads;
     fc_runlog log;
     fc_reporter reporter;
@@ -147,9 +148,9 @@ const fc_packed *fc_run_packed(const fc_run *r);
 
 /* client.c */
 typedef struct fc_client_job {
-    int task, round; /* round == fed.rounds: Grams at the end of the task */
-    unsigned groups; /* trained; 0 at the end of the task */
-    bool grams;
+    int task, round;       /* round == fed.rounds: Grams at the end of the task */
+    unsigned groups;       /* trained; 0 at the end of the task */
+    bool grams, fisher;    /* are taken, and sent */
     const fc_real *gram_w; /* backbone of the Gram model, and scale of B A in it */
     const fc_packed *gram_packed;
     fc_real gram_scale;
@@ -159,6 +160,9 @@ fc_status fc_client_run(fc_message *out, fc_message_head *head, fc_run *r, fc_tr
                         const fc_client_job *job, int client, fc_error *err);
 size_t fc_client_samples(const fc_run *r, int t, int client);
 int fc_client_classes(const fc_run *r, int t, int client); /* distinct ones among its samples */
+/* What a trained client sends of it: see fc_fit_fisher_client. */
+fc_status fc_client_fisher(const fc_params **sent, const fc_run *r, fc_trainer *t, const fc_fit *f,
+                           fc_error *err);
 /* Its work in FLOP. */
 double fc_client_flop(const fc_run *r, const fc_client_job *job, int client);
 

@@ -186,7 +186,7 @@ static size_t delta_numbers(const fc_run *r, int tasks)
 static size_t folded_numbers(const fc_run *r, bool all)
 {
     const fc_merge_job job = fc_server_merge_job(r, 0, 0, fc_cohort_max(r));
-    bool stack = r->cfg->rule->scale && fc_merge_kept_bytes(r->cfg->rule, &job) == 0 && !all;
+    bool stack = r->cfg->rule->scale && fc_merge_streams(r->cfg->rule, &job) && !all;
     size_t n = 0, rank = (size_t)r->net.rank * (size_t)job.clients;
     for (int i = 0; i < r->slots; i++) {
         int out, in;

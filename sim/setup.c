@@ -265,7 +265,10 @@ static fc_status crew_init(fc_run *r, fc_error *err)
             plan.grams = &full;
         }
     }
-    return fc_crew_init(&r->crew, &plan, err);
+    FC_TRY(fc_crew_init(&r->crew, &plan, err));
+    return r->cfg->rule->needs & FC_MERGE_NEEDS_FISHER
+               ? fc_fisher_room_init(&r->fisher, &r->net, &r->crew, &r->arena, err)
+               : FC_OK;
 }
 
 /* Frozen weights as the kernels want them: one set to train on, one for what is only evaluated. */
@@ -301,10 +304,6 @@ static fc_status check_rule(const fc_run *r, fc_error *err)
                        m->name);
     if (fc_merge_check(rule, &space, m->products && !rule->factors, &why) != FC_OK)
         return fc_fail(err, FC_EUSAGE, "merge.rule: %s", why.msg);
-    if (rule->needs & FC_MERGE_NEEDS_FISHER)
-        return fc_fail(err, FC_EUSAGE,
-                       "merge.rule: %s needs Fisher information, which clients do not send",
-                       rule->name);
     return FC_OK;
 }
 

@@ -27,6 +27,8 @@ typedef struct fixture {
     fc_params layout, base, out, client[FX_CLIENTS_MAX];
     int slot_A[FX_SLOTS_MAX], slot_B[FX_SLOTS_MAX], slot_W[FX_SLOTS_MAX];
     fc_grams shape, gram[FX_CLIENTS_MAX];
+    fc_spec fisher_spec[FX_SPECS];
+    fc_params fisher[FX_CLIENTS_MAX]; /* of the weights and the head */
     fc_update update[FX_CLIENTS_MAX];
     fc_merge_job job;
 } fixture;
@@ -37,6 +39,25 @@ static inline int fx_add(fixture *f, const char *what, int slot, fc_group g, int
     snprintf(name, sizeof name, what, slot);
     fc_params_add(&f->layout, f->spec, name, g, rows ? 2 : 1, rows ? (int[]){rows, cols} : &cols);
     return f->layout.nspec - 1;
+}
+
+/* Room for the Fisher information of each client. */
+static inline void fx_fisher(fixture *f)
+{
+    fc_params layout = {0};
+    for (int i = 0; i < f->s.slots && f->s.rank; i++) {
+        char name[FC_NAME_MAX];
+        snprintf(name, sizeof name, "layer%d.weight", i);
+        fc_params_add(&layout, f->fisher_spec, name, FC_GROUP_BACKBONE, 2,
+                      (int[]){f->s.d_out[i], f->s.d_in[i]});
+    }
+    for (int t = 0; t < f->layout.nspec; t++) {
+        const fc_spec *s = &f->spec[t];
+        if (s->group == FC_GROUP_BACKBONE || s->group == FC_GROUP_HEAD)
+            fc_params_add(&layout, f->fisher_spec, s->name, s->group, s->ndim, s->dim);
+    }
+    for (int k = 0; k < f->s.clients; k++)
+        assert_int_equal(fc_params_alloc(&f->fisher[k], &layout, &f->arena, NULL), FC_OK);
 }
 
 static inline void fx_init(fixture *f, fx_shape s)
@@ -68,8 +89,9 @@ static inline void fx_init(fixture *f, fx_shape s)
     for (int k = 0; k < s.clients; k++) {
         assert_int_equal(fc_params_alloc(&f->client[k], &f->layout, &f->arena, NULL), FC_OK);
         assert_int_equal(fc_grams_init(&f->gram[k], n, dims, alphas, &f->arena, NULL), FC_OK);
-        f->update[k] = (fc_update){k, 1, &f->client[k], &f->gram[k]};
+        f->update[k] = (fc_update){k, 1, &f->client[k], &f->gram[k], &f->fisher[k]};
     }
+    fx_fisher(f);
     f->job.base = &f->base;
     f->job.groups = s.rank ? 1u << FC_GROUP_B : 1u << FC_GROUP_BACKBONE;
     f->job.groups |= 1u << FC_GROUP_HEAD;
@@ -101,7 +123,7 @@ static inline void fx_normal(fc_rng *g, fc_real *x, size_t n)
 }
 
 /* Random base and updates (groups outside `groups` equal the base's), Grams of `rows` random
- * inputs per layer, different numbers of samples. */
+ * inputs per layer, Fisher information (some of it 0), different numbers of samples. */
 static inline void fx_random(fixture *f, unsigned groups, int rows, uint64_t seed)
 {
     fc_rng g = fc_rng_at((fc_key){.seed = seed, .stream = FC_STREAM_TEST});
@@ -123,6 +145,9 @@ static inline void fx_random(fixture *f, unsigned groups, int rows, uint64_t see
             fc_grams_add(&f->gram[k], i, x, rows, d);
         }
         fc_grams_finish(&f->gram[k]);
+        fx_normal(&g, f->fisher[k].p, f->fisher[k].n);
+        for (size_t i = 0; i < f->fisher[k].n; i++)
+            f->fisher[k].p[i] *= i % 7 ? f->fisher[k].p[i] : 0;
         f->update[k].n_samples = 7 + 5 * (size_t)k;
     }
 }

@@ -222,7 +222,7 @@ static void test_merge(void **state)
             fx_random(&fix, A | B | head, 5, 1);
             fix.job.product = true;
             fix.job.options = fx_options(&fix, m);
-            for (int s = 0; s < 3 && m->combine && !(m->needs & FC_MERGE_NEEDS_FISHER); s++) {
+            for (int s = 0; s < 3 && m->combine; s++) {
                 fix.job.space.kind = (fc_space_kind)s;
                 if (s == FC_SPACE_FULL || !m->full_only)
                     fail_each_allocation(run_merge);
@@ -427,7 +427,9 @@ static fc_status fisher_steps(fc_arena *a, fc_error *err)
                        .split = tiny.net.train,
                        .sample = images,
                        .n = 2};
-    return fc_fit_fisher(F, &layout, &j, err);
+    fc_fisher_room room = {0};
+    FC_TRY(fc_fisher_room_init(&room, &tiny.net, &crew, a, err));
+    return fc_fit_fisher_alone(F, &layout, &j, err);
 }
 
 static fc_status run_fisher(fc_error *err)

@@ -2,6 +2,7 @@
  * row of the table and every space it works in; edges; memory. */
 #include "core/merge/collect.h"
 #include "core/merge/merge.h"
+#include "core/merge/rule_fisher.h"
 #include "core/threads.h"
 #include "tests/merge_fixture.h"
 
@@ -52,9 +53,8 @@ static void for_all(unsigned law, int clients, void (*body)(fixture *f, const se
             setting s = {fc_merge_table[r], k < 3, k < 3 ? (fc_space_kind)k : FC_SPACE_FULL,
                          clients};
             fixture f;
-            bool other = s.rule->needs & FC_MERGE_NEEDS_FISHER || s.rule->factors;
             bool space = s.space == FC_SPACE_FULL || !s.rule->full_only;
-            if (!s.rule->combine || other || !space || (s.rule->laws & law) != law)
+            if (!s.rule->combine || s.rule->factors || !space || (s.rule->laws & law) != law)
                 continue;
             setup(&f, &s);
             body(&f, &s);
@@ -203,6 +203,74 @@ static void test_streams_agree_with_sets(void **state)
     }
 }
 
+/* Where all have the same Fisher information it is the average, weighted or not. */
+static void test_equal_fisher_is_the_average(void **state)
+{
+    (void)state;
+    for (int k = 0; k < 4; k++) {
+        setting s = {fc_merge_find("fisher"), k % 2, FC_SPACE_FULL, 3};
+        fc_fisher_options o = {.normalise = k < 2, .epsilon = 1e-12};
+        fixture f;
+        size_t n;
+        setup(&f, &s);
+        f.job.weighted = k >= 2;
+        f.job.options = &o;
+        for (int i = 0; i < 3; i++)
+            for (size_t e = 0; e < f.fisher[0].n; e++)
+                f.fisher[i].p[e] = f.fisher[0].p[e] + 1;
+        for (size_t e = 0; e < f.fisher[0].n; e++)
+            f.fisher[0].p[e] = f.fisher[1].p[e];
+        merge_ok(&f, &s);
+        const double *got = model(&f, &f.out, &n);
+        s.rule = fc_merge_find("average");
+        merge_ok(&f, &s);
+        same_model(&f, &s, got, tol);
+        fx_free(&f);
+    }
+}
+
+/* Updates one by one, as fc_rule_fisher has it for all at once. */
+static void test_fisher_agrees_with_sets(void **state)
+{
+    (void)state;
+    enum { CLIENTS = 3 };
+    for (int k = 0; k < 4; k++) {
+        setting s = {fc_merge_find("fisher"), false, FC_SPACE_FULL, CLIENTS};
+        fc_fisher_options o = {.normalise = k % 2, .epsilon = k % 2 ? 0.1 : 1e-12};
+        fixture f;
+        setup(&f, &s);
+        f.job.options = &o;
+        f.job.weighted = k / 2;
+        int T = f.layout.nspec, n = (int)f.layout.n;
+        double *x = fc_arena_alloc(&f.arena, 3 * CLIENTS + 1, (size_t)n * sizeof *x, NULL);
+        double *tau[FX_SPECS];
+        fc_tv tv[CLIENTS * FX_SPECS];
+        const double *F[CLIENTS * FX_SPECS];
+        fc_tv_shape shape[FX_SPECS];
+        for (int i = 0; i < CLIENTS; i++) {
+            double *xi = x + (size_t)(2 * i * n), *Fi = xi + n;
+            double w = f.job.weighted ? (double)f.update[i].n_samples : 1;
+            for (int e = 0; e < n; e++) {
+                xi[e] = (double)f.client[i].p[e] - f.base.p[e];
+                Fi[e] = w * f.fisher[i].p[e];
+            }
+            for (int t = 0; t < T; t++) {
+                const fc_spec *p = &f.spec[t];
+                shape[t] = (fc_tv_shape){p->name, p->rows, p->cols, false};
+                tau[t] = x + 2 * CLIENTS * (size_t)n + p->offset;
+                tv[i * T + t] = (fc_tv){.dense = xi + p->offset};
+                F[i * T + t] = Fi + p->offset;
+            }
+        }
+        const fc_tv_set set = {.n = CLIENTS, .tensors = T, .shape = shape, .tv = tv, .fisher = F};
+        assert_int_equal(fc_rule_fisher(tau, &set, &o, &f.arena, NULL), FC_OK);
+        merge_ok(&f, &s);
+        for (int e = 0; e < n; e++)
+            assert_close(f.out.p[e], f.base.p[e] + tau[0][e], tol, tol);
+        fx_free(&f);
+    }
+}
+
 /* Adding into weights is exact, cutting to the rank loses what it says. */
 static void test_sum_and_pairs(void **state)
 {
@@ -343,6 +411,27 @@ static void not_finite(fixture *f, const setting *s)
     }
 }
 
+static void bad_fisher(fixture *f, const setting *s)
+{
+    const double bad[] = {NAN, INFINITY, -1};
+    if (!s->rule->entry_weights)
+        return;
+    for (int t = 0; t < f->fisher[1].nspec; t++) {
+        const fc_spec *p = &f->fisher[1].spec[t];
+        fc_real *F = &f->fisher[1].p[p->offset + 2], kept = *F;
+        fc_error err = {0};
+        *F = (fc_real)bad[t % 3];
+        assert_int_equal(fx_merge(f, s->rule->name, &err), FC_EFAIL);
+        assert_non_null(strstr(err.msg, "client 1: element 2 of the Fisher information"));
+        assert_non_null(strstr(err.msg, p->name));
+        *F = kept;
+    }
+    fc_error err = {0};
+    f->update[2].fisher = NULL;
+    assert_int_equal(fx_merge(f, s->rule->name, &err), FC_EFAIL);
+    assert_non_null(strstr(err.msg, "client 2: no Fisher information"));
+}
+
 static void no_samples(fixture *f, const setting *s)
 {
     fc_error err = {0};
@@ -358,6 +447,7 @@ static void test_bad_updates_are_refused(void **state)
 {
     (void)state;
     for_all(0, 3, not_finite);
+    for_all(0, 3, bad_fisher);
     for_all(0, 3, no_samples);
 }
 
@@ -377,6 +467,7 @@ static void test_senseless_pairs_are_refused(void **state)
     fixture f;
     setup(&f, &s);
     refused(&f, "opcm", "opcm works in full space only: its updates come one by one");
+    refused(&f, "fisher", "fisher works in full space only: Fisher information");
     refused(&f, "regmean", "regmean works in full space only: Grams");
     refused(&f, "lorm", "lorm does not merge the products B A");
     f.job.product = false;
@@ -412,7 +503,8 @@ static void test_streams_take_constant_memory(void **state)
         f.job.clients = many[k];
         const fc_merge_method *m = fc_merge_find("average");
         size_t before = in_use();
-        assert_int_equal(fc_merge_kept_bytes(m, &f.job), 0);
+        assert_true(fc_merge_streams(m, &f.job));
+        assert_int_equal(fc_merge_kept_bytes(m, &f.job), N * N * sizeof(double));
         assert_int_equal(fc_merge_begin(&st, m, &f.job, &arena, NULL), FC_OK);
         for (int i = 0; i < many[k]; i++)
             assert_int_equal(fc_merge_fold(st, m, &f.job, &f.update[i % 2], NULL), FC_OK);
@@ -434,6 +526,8 @@ int main(void)
         cmocka_unit_test(test_laws),
         cmocka_unit_test(test_inputs_stay_and_threads_agree),
         cmocka_unit_test(test_streams_agree_with_sets),
+        cmocka_unit_test(test_equal_fisher_is_the_average),
+        cmocka_unit_test(test_fisher_agrees_with_sets),
         cmocka_unit_test(test_sum_and_pairs),
         cmocka_unit_test(test_extremes),
         cmocka_unit_test(test_bad_updates_are_refused),

@@ -27,7 +27,7 @@ typedef struct fixture {
 static void open_run(fixture *f, const char *method, const char *options)
 {
     fc_error err = {0};
-    char text[256], *set[8] = {(char *)(uintptr_t)method}, *rest = text;
+    char text[256], *set[10] = {(char *)(uintptr_t)method}, *rest = text;
     int n = 1;
     snprintf(text, sizeof text, "%s", options ? options : "");
     while ((set[n] = strtok_r(rest, " ", &rest)) != NULL)
@@ -102,6 +102,8 @@ static void test_work(void **state)
     check_work("method.name=rolora", NULL);
     check_work("method.name=fedavg", NULL);
     check_work("method.name=head_only", NULL);
+    check_work("method.name=fedavg", "merge.rule=fisher");
+    check_work("method.name=lora_merge", "merge.rule=fisher merge.fisher=expected merge.samples=4");
     check_work("method.name=joint", NULL);
 }
 
@@ -161,6 +163,8 @@ static void test_costs(void **state)
     check_costs("method.name=joint", NULL);
     check_costs("method.name=lorm", DEVICES);
     check_costs("method.name=fedavg", DEVICES);
+    check_costs("method.name=fedavg", "merge.rule=fisher");
+    check_costs("method.name=lora_merge", "merge.rule=fisher " DEVICES);
 }
 
 /* --- participants -----------------------------------------------------------------------------

@@ -355,7 +355,7 @@ static void run_round(toy *y, int t, int r)
         finished_grams(y, &y->client, t, x, n);
         if (k == 0)
             check_client0(y, t, r);
-        fc_update u = {k, (size_t)n, &y->client, &y->grams};
+        fc_update u = {k, (size_t)n, &y->client, &y->grams, NULL};
         assert_int_equal(lorm->fold(state, &job, &u, NULL), FC_OK);
         fc_arena_release(&y->arena, mark);
     }

@@ -2,6 +2,7 @@
  */
 #include "sim/message.h"
 
+#include "core/fisher.h"
 #include "core/rng.h"
 #include "core/safetensors.h"
 #include "core/vit.h"
@@ -79,8 +80,8 @@ static void close_sender(sender *s)
 static fc_message pack(sender *s, unsigned groups, const fc_grams *grams)
 {
     fc_message m;
-    assert_int_equal(fc_message_pack(&m, &head, groups ? &s->p : NULL, groups, grams, &s->err),
-                     FC_OK);
+    assert_int_equal(
+        fc_message_pack(&m, &head, groups ? &s->p : NULL, groups, grams, NULL, &s->err), FC_OK);
     return m;
 }
 
@@ -111,7 +112,8 @@ static void check_round_trip(fc_train_mode mode, unsigned groups, bool with_gram
     fc_real *before = fc_arena_alloc(&t.arena, t.p.n, sizeof *before, NULL);
     memcpy(before, t.p.p, t.p.n * sizeof *before);
     assert_int_equal(
-        fc_message_unpack(&got, &t.p, groups, with_grams ? &t.grams : NULL, &m, &t.err), FC_OK);
+        fc_message_unpack(&got, &t.p, groups, with_grams ? &t.grams : NULL, NULL, &m, &t.err),
+        FC_OK);
 
     assert_int_equal(got.task, head.task);
     assert_int_equal(got.round, head.round);
@@ -147,6 +149,54 @@ static void test_round_trip(void **state)
     check_round_trip(FC_TRAIN_HEAD, HEAD, false, 0, 0);
 }
 
+/* Fisher information: of all that full fine-tuning trains, or of the layers that LoRA adapts. */
+static void test_fisher(void **state)
+{
+    (void)state;
+    const fc_train_mode modes[] = {FC_TRAIN_FULL, FC_TRAIN_LORA};
+    for (int k = 0; k < 2; k++) {
+        const unsigned groups = HEAD | (k ? A | B : BACKBONE);
+        sender s, t;
+        fc_params layout, F, read, wrong; /* of LoRA: 18 6 + 6 6 + 2 (12 6) = 288 of a block */
+        fc_message_head got;
+        size_t size;
+        open_sender(&s, &tiny, modes[k], 3, 4, 0, 0);
+        open_sender(&t, &tiny, modes[k], 3, 4, 0, 0);
+        fill(&s, 1);
+        assert_int_equal(fc_fisher_layout(&layout, &tiny, modes[k], 4, &s.arena, &s.err), FC_OK);
+        assert_int_equal(fc_params_alloc(&F, &layout, &s.arena, &s.err), FC_OK);
+        assert_int_equal(fc_params_alloc(&read, &layout, &s.arena, &s.err), FC_OK);
+        assert_int_equal(F.n, k ? 2 * 288 + 4 * 7 : s.p.n);
+        for (size_t i = 0; i < F.n; i++)
+            F.p[i] = (fc_real)i + (fc_real)0.5;
+        fc_message m;
+        assert_int_equal(fc_message_pack(&m, &head, &s.p, groups, NULL, &F, &s.err), FC_OK);
+        assert_int_equal(numbers(&m), s.p.n + F.n);
+        assert_int_equal(fc_message_size(&size, &s.p, groups, NULL, &layout, &s.err), FC_OK);
+        assert_int_equal(size, m.n);
+        assert_int_equal(fc_message_unpack(&got, &t.p, groups, NULL, &read, &m, &s.err), FC_OK);
+        assert_memory_equal(read.p, F.p, F.n * sizeof *F.p);
+        assert_memory_equal(t.p.p, s.p.p, s.p.n * sizeof *s.p.p);
+
+        fc_error err = {0};
+        fc_status status = fc_message_unpack(&got, &t.p, groups, NULL, NULL, &m, &err);
+        assert_says(status, &err, FC_ECKPT, "tensors", "expected");
+        wrong = read;
+        wrong.n--;
+        err = (fc_error){0};
+        status = fc_message_unpack(&got, &t.p, groups, NULL, &wrong, &m, &err);
+        assert_says(status, &err, FC_ECKPT, "fisher", "another size");
+        fc_message_free(&m);
+        m = pack(&s, groups, NULL);
+        err = (fc_error){0};
+        status = fc_message_unpack(&got, &t.p, groups, NULL, &read, &m, &err);
+        assert_says(status, &err, FC_ECKPT, "fisher", "missing");
+        fc_message_free(&m);
+        close_sender(&s);
+        close_sender(&t);
+    }
+}
+
 /* A client that only took Grams has no losses. */
 static void test_no_losses(void **state)
 {
@@ -156,8 +206,8 @@ static void test_no_losses(void **state)
     fc_message m;
     fc_message_head got, h = head;
     h.loss_first = h.loss_last = h.loss_mean = NAN;
-    assert_int_equal(fc_message_pack(&m, &h, NULL, 0, &s.grams, &s.err), FC_OK);
-    assert_int_equal(fc_message_unpack(&got, NULL, 0, &s.grams, &m, &s.err), FC_OK);
+    assert_int_equal(fc_message_pack(&m, &h, NULL, 0, &s.grams, NULL, &s.err), FC_OK);
+    assert_int_equal(fc_message_unpack(&got, NULL, 0, &s.grams, NULL, &m, &s.err), FC_OK);
     assert_true(isnan(got.loss_first) && isnan(got.loss_last) && isnan(got.loss_mean));
     fc_message_free(&m);
     close_sender(&s);
@@ -176,7 +226,7 @@ static void test_wire_order(void **state)
     const float want[] = {1, 2, 10, 11, 13, 12, 14, 15};
     memcpy(g.g, value, sizeof value);
     assert_int_equal(fc_message_gram_count(&g), 8);
-    assert_int_equal(fc_message_pack(&m, &head, NULL, 0, &g, NULL), FC_OK);
+    assert_int_equal(fc_message_pack(&m, &head, NULL, 0, &g, NULL, NULL), FC_OK);
     assert_int_equal(fc_st_parse(&f, m.data, m.n, "m", NULL), FC_OK);
     const fc_tensor *t = fc_st_find(&f, "grams");
     assert_non_null(t);
@@ -278,10 +328,11 @@ static void test_up_size(void **state)
     open_sender(&s, &tiny, FC_TRAIN_LORA, 2, 3, 0.5, 0);
     for (int grams = 0; grams < 2; grams++) {
         const fc_grams *g = grams ? &s.grams : NULL;
-        assert_int_equal(fc_message_size(&want, &s.p, B | HEAD, g, &s.err), FC_OK);
+        assert_int_equal(fc_message_size(&want, &s.p, B | HEAD, g, NULL, &s.err), FC_OK);
         for (int i = 0; i < 3; i++) {
             fc_message m;
-            assert_int_equal(fc_message_pack(&m, &heads[i], &s.p, B | HEAD, g, &s.err), FC_OK);
+            assert_int_equal(fc_message_pack(&m, &heads[i], &s.p, B | HEAD, g, NULL, &s.err),
+                             FC_OK);
             assert_int_equal(m.n, want);
             fc_message_free(&m);
         }
@@ -306,7 +357,7 @@ static void refuse(sender *s, unsigned groups, fc_grams *grams, const fc_message
 {
     fc_error err = {0};
     fc_message_head got;
-    fc_status status = fc_message_unpack(&got, groups ? &s->p : NULL, groups, grams, m, &err);
+    fc_status status = fc_message_unpack(&got, groups ? &s->p : NULL, groups, grams, NULL, m, &err);
     assert_says(status, &err, want, a, b);
 }
 
@@ -352,7 +403,7 @@ static void check_metadata(const char *key, const char *value, const char *a, co
     fc_error err = {0};
     assert_int_equal(
         fc_st_serialize(&m.data, &m.n, NULL, 0, (const char *const(*)[2])kept, n, NULL), FC_OK);
-    fc_status s = fc_message_unpack(&got, NULL, 0, NULL, &m, &err);
+    fc_status s = fc_message_unpack(&got, NULL, 0, NULL, NULL, &m, &err);
     if (a)
         assert_says(s, &err, FC_ECKPT, a, b);
     else
@@ -387,16 +438,17 @@ static void test_damage_refused(void **state)
     open_sender(&s, &tiny, FC_TRAIN_LORA, 2, 3, 0, 0.5);
     fc_message m = pack(&s, B | HEAD, &s.grams), part = m;
     for (part.n = 0; part.n < m.n; part.n++)
-        assert_int_not_equal(fc_message_unpack(&got, &s.p, B | HEAD, &s.grams, &part, NULL), FC_OK);
+        assert_int_not_equal(fc_message_unpack(&got, &s.p, B | HEAD, &s.grams, NULL, &part, NULL),
+                             FC_OK);
     size_t header = m.n - 4 * numbers(&m);
     for (size_t i = 0; i < header;
          i++) /* refused, or read as another number; never out of bounds */
         for (int bit = 0; bit < 8; bit++) {
             m.data[i] ^= (unsigned char)(1u << bit);
-            fc_message_unpack(&got, &s.p, B | HEAD, &s.grams, &m, NULL);
+            fc_message_unpack(&got, &s.p, B | HEAD, &s.grams, NULL, &m, NULL);
             m.data[i] ^= (unsigned char)(1u << bit);
         }
-    assert_int_equal(fc_message_unpack(&got, &s.p, B | HEAD, &s.grams, &m, NULL), FC_OK);
+    assert_int_equal(fc_message_unpack(&got, &s.p, B | HEAD, &s.grams, NULL, &m, NULL), FC_OK);
     fc_message_free(&m);
     close_sender(&s);
 }
@@ -404,11 +456,17 @@ static void test_damage_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),       cmocka_unit_test(test_no_losses),
-        cmocka_unit_test(test_wire_order),       cmocka_unit_test(test_published_sizes),
-        cmocka_unit_test(test_size_of_a_layout), cmocka_unit_test(test_up_size),
-        cmocka_unit_test(test_down_size),        cmocka_unit_test(test_other_tensors_refused),
-        cmocka_unit_test(test_metadata_refused), cmocka_unit_test(test_damage_refused),
+        cmocka_unit_test(test_fisher),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_no_losses),
+        cmocka_unit_test(test_wire_order),
+        cmocka_unit_test(test_published_sizes),
+        cmocka_unit_test(test_size_of_a_layout),
+        cmocka_unit_test(test_up_size),
+        cmocka_unit_test(test_down_size),
+        cmocka_unit_test(test_other_tensors_refused),
+        cmocka_unit_test(test_metadata_refused),
+        cmocka_unit_test(test_damage_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }

@@ -86,6 +86,11 @@ fc_status fc_merge_finish(void *state, const fc_merge_method *rule, const fc_mer
                                : rule->finish(state, job, out, err);
 }
 
+bool fc_merge_streams(const fc_merge_method *rule, const fc_merge_job *job)
+{
+    return !collects(rule, job) || fc_collect_streams(rule, job);
+}
+
 size_t fc_merge_kept_bytes(const fc_merge_method *rule, const fc_merge_job *job)
 {
     return collects(rule, job) ? fc_collect_kept_bytes(rule, job) : 0;

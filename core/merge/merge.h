@@ -26,6 +26,9 @@ typedef struct fc_update {
     size_t n_samples;        /* training samples of this client in this task */
     const fc_params *params; /* its trained block; only the groups of the job are read */
     const fc_grams *grams;   /* NULL unless the rule needs them; finished (fc_grams_finish) */
+    /* NULL unless the rule needs it: Fisher information, a mean over samples. Tensor by tensor as
+     * params, but for pairs that of B A (d_out, d_in), slot by slot (fc_fisher_layout). */
+    const fc_params *fisher;
 } fc_update;
 
 /* One merge of a round. Everything here outlives it. */
@@ -40,7 +43,8 @@ typedef struct fc_merge_job {
         *slot_W; /* (slots) spec index of the full weight (RegMean on full fine-tuning), or NULL */
     int head_W;  /* spec index of head.weight, -1 if none; its Gram is slot number `slots` */
     const fc_grams *shape; /* layout of the Grams (values unused), NULL without */
-    bool weighted; /* averages weigh by n_samples, else uniform over clients with n_samples > 0 */
+    bool weighted; /* averages and Fisher information weigh by n_samples, else uniform over clients
+                      with n_samples > 0 */
     const void *options; /* the rule's own options struct */
     int clients;         /* most updates that will be folded */
     fc_space space;      /* of combine */
@@ -89,6 +93,11 @@ typedef struct fc_merge_method {
      * looks at all updates at once. */
     double (*scale)(const void *options, double total);
     bool weighs;
+    /* Rules that need Fisher information: the merged task vector is, entry by entry,
+     * sum_i w_i tau_i / sum_i w_i, and this turns the Fisher information F_i of a tensor into w_i
+     * (up to a factor that all updates share). norm: ||F_i||_2 over all tensors. In a round it
+     * takes memory for two updates. NULL: the rule has no such weights. */
+    void (*entry_weights)(double *w, size_t n, double norm, const void *options);
     bool factors; /* merges A and B of LoRA as they are, also where the method trains both */
     bool experts; /* neither form: keeps the updates apart, and the network chooses between them as
                      it runs (sim/merged.h) */
@@ -112,12 +121,13 @@ fc_status fc_merge_fold(void *state, const fc_merge_method *rule, const fc_merge
 fc_status fc_merge_finish(void *state, const fc_merge_method *rule, const fc_merge_job *job,
                           fc_params *out, fc_error *err);
 
-/* Bytes that the updates of that job take until they are merged, where the rule looks at all of
- * them at once; 0 where memory does not grow with their number. */
+/* Does memory not grow with the number of updates? */
+bool fc_merge_streams(const fc_merge_method *rule, const fc_merge_job *job);
+/* Bytes of a rule over task vectors until the updates of that job are merged: of all updates, or of
+ * running sums; 0 for folded rules, which take no more than the sums of the block. */
 size_t fc_merge_kept_bytes(const fc_merge_method *rule, const fc_merge_job *job);
-/* About what a rule over task vectors takes beside them: the running sum or the result, and the
- * scratch of the threads, one update (a rule that ranks all its numbers) and the SVD of the largest
- * layer. 0 for folded rules, which take no more than the sums of the block. */
+/* About what such a rule takes beside them when it merges: the result, and the scratch of the
+ * threads: one update (a rule that ranks all its numbers) and the SVD of the largest layer. */
 size_t fc_merge_work_bytes(const fc_merge_method *rule, const fc_merge_job *job);
 
 #endif

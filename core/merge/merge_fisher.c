@@ -30,5 +30,6 @@ const fc_merge_method fc_merge_fisher = {
     .n_options = sizeof rows / sizeof *rows,
     .options_size = sizeof(fc_fisher_options),
     .combine = fc_rule_fisher,
+    .entry_weights = fc_rule_fisher_weights,
     .full_only = "Fisher information belongs to the entries of the full weights",
 };

@@ -11,7 +11,7 @@ typedef struct job {
     double *const *out;
     const fc_tv_set *in;
     const fc_fisher_options *options;
-    double *c; /* (n) */
+    double *norm; /* (n) of the Fisher information of each update */
 } job;
 
 static const double *fisher_at(const job *j, int i, int t)
@@ -37,17 +37,21 @@ static fc_status check_fisher(const job *j, fc_error *err)
     return FC_OK;
 }
 
-/* c_i up to a common factor, which cancels */
-static void weigh(const job *j)
+static void measure(const job *j)
 {
-    for (int i = 0; i < j->in->n; i++) {
-        double norm = 0;
+    for (int i = 0; i < j->in->n; i++)
         for (int t = 0; t < j->in->tensors; t++) {
             size_t n = fc_tv_size(&j->in->shape[t]);
-            norm = hypot(norm, cblas_dnrm2((int)n, fisher_at(j, i, t), 1));
+            j->norm[i] = hypot(j->norm[i], cblas_dnrm2((int)n, fisher_at(j, i, t), 1));
         }
-        j->c[i] = j->options->normalise ? 1 / (norm + j->options->epsilon) : 1;
-    }
+}
+
+void fc_rule_fisher_weights(double *w, size_t n, double norm, const void *options)
+{
+    const fc_fisher_options *o = options;
+    double c = o->normalise ? 1 / (norm + o->epsilon) : 1; /* sum_j v_j cancels */
+    for (size_t e = 0; e < n; e++)
+        w[e] = c * (w[e] + o->epsilon);
 }
 
 static fc_status merge(void *ctx, int t, fc_arena *scratch, fc_error *err)
@@ -57,15 +61,17 @@ static fc_status merge(void *ctx, int t, fc_arena *scratch, fc_error *err)
     double *out = j->out[t];
     double *dense = fc_arena_alloc(scratch, fc_tv_scratch(j->in, t), sizeof *dense, err);
     double *den = fc_arena_alloc(scratch, n, sizeof *den, err);
-    if (!dense || !den)
+    double *w = fc_arena_alloc(scratch, n, sizeof *w, err);
+    if (!dense || !den || !w)
         return FC_EFAIL;
     memset(out, 0, n * sizeof *out);
     for (int i = 0; i < j->in->n; i++) {
-        const double *x = fc_tv_view(j->in, i, t, dense), *F = fisher_at(j, i, t);
+        const double *x = fc_tv_view(j->in, i, t, dense);
+        memcpy(w, fisher_at(j, i, t), n * sizeof *w);
+        fc_rule_fisher_weights(w, n, j->norm[i], j->options);
         for (size_t e = 0; e < n; e++) {
-            double w = j->c[i] * (F[e] + j->options->epsilon);
-            out[e] += w * x[e];
-            den[e] += w;
+            out[e] += w[e] * x[e];
+            den[e] += w[e];
         }
     }
     for (size_t e = 0; e < n; e++)
@@ -81,10 +87,10 @@ fc_status fc_rule_fisher(double *const *out, const fc_tv_set *in, const void *op
     FC_TRY(fc_tv_check(in, err));
     FC_TRY(check_fisher(&j, err));
     fc_mark mark = fc_arena_mark(arena);
-    j.c = fc_arena_alloc(arena, (size_t)in->n, sizeof *j.c, err);
-    fc_status status = j.c ? FC_OK : FC_EFAIL;
+    j.norm = fc_arena_alloc(arena, (size_t)in->n, sizeof *j.norm, err);
+    fc_status status = j.norm ? FC_OK : FC_EFAIL;
     if (status == FC_OK) {
-        weigh(&j);
+        measure(&j);
         status = fc_parallel_for(in->tensors, merge, &j, err);
     }
     fc_arena_release(arena, mark);

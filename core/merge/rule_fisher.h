@@ -5,9 +5,9 @@
  *
  * A weighted mean, so the same from whole weights and from task vectors of one base. (FusionBench
  * has a factor 1/T in the normalised c_i, which cancels.) With epsilon 1e-12 and c_i = 1 it is the
- * federated form of fed-mammoth.
+ * federated form of fed-mammoth (FisherAvg), which sums F over the samples of a client.
  *
- * Beyond in and out: one tensor for each thread, two where there are factors. */
+ * Beyond in and out: two tensors for each thread, three where there are factors. */
 #ifndef FC_RULE_FISHER_H
 #define FC_RULE_FISHER_H
 
@@ -21,5 +21,8 @@ typedef struct fc_fisher_options {
 /* Errors, besides fc_combine's: FC_EUSAGE where the set has no Fisher information, FC_EFAIL where
  * it has a negative number or one that is not finite. */
 fc_combine fc_rule_fisher;
+
+/* w (n) = c (F + epsilon), of F (n) in w: see fc_merge_method.entry_weights. */
+void fc_rule_fisher_weights(double *w, size_t n, double norm, const void *options);
 
 #endif

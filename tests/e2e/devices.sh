@@ -88,7 +88,7 @@ for method in $(names methods); do
 done
 for rule in $(names merges); do
     case $rule in
-        fisher | regmean_pp | adamerging | smile | emr | wemoe | individual) continue ;; # not of rounds
+        regmean_pp | adamerging | smile | emr | wemoe | individual) continue ;; # not of rounds
         lorm) method=lorm ;;
         *) method=lora_merge ;;
     esac

@@ -14,6 +14,7 @@ YAML
 
 for options in "" "run.precision=bf16" "method.name=fedavg" "method.name=fedavg_lora run.isa=blas run.threads=1" \
     "method.name=lora_merge" "method.name=lora_merge merge.rule=ties fed.rounds=2" \
+    "method.name=fedavg merge.rule=fisher fed.rounds=2" "method.name=lora_merge merge.rule=fisher fed.clients=8 data.synth_train=80" \
     "method.name=lora_merge merge.rule=ties method.carry=fold fed.rounds=2 fed.clients=10 data.synth_train=100 data.synth_size=16"; do
     # shellcheck disable=SC2086
     expect 0 "$FCIL" run config.yaml $options --dry-run --json

@@ -39,7 +39,7 @@ for rule in $rules; do # names of rules, one word each
     expect 0 "$FCIL" config show tiny.yaml method.name=lora_merge merge.rule="$rule" tasks.merge="$rule"
     cp out dump.yaml
     expect 0 "$FCIL" config check dump.yaml # no option of a rule is called like one of its section
-    case $rule in lorm | fisher | regmean_pp | adamerging | smile | emr | wemoe | individual) continue ;; esac # not of rounds
+    case $rule in lorm | regmean_pp | adamerging | smile | emr | wemoe | individual) continue ;; esac # not of rounds
     for space in full core knots; do
         args=(method.name=lora_merge merge.rule="$rule" merge.space="$space" fed.rounds=2 "tasks.sizes=2,4")
         if "$FCIL" run tiny.yaml --out "r$rule$space" "${args[@]}" > out 2> err; then
@@ -63,6 +63,26 @@ run cut method.name=lora_merge
 same_tasks "$(run_dir flex)" "$d"
 grep -q '"truncated".*cut to rank 4' "$d/events.jsonl" || fail "no word of what the cut lost"
 
+say "FisherAvg: what clients send, and that it counts"
+federated=(merge.rule=fisher merge.normalise=false merge.epsilon=1e-12)
+# up DIR: bytes that the first client of the run sends.
+up() { column "$1/clients.csv" bytes_up | head -n 1; }
+run mean4 method.name=fedavg
+mean=$d
+run fisheravg method.name=fedavg "${federated[@]}"
+cmp -s "$mean/tasks.csv" "$d/tasks.csv" && fail "FisherAvg is the average"
+holds "$(up "$d") > 1.99 * $(up "$mean") && $(up "$d") < 2 * $(up "$mean")" || fail "FisherAvg sends $(up "$d") bytes, the average $(up "$mean")"
+run plain4 method.name=lora_merge
+plain=$d
+for options in merge.fisher=labels merge.fisher=expected merge.samples=3 merge.weighted=false; do
+    run "fisher-$options" method.name=lora_merge "${federated[@]}" $options
+    # the weights of 2 layers of 12288 numbers each, and the head
+    more=$(($(up "$d") - $(up "$plain")))
+    { [ $more -ge 99096 ] && [ $more -lt 99200 ]; } || fail "$options: Fisher information of $more bytes"
+    column "$d/rounds.csv" loss | sha256sum >> kinds
+done
+[ "$(sort -u kinds | wc -l)" -eq 4 ] || fail "two kinds of Fisher information give one model"
+
 say "across tasks: the method's own way by another name"
 run own method.name=lorm
 run named method.name=lorm tasks.merge=lorm
@@ -73,7 +93,9 @@ same_tasks "$(run_dir mean)" "$d"
 
 say "full fine-tuning leaves dense deltas; kill + resume and threads change nothing"
 for args in "method.name=fedavg method.start=pretrained tasks.merge=ties merge.rule=dare" \
-    "method.name=lora_merge method.carry=fold merge.rule=tsv tasks.merge=opcm"; do
+    "method.name=lora_merge method.carry=fold merge.rule=tsv tasks.merge=opcm" \
+    "method.name=fedavg merge.rule=fisher" \
+    "method.name=lora_merge merge.rule=fisher merge.fisher=expected merge.samples=7"; do
     read -ra words <<< "$args"
     rm -rf whole three killed
     run whole "${words[@]}" --threads 1
@@ -89,7 +111,19 @@ refuse "merge.rule: opcm works in full space only: its updates come one by one" 
 refuse "merge.rule: lorm does not merge the products" method.name=lora_merge merge.rule=lorm
 refuse "merge.ties merges LoRA updates B A.*method lora_merge does" method.name=fedavg_lora merge.rule=ties
 refuse "merge.space: it is made of LoRA factors" method.name=fedavg merge.rule=ties merge.space=core
-refuse "merge.rule: fisher needs Fisher" method.name=lora_merge merge.rule=fisher
+refuse "merge.rule: fisher works in full space only: Fisher" method.name=lora_merge merge.rule=fisher merge.space=core
+refuse "merge.fisher merges LoRA updates B A.*method lora_merge does" method.name=fedavg_lora merge.rule=fisher
+refuse "merge.fisher: found 'mean', expected" method.name=fedavg merge.rule=fisher merge.fisher=mean
+for rule in smile emr wemoe individual; do
+    for method in fedavg lora_merge; do
+        refuse "merge.rule: $rule keeps the updates apart: there is no one model to go on from" method.name=$method merge.rule=$rule
+    done
+done
+for rule in regmean_pp adamerging; do
+    for method in fedavg lora_merge; do
+        refuse "merge.rule: $rule needs images, which the server of a round has not" method.name=$method merge.rule=$rule
+    done
+done
 refuse "tasks.merge: method head_only leaves no delta" method.name=head_only tasks.merge=ties
 refuse "tasks.merge: lorm needs the Grams of each task" method.name=fedavg_lora tasks.merge=lorm
 refuse "tasks.merge: a space is made of LoRA factors" method.name=fedavg tasks.merge=ties task_merge.space=core
