@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 typedef enum fc_opt_type {
     FC_OPT_INT,   /* int */
@@ -27,6 +28,12 @@ typedef struct fc_ints {
     const char *word; /* e.g. "natural", "seed:1993"; NULL when a list was given */
     int *v, n;
 } fc_ints;
+
+/* Is it an order drawn from a seed: "seed:N"? */
+static inline bool fc_ints_drawn(const fc_ints *x)
+{
+    return x->word && strncmp(x->word, "seed:", 5) == 0;
+}
 
 typedef struct fc_opt {
     const char *key;

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Training steps and evaluation of fcil against a PyTorch program on the same cores, in turn: A B A B ...
-#   scripts/bench_vs_torch.sh [--seconds S] [--rounds N] [--threads T] [--shapes "a b c d"] [--fcil FILE] [PEER.py]
+#   scripts/bench_vs_torch.sh [--seconds S] [--rounds N] [--threads T] [--shapes "a b c d"] [--what "lora full eval"]
+#       [--fcil FILE] [PEER.py]
 # Prints a Markdown table: images per second, median (lowest - highest) over the rounds, and their ratio.
 # PEER.py (or $FCIL_PEER) trains a Vision Transformer of the size asked for and prints a JSON line with "img_s":
 #   --img --patch --dim --depth --heads --mode lora-mat|full --train B --phase train|eval --dtype f32|bf16
@@ -9,14 +10,14 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-fcil=$root/build/fcil seconds=5 rounds=3 threads=$(nproc) shapes="a b c d" peer=${FCIL_PEER:-} python=/usr/bin/python3
+fcil=$root/build/fcil seconds=5 rounds=3 threads=$(nproc) shapes="a b c d" what="lora full eval" peer=${FCIL_PEER:-} python=/usr/bin/python3
 usage() {
-    sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
     exit 2
 }
 while [ $# -gt 0 ]; do
     case $1 in
-    --seconds | --rounds | --threads | --shapes | --fcil)
+    --seconds | --rounds | --threads | --shapes | --what | --fcil)
         [ $# -ge 2 ] || usage
         printf -v "${1#--}" %s "$2"
         shift 2
@@ -40,15 +41,15 @@ openblas=/usr/lib/$(uname -m)-linux-gnu/openblas-openmp # three times faster und
 # number KEY: of the JSON line on standard input
 number() { sed -nE 's/.*"'"$1"'": ([-+.0-9eE]+).*/\1/p'; }
 
-run_fcil() { # SHAPE PHASE MODE DTYPE
-    local eval=()
-    [ "$2" = train ] || eval=(--eval)
-    "$fcil" bench step --shape "$1" --mode "$3" --precision "$4" --train B --batch 16 --rank 16 \
-        --threads "$threads" --seconds "$seconds" "${eval[@]}" | number images_per_s
+run_fcil() { # SHAPE WHAT DTYPE
+    local mode=(--mode "$2")
+    [ "$2" != eval ] || mode=(--eval)
+    "$fcil" bench step --shape "$1" "${mode[@]}" --precision "$3" --train B --batch 16 --rank 16 \
+        --threads "$threads" --seconds "$seconds" | number images_per_s
 }
 
-run_torch() { # SHAPE PHASE MODE DTYPE
-    local size mode=$3
+run_torch() { # SHAPE WHAT DTYPE
+    local size phase=(--phase train --mode full)
     case $1 in
     a) size=(--img 32 --patch 4 --dim 192 --depth 6 --heads 3) ;;
     b) size=(--img 224 --patch 16 --dim 192 --depth 12 --heads 3) ;;
@@ -56,8 +57,9 @@ run_torch() { # SHAPE PHASE MODE DTYPE
     d) size=(--img 224 --patch 16 --dim 768 --depth 12 --heads 12) ;;
     *) usage ;;
     esac
-    [ "$mode" = full ] || mode=lora-mat # evaluation on merged weights, as fcil: the faster way
-    LD_LIBRARY_PATH=$openblas "$python" "$peer" "${size[@]}" --mode "$mode" --train B --phase "$2" --dtype "$4" \
+    [ "$2" != lora ] || phase=(--phase train --mode lora-mat)
+    [ "$2" != eval ] || phase=(--phase eval --mode full) # on merged weights, as fcil: the faster way
+    LD_LIBRARY_PATH=$openblas "$python" "$peer" "${size[@]}" "${phase[@]}" --train B --dtype "$3" \
         --batch 16 --rank 16 --threads "$threads" --steps 1000000 --seconds "$seconds" | number img_s
 }
 
@@ -100,17 +102,21 @@ row() {
 median=$(mktemp)
 trap 'rm -f "$median"' EXIT
 for shape in $shapes; do
-    for what in "train lora" "train full" "eval"; do
-        read -r phase mode <<< "$what"
+    for mode in $what; do
+        case $mode in
+        lora | full) label="train $mode" ;;
+        eval) label=eval ;;
+        *) usage ;;
+        esac
         f32=''
         for dtype in f32 bf16; do
             ours='' theirs=''
             for ((round = 1; round <= rounds; round++)); do
-                echo "shape $shape, $what, $dtype: round $round of $rounds" >&2
-                ours+=" $(run_fcil "$shape" "$phase" "${mode:-lora}" "$dtype")"
-                theirs+=" $(run_torch "$shape" "$phase" "${mode:-full}" "$dtype")"
+                echo "shape $shape, $label, $dtype: round $round of $rounds" >&2
+                ours+=" $(run_fcil "$shape" "$mode" "$dtype")"
+                theirs+=" $(run_torch "$shape" "$mode" "$dtype")"
             done
-            row "$shape" "$what" "$dtype" "$ours" "$theirs" "$f32" 3> "$median"
+            row "$shape" "$label" "$dtype" "$ours" "$theirs" "$f32" 3> "$median"
             [ "$dtype" = bf16 ] || f32=$(< "$median")
         done
     done

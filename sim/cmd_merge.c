@@ -1,8 +1,9 @@
 /* fcil merge --rule NAME [key=value ...] [--base FILE] IN ... -o OUT */
 #include "core/merge/merge.h"
-#include "core/threads.h"
 #include "sim/cmd.h"
-#include "sim/merge_files.h"
+#include "sim/expert_file.h"
+#include "sim/merge_vit.h"
+#include "sim/run.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -21,8 +22,17 @@ static const char usage[] =
     "relative error is printed.\n\n"
     "  --rule NAME    fcil list merges; key=value are its options, and\n"
     "                 space=full|core|knots, isotropise, knots, knots_eps, seed\n"
-    "  --stats FILE   statistics of an input (fcil stats), once for each, in their order\n\n"
-    "smile and emr keep their inputs beside the base, a ViT, in a file that fcil eval runs.\n"
+    "  --stats FILE   statistics of an input (fcil stats), once for each, in their order\n"
+    "  --samples N    images of each input, at most, for rules that take some; default 256\n"
+    "  --data DIR, --threads N, section.key=value   as in fcil run\n\n"
+    "adamerging, regmean_pp and wemoe, and regmean and fisher without --stats, take images: the\n"
+    "base is a ViT, and the inputs say what data they were trained on, as those of fcil export "
+    "do.\n"
+    "They are held-out images of each input's own classes (data.hold_out_per_class), or training\n"
+    "images; labels are not read. With seed= that of the run, its tasks.merge gives the same "
+    "bytes.\n\n"
+    "smile, wemoe and emr keep their inputs beside the base, a ViT, in a file that fcil eval "
+    "runs.\n"
     "Heads (head.weight, head.bias) for classes of their own are put one below the other; those "
     "for\n"
     "the same classes are averaged. A file with '=' in its name is written ./NAME.\n";
@@ -68,18 +78,15 @@ typedef struct request {
     options own;
     const char **in; /* (n) */
     int n, rank;
-    bool model; /* OUT is a whole model */
+    size_t samples;  /* images of each input; 0: none are wanted */
+    bool model;      /* OUT is a whole model */
+    char **override; /* (n_override) of the config */
+    int n_override;
     fc_arena arena;
 } request;
 
 /* --- the command line ---------------------------------------------------------------------------
  */
-
-static bool is_option(const char *word)
-{
-    size_t n = strspn(word, "abcdefghijklmnopqrstuvwxyz_");
-    return n > 0 && word[n] == '=';
-}
 
 static fc_status unknown_option(const request *q, const char *key, fc_error *err)
 {
@@ -165,22 +172,49 @@ static fc_status read_rank(request *q, const fc_args *a, fc_error *err)
     return FC_OK;
 }
 
+/* Rules over statistics take them from images where there are no files of them. */
+static bool takes_images(const fc_merge_method *rule, const fc_args *a)
+{
+    const unsigned statistics = FC_MERGE_NEEDS_GRAMS | FC_MERGE_NEEDS_FISHER;
+    return rule->needs & FC_MERGE_NEEDS_IMAGES ||
+           (rule->needs & statistics && rule->combine && a->n_stats == 0);
+}
+
+static fc_status read_samples(request *q, const fc_args *a, fc_error *err)
+{
+    char *end;
+    const char *text = a->samples ? a->samples : "256";
+    long n = strtol(text, &end, 10);
+    if (*end || !(n >= 1 && n <= 1 << 30))
+        return fc_fail(err, FC_EUSAGE,
+                       "merge: --samples '%.60s', expected a whole number of at least 1", text);
+    if (a->samples && !takes_images(q->rule, a))
+        return fc_fail(err, FC_EUSAGE, "merge: --samples: %s takes no images%s", q->rule->name,
+                       a->n_stats > 0 ? " beside --stats" : "");
+    q->samples = takes_images(q->rule, a) ? (size_t)n : 0;
+    return FC_OK;
+}
+
 static fc_status read_request(request *q, const fc_args *a, fc_error *err)
 {
     FC_TRY(find_rule(q, a, err));
     q->in = fc_arena_alloc(&q->arena, (size_t)a->n_extra + 1, sizeof *q->in, err);
-    if (!q->in)
+    q->override = fc_arena_alloc(&q->arena, (size_t)a->n_override, sizeof *q->override, err);
+    if (!q->in || !q->override)
         return FC_EFAIL;
-    for (int i = -1; i < a->n_extra; i++) {
-        const char *word = i < 0 ? a->config : a->extra[i];
-        if (word && is_option(word))
-            FC_TRY(set_option(q, word, err));
-        else if (word)
-            q->in[q->n++] = word;
-    }
+    for (int i = 0; i < a->n_override; i++) /* section.key=value is of the config */
+        if (memchr(a->override[i], '.', strcspn(a->override[i], "=")))
+            q->override[q->n_override++] = a->override[i];
+        else
+            FC_TRY(set_option(q, a->override[i], err));
+    if (a->config)
+        q->in[q->n++] = a->config;
+    for (int i = 0; i < a->n_extra; i++)
+        q->in[q->n++] = a->extra[i];
     if (q->n == 0 || !a->output)
         return fc_fail(err, FC_EUSAGE,
                        "merge: what, and where to? usage: fcil merge --rule NAME IN ... -o OUT");
+    FC_TRY(read_samples(q, a, err));
     return read_rank(q, a, err);
 }
 
@@ -190,88 +224,120 @@ static fc_space space_of(const options *o)
                       o->knots_eps};
 }
 
+/* Does the result depend on the network, and is not only a function of task vectors? */
+static bool by_network(const request *q)
+{
+    return q->rule->experts || q->samples > 0;
+}
+
 /* Can the rule make that output of files? */
 static fc_status check_rule(const request *q, const fc_args *a, fc_error *err)
 {
     const fc_space space = space_of(&q->own);
-    const unsigned from_files = FC_MERGE_NEEDS_GRAMS | FC_MERGE_NEEDS_FISHER;
-    bool experts = fc_merge_keeps_experts(q->rule);
-    if (experts && !q->model)
+    const fc_merge_method *rule = q->rule;
+    if (rule->experts && !fc_expert_file_keeps(rule->name))
+        return fc_fail(err, FC_EUSAGE, "merge: %s works on the tasks of a run only (tasks.merge)",
+                       rule->name);
+    if (rule->experts && !q->model)
         return fc_fail(err, FC_EUSAGE,
                        "merge: %s keeps its inputs apart, expected --base and -o OUT.safetensors",
-                       q->rule->name);
-    if (experts)
-        return FC_OK;
-    if (q->rule->needs & ~from_files || (!q->rule->combine && !q->rule->begin))
-        return fc_fail(err, FC_EUSAGE, "merge: %s works on the tasks of a run only (tasks.merge)%s",
-                       q->rule->name,
-                       q->rule->needs & ~from_files ? ": it needs images, which files have not"
-                                                    : "");
-    FC_TRY(fc_merge_check(q->rule, &space, true, err));
-    if (q->rule->needs && a->n_stats == 0)
-        return fc_fail(err, FC_EUSAGE,
-                       "merge: %s needs statistics: --stats FILE for each input (fcil stats)",
-                       q->rule->name);
-    return FC_OK;
+                       rule->name);
+    if (q->samples > 0 && !a->base)
+        return fc_fail(err, FC_EUSAGE, "merge: %s needs %s", rule->name,
+                       rule->needs & FC_MERGE_NEEDS_IMAGES
+                           ? "images, and the network that they go through: --base FILE"
+                           : "statistics: --stats FILE for each input (fcil stats), or --base FILE "
+                             "to take them from images");
+    return by_network(q) ? fc_merged_check(rule, &space, true, true, err)
+                         : fc_merge_check(rule, &space, true, err);
 }
 
 /* --- the merge ----------------------------------------------------------------------------------
  */
 
-static fc_status combine(double **out, fc_merge_files *f, const request *q, fc_error *err)
+static fc_status combine(double *const **tau, fc_merge_files *f, const request *q, const fc_args *a,
+                         fc_error *err)
 {
     const fc_space space = space_of(&q->own);
-    f->set.key = (fc_key){.seed = (uint64_t)q->own.seed};
+    double **out = fc_arena_alloc(&f->arena, (size_t)f->set.tensors, sizeof *out, err);
+    if (!out)
+        return FC_EFAIL;
+    if (q->rule->needs)
+        FC_TRY(fc_merge_files_stats(f, a->stats, a->n_stats, q->rule->needs, err));
     for (int t = 0; t < f->set.tensors; t++) {
         out[t] = fc_arena_alloc(&f->arena, fc_tv_size(&f->shape[t]), sizeof **out, err);
         if (!out[t])
             return FC_EFAIL;
     }
+    *tau = out;
     return fc_space_combine(out, &f->set, q->rule->combine, q->rule_options, &space, &f->arena,
                             err);
 }
 
-static fc_status save(const fc_merge_files *f, double *const *out, const request *q,
+static fc_status save(const fc_merge_files *f, double *const *tau, const request *q,
                       const char *path, fc_error *err)
 {
     int rank = q->rank;
     double error;
     if (q->model) {
-        FC_TRY(fc_merge_files_save_model(f, out, path, err));
+        FC_TRY(fc_merge_files_save_model(f, tau, path, err));
         puts(path);
         return FC_OK;
     }
-    FC_TRY(fc_merge_files_save_adapter(f, out, &rank, &error, path, err));
+    FC_TRY(fc_merge_files_save_adapter(f, tau, &rank, &error, path, err));
     printf("%s: rank %d, relative error %.3g\n", path, rank, error);
     return FC_OK;
 }
 
 static fc_status merge(fc_merge_files *f, const request *q, const fc_args *a, fc_error *err)
 {
-    double **out = fc_arena_alloc(&f->arena, (size_t)f->set.tensors, sizeof *out, err);
-    if (!out)
-        return FC_EFAIL;
+    double *const *tau;
+    fc_merge_vit m;
+    const fc_merge_vit_job job = {.rule = q->rule,
+                                  .options = q->rule_options,
+                                  .space = space_of(&q->own),
+                                  .seed = (uint64_t)q->own.seed,
+                                  .samples = q->samples,
+                                  .override = q->override,
+                                  .n_override = q->n_override,
+                                  .console = {FC_NORMAL, a->colour}};
     fprintf(stderr, "merge %s: %d inputs, %d tensors, %.1f MiB for their task vectors\n",
             q->rule->name, f->n, f->set.tensors, fc_merge_files_bytes(f) / (1 << 20));
     FC_TRY(fc_merge_files_load(f, err));
-    if (fc_merge_keeps_experts(q->rule)) {
-        FC_TRY(fc_merge_files_save_experts(f, q->rule, q->rule_options, a->output, err));
-        puts(a->output);
-        return FC_OK;
+    f->set.key = (fc_key){.seed = job.seed, .task = (uint32_t)f->n}; /* as tasks.merge has it */
+    if (by_network(q)) {
+        FC_TRY(fc_merge_vit_make(&m, f, &job, err));
+        tau = m.merged.tau;
+    } else {
+        FC_TRY(combine(&tau, f, q, a, err));
     }
-    if (q->rule->needs)
-        FC_TRY(fc_merge_files_stats(f, a->stats, a->n_stats, q->rule->needs, err));
-    FC_TRY(combine(out, f, q, err));
-    return save(f, out, q, a->output, err);
+    if (!q->rule->experts)
+        return save(f, tau, q, a->output, err);
+    FC_TRY(fc_merge_vit_save(&m, f, a->output, err));
+    puts(a->output);
+    return FC_OK;
+}
+
+/* As run.threads has it; also checks the words for the config. */
+static fc_status open_threads(const request *q, const fc_args *a, fc_error *err)
+{
+    fc_config c;
+    fc_progress progress;
+    const fc_model_file none = {0};
+    FC_TRY(fc_model_file_config(&c, &none, NULL, q->override, q->n_override, err));
+    fc_progress_init(&progress, (fc_console){FC_NORMAL, a->colour}, 0, 0);
+    fc_threads_open(&c, &progress);
+    fc_config_free(&c);
+    return FC_OK;
 }
 
 static fc_status open_and_merge(request *q, const fc_args *a, fc_error *err)
 {
     fc_merge_files f;
-    int blas_safe;
     FC_TRY(read_request(q, a, err));
     FC_TRY(check_rule(q, a, err));
-    fc_threads_init(fc_threads_default(), &blas_safe);
+    if (q->samples == 0) /* else the network's work opens them */
+        FC_TRY(open_threads(q, a, err));
     FC_TRY(fc_merge_files_open(&f, a->base, q->in, q->n, err));
     fc_status s = merge(&f, q, a, err);
     fc_merge_files_close(&f);
@@ -283,7 +349,8 @@ fc_status fc_cmd_merge(int argc, char **argv, fc_error *err)
     fc_args a;
     request q = {0};
     fc_status s = FC_OK;
-    FC_TRY(fc_args_parse(&a, argc, argv, "WORDS --rule --base -o --rank --stats", err));
+    FC_TRY(fc_args_parse(&a, argc, argv,
+                         "--rule --base -o --rank --stats --samples --data --threads", err));
     if (a.help)
         fputs(usage, stdout);
     else

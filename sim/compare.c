@@ -126,6 +126,12 @@ double fc_metric_final(const fc_metric *m, const fc_result *r)
 /* --- statistics --------------------------------------------------------------------------------
  */
 
+/* Orders that were given, not drawn, tell settings apart. */
+static bool same_draw(const fc_ints *a, const fc_ints *b)
+{
+    return !fc_ints_drawn(a) || !fc_ints_drawn(b) || strcmp(a->word, b->word) == 0;
+}
+
 /* Runs whose data, partition and training draw from the same seeds, however these were given. */
 static bool same_seeds(const fc_config *a, const fc_config *b)
 {
@@ -133,7 +139,9 @@ static bool same_seeds(const fc_config *a, const fc_config *b)
            fc_seed(a, a->seed.order) == fc_seed(b, b->seed.order) &&
            fc_seed(a, a->seed.partition) == fc_seed(b, b->seed.partition) &&
            fc_seed(a, a->seed.init) == fc_seed(b, b->seed.init) &&
-           fc_seed(a, a->seed.train) == fc_seed(b, b->seed.train);
+           fc_seed(a, a->seed.train) == fc_seed(b, b->seed.train) &&
+           same_draw(&a->tasks.order, &b->tasks.order) &&
+           same_draw(&a->tasks.class_order, &b->tasks.class_order);
 }
 
 /* NaN where the baseline has no run with these seeds. */

@@ -11,10 +11,27 @@ static const fc_opt tasks_row = {.key = "experts.tasks",
                                  .low = 1,
                                  .high = 1e6};
 
+/* What the network of WEMoE depends on. */
+static const fc_opt wemoe_rows[] = {{.key = "router_layers",
+                                     .type = FC_OPT_INT,
+                                     .offset = offsetof(fc_wemoe_options, router_layers),
+                                     .low = 0,
+                                     .high = 2},
+                                    {.key = "batch_reduce",
+                                     .type = FC_OPT_BOOL,
+                                     .offset = offsetof(fc_wemoe_options, batch_reduce)}};
+enum { WEMOE_ROWS = sizeof wemoe_rows / sizeof *wemoe_rows };
+
+static const char *kind_of(const fc_expert_file *x)
+{
+    return x->smile ? "smile" : x->wemoe ? "wemoe" : "emr";
+}
+
 /* --- writing ------------------------------------------------------------------------------------
  */
 
 typedef struct writer {
+    const char *kind; /* of experts: what names begin with */
     fc_st_entry *e;
     int n;
     fc_arena *arena;
@@ -35,16 +52,16 @@ static fc_status put_expert(writer *w, const fc_experts *of, int e, const char *
     const fc_expert *x = &of->expert[e];
     fc_arena *a = w->arena;
     if (x->dense) {
-        FC_TRY(put(w, fc_arena_format(a, err, "smile.%s.%d.W", weight, e), real_dtype, of->rows,
-                   of->cols, x->dense));
+        FC_TRY(put(w, fc_arena_format(a, err, "%s.%s.%d.W", w->kind, weight, e), real_dtype,
+                   of->rows, of->cols, x->dense));
     } else {
-        FC_TRY(put(w, fc_arena_format(a, err, "smile.%s.%d.B", weight, e), real_dtype, of->rows,
-                   x->rank, x->B));
-        FC_TRY(put(w, fc_arena_format(a, err, "smile.%s.%d.A", weight, e), real_dtype, x->rank,
-                   of->cols, x->A));
+        FC_TRY(put(w, fc_arena_format(a, err, "%s.%s.%d.B", w->kind, weight, e), real_dtype,
+                   of->rows, x->rank, x->B));
+        FC_TRY(put(w, fc_arena_format(a, err, "%s.%s.%d.A", w->kind, weight, e), real_dtype,
+                   x->rank, of->cols, x->A));
     }
-    return x->bias ? put(w, fc_arena_format(a, err, "smile.%s.%d.bias", weight, e), real_dtype, 1,
-                         of->rows, x->bias)
+    return x->bias ? put(w, fc_arena_format(a, err, "%s.%s.%d.bias", w->kind, weight, e),
+                         real_dtype, 1, of->rows, x->bias)
                    : FC_OK;
 }
 
@@ -62,6 +79,16 @@ static fc_status put_smile(writer *w, const fc_smile *s, const char *weight, fc_
         put(w, fc_arena_format(w->arena, err, "smile.%s.gate", weight), FC_I64, 1, s->of.n, gate));
     return put(w, fc_arena_format(w->arena, err, "smile.%s.router", weight), real_dtype, all,
                s->of.cols, s->G);
+}
+
+static fc_status put_gates(writer *w, const fc_params *gates, fc_error *err)
+{
+    for (int i = 0; i < gates->nspec; i++) {
+        const fc_spec *s = &gates->spec[i];
+        FC_TRY(put(w, fc_arena_format(w->arena, err, "wemoe.%s", s->name), real_dtype, s->rows,
+                   s->cols, gates->p + s->offset));
+    }
+    return FC_OK;
 }
 
 static size_t mask_bytes(const fc_tv_shape *s)
@@ -88,14 +115,21 @@ static fc_status put_all(writer *w, const fc_model *m, const fc_expert_file *x, 
 {
     fc_params layout;
     FC_TRY(fc_vit_layout(&layout, m->shape, w->arena, err));
-    int slots = x->smile ? fc_vit_slots(m->shape) : 0, tensors = x->emr ? x->emr->tensors : 0;
+    int slots = x->emr ? 0 : fc_vit_slots(m->shape), tensors = x->emr ? x->emr->tensors : 0;
     size_t most = (size_t)slots * (3 * (size_t)x->n + 2) + 2 * (size_t)tensors + 1;
     w->e = fc_arena_alloc(w->arena, most, sizeof *w->e, err);
     if (!w->e)
         return FC_EFAIL;
-    for (int i = 0; i < slots; i++)
-        if (x->smile[i].of.n > 0)
-            FC_TRY(put_smile(w, &x->smile[i], layout.spec[fc_slot_tensor(i)].name, err));
+    for (int i = 0; i < slots; i++) {
+        const char *weight = layout.spec[fc_slot_tensor(i)].name;
+        const fc_experts *mlp = x->wemoe ? fc_wemoe_experts(x->wemoe, i) : NULL;
+        if (x->smile && x->smile[i].of.n > 0)
+            FC_TRY(put_smile(w, &x->smile[i], weight, err));
+        for (int e = 0; mlp && e < mlp->n; e++)
+            FC_TRY(put_expert(w, mlp, e, weight, err));
+    }
+    if (x->wemoe)
+        FC_TRY(put_gates(w, &x->wemoe->gates, err));
     for (int t = 0; t < tensors; t++)
         FC_TRY(put_emr(w, x->emr, t, err));
     return x->emr ? put(w, "emr.rescaler", FC_F64, 1, x->n, x->emr->rescaler) : FC_OK;
@@ -103,29 +137,47 @@ static fc_status put_all(writer *w, const fc_model *m, const fc_expert_file *x, 
 
 static int top_k(const fc_expert_file *x, const fc_vit_shape *shape)
 {
-    for (int i = 0; x->smile && i < fc_vit_slots(shape); i++)
+    for (int i = 0; i < fc_vit_slots(shape); i++)
         if (x->smile[i].of.n > 0)
             return x->smile[i].top_k;
     return 1;
 }
 
+/* What the file says of its experts. */
+static fc_status make_metadata(const char *(*pair)[2], int *n, const fc_model *m,
+                               const fc_expert_file *x, fc_arena *arena, fc_error *err)
+{
+    const fc_wemoe_options o = {.router_layers = x->wemoe ? x->wemoe->router_layers : 0,
+                                .batch_reduce = x->wemoe && x->wemoe->batch_reduce};
+    const char *const own[][2] = {
+        {"experts", kind_of(x)},
+        {tasks_row.key, fc_opt_print(x, &tasks_row, arena, err)},
+        {"top_k", x->smile ? fc_arena_format(arena, err, "%d", top_k(x, m->shape)) : ""}};
+    *n = x->smile ? 3 : 2;
+    memcpy(pair, own, (size_t)*n * sizeof *pair);
+    for (int i = 0; x->wemoe && i < WEMOE_ROWS; i++, ++*n) {
+        pair[*n][0] = wemoe_rows[i].key;
+        pair[*n][1] = fc_opt_print(&o, &wemoe_rows[i], arena, err);
+    }
+    for (int i = 0; i < *n; i++)
+        if (!pair[i][1])
+            return FC_EFAIL;
+    return FC_OK;
+}
+
 static fc_status write(const char *path, const fc_model *m, const fc_expert_file *x, fc_pairs meta,
                        int n_meta, fc_arena *arena, fc_error *err)
 {
-    writer w = {.arena = arena};
-    char k[16];
+    writer w = {.kind = kind_of(x), .arena = arena};
+    int n;
     FC_TRY(put_all(&w, m, x, err));
-    const char *(*pair)[2] = fc_arena_alloc(arena, (size_t)n_meta + 3, sizeof *pair, err);
-    const char *tasks = fc_opt_print(x, &tasks_row, arena, err);
-    if (!pair || !tasks)
+    const char *(*pair)[2] = fc_arena_alloc(arena, (size_t)n_meta + 4, sizeof *pair, err);
+    if (!pair)
         return FC_EFAIL;
-    snprintf(k, sizeof k, "%d", top_k(x, m->shape));
-    const char *const own[][2] = {
-        {"experts", x->smile ? "smile" : "emr"}, {tasks_row.key, tasks}, {"top_k", k}};
-    memcpy(pair, own, sizeof own);
+    FC_TRY(make_metadata(pair, &n, m, x, arena, err));
     if (n_meta > 0)
-        memcpy(pair + 3, meta, (size_t)n_meta * sizeof *pair);
-    const fc_vit_extra extra = {(fc_pairs)pair, n_meta + 3, w.e, w.n};
+        memcpy(pair + n, meta, (size_t)n_meta * sizeof *pair);
+    const fc_vit_extra extra = {(fc_pairs)pair, n + n_meta, w.e, w.n};
     return fc_vit_save(path, m, &extra, err);
 }
 
@@ -143,6 +195,8 @@ fc_status fc_expert_file_write(const char *path, const fc_model *m, const fc_exp
 
 typedef struct reader {
     fc_st file;
+    const char *kind;
+    bool *seen; /* (file.n) tensors that were asked for */
     fc_arena *arena;
 } reader;
 
@@ -156,6 +210,7 @@ static fc_status find(const fc_tensor **t, const reader *r, const char *name, in
     *t = fc_st_find(&r->file, name);
     if (!*t)
         return FC_OK;
+    r->seen[*t - r->file.tensor] = true;
     bool good = (*t)->ndim == 2 && (rows < 0 || (*t)->dim[0] == rows) &&
                 (cols < 0 || (*t)->dim[1] == cols) && (*t)->dim[0] <= 1 << 30 &&
                 (*t)->dim[1] <= 1 << 30;
@@ -182,7 +237,7 @@ static fc_status reals(fc_real **out, const reader *r, const fc_tensor *t, fc_er
 static const char *name_of(const reader *r, const char *weight, int e, const char *end,
                            fc_error *err)
 {
-    return fc_arena_format(r->arena, err, "smile.%s.%d.%s", weight, e, end);
+    return fc_arena_format(r->arena, err, "%s.%s.%d.%s", r->kind, weight, e, end);
 }
 
 static fc_status read_expert(fc_expert *x, const reader *r, const char *weight, int e, int rows,
@@ -206,6 +261,19 @@ static fc_status read_expert(fc_expert *x, const reader *r, const char *weight, 
                        B->name, x->rank, rows, cols);
     FC_TRY(reals(&x->B, r, B, err));
     return reals(&x->A, r, A, err);
+}
+
+/* n of a layer whose sizes are known. */
+static fc_status read_experts(fc_experts *of, const reader *r, const char *weight, int n,
+                              fc_error *err)
+{
+    of->n = n;
+    of->expert = fc_arena_alloc(r->arena, (size_t)n, sizeof *of->expert, err);
+    if (!of->expert)
+        return FC_EFAIL;
+    for (int e = 0; e < n; e++)
+        FC_TRY(read_expert(&of->expert[e], r, weight, e, of->rows, of->cols, err));
+    return FC_OK;
 }
 
 static fc_status read_gates(fc_smile *s, fc_expert_file *x, const reader *r, const char *weight,
@@ -242,26 +310,69 @@ static fc_status read_smile(fc_expert_file *x, const reader *r, const fc_vit_sha
         return fc_fail(err, FC_EDATA, "%s: metadata: top_k: expected 1 to %d", r->file.path, x->n);
     FC_TRY(fc_vit_layout(&layout, shape, r->arena, err));
     x->gate_k = 1;
-    x->smile = fc_arena_alloc(r->arena, (size_t)fc_vit_slots(shape), sizeof *x->smile, err);
-    if (!x->smile)
+    fc_smile *smile = fc_arena_alloc(r->arena, (size_t)fc_vit_slots(shape), sizeof *smile, err);
+    if (!smile)
         return FC_EFAIL;
+    x->smile = smile;
     for (int i = 0; i < fc_vit_slots(shape); i++) {
         const fc_tensor *gate;
-        fc_smile *s = &x->smile[i];
+        fc_smile *s = &smile[i];
         const char *weight = layout.spec[fc_slot_tensor(i)].name;
         FC_TRY(
             find(&gate, r, fc_arena_format(r->arena, err, "smile.%s.gate", weight), 1, x->n, err));
         if (!gate)
             continue;
         s->top_k = (int)k;
-        s->of.n = x->n;
         fc_slot_dims(shape, i, &s->of.rows, &s->of.cols);
-        s->of.expert = fc_arena_alloc(r->arena, (size_t)x->n, sizeof *s->of.expert, err);
-        if (!s->of.expert)
-            return FC_EFAIL;
-        for (int e = 0; e < x->n; e++)
-            FC_TRY(read_expert(&s->of.expert[e], r, weight, e, s->of.rows, s->of.cols, err));
+        FC_TRY(read_experts(&s->of, r, weight, x->n, err));
         FC_TRY(read_gates(s, x, r, weight, err));
+    }
+    return FC_OK;
+}
+
+static fc_status read_wemoe_options(fc_wemoe_options *o, const reader *r, fc_error *err)
+{
+    for (int i = 0; i < WEMOE_ROWS; i++) {
+        const char *text = fc_st_metadata(&r->file, wemoe_rows[i].key);
+        fc_error why = {0};
+        if (fc_opt_set(o, &wemoe_rows[i], text ? text : "", wemoe_rows[i].key, r->arena, &why) !=
+            FC_OK)
+            return fc_fail(err, FC_EDATA, "%s: metadata: %s", r->file.path, why.msg);
+    }
+    return FC_OK;
+}
+
+/* The experts of an MLP's layer, if it has some. */
+static fc_status read_mlp(fc_experts *of, const reader *r, const char *weight, int n, fc_error *err)
+{
+    const fc_tensor *W, *B;
+    FC_TRY(find(&W, r, name_of(r, weight, 0, "W", err), of->rows, of->cols, err));
+    FC_TRY(find(&B, r, name_of(r, weight, 0, "B", err), of->rows, -1, err));
+    return W || B ? read_experts(of, r, weight, n, err) : FC_OK;
+}
+
+static fc_status read_wemoe(fc_expert_file *x, const reader *r, const fc_vit_shape *shape,
+                            fc_error *err)
+{
+    fc_params layout;
+    fc_wemoe_options o = {0};
+    fc_wemoe *m = fc_arena_alloc(r->arena, 1, sizeof *m, err);
+    if (!m)
+        return FC_EFAIL;
+    x->wemoe = m;
+    FC_TRY(read_wemoe_options(&o, r, err));
+    FC_TRY(fc_vit_layout(&layout, shape, r->arena, err));
+    FC_TRY(fc_wemoe_alloc(m, shape, x->n, &o, r->arena, err));
+    fc_experts *of = m->mlp; /* in the order of their slots */
+    for (int i = 0; i < fc_vit_slots(shape); i++)
+        if (fc_wemoe_experts(m, i))
+            FC_TRY(read_mlp(of++, r, layout.spec[fc_slot_tensor(i)].name, x->n, err));
+    for (int i = 0; i < m->gates.nspec; i++) {
+        const fc_spec *s = &m->gates.spec[i];
+        const fc_tensor *t;
+        FC_TRY(need(&t, r, fc_arena_format(r->arena, err, "wemoe.%s", s->name), s->rows, s->cols,
+                    err));
+        FC_TRY(fc_st_read(m->gates.p + s->offset, &r->file, t, err));
     }
     return FC_OK;
 }
@@ -292,7 +403,7 @@ static fc_status read_emr(fc_expert_file *x, const reader *r, const fc_vit_shape
     fc_arena *a = r->arena;
     FC_TRY(fc_vit_layout(&layout, shape, a, err));
     size_t most = (size_t)layout.nspec, n = (size_t)x->n;
-    fc_emr *m = x->emr = fc_arena_alloc(a, 1, sizeof *m, err);
+    fc_emr *m = fc_arena_alloc(a, 1, sizeof *m, err);
     fc_tv_shape *s = fc_arena_alloc(a, most, sizeof *s, err);
     const fc_tensor **unified = fc_arena_alloc(a, most, sizeof *unified, err);
     if (!m || !s || !unified)
@@ -304,6 +415,7 @@ static fc_status read_emr(fc_expert_file *x, const reader *r, const fc_vit_shape
                     spec->rows, spec->cols, err));
         m->tensors += unified[m->tensors] != NULL;
     }
+    x->emr = m;
     m->n = x->n;
     m->shape = s;
     m->unified = fc_arena_alloc(a, most, sizeof *m->unified, err);
@@ -322,24 +434,61 @@ static fc_status read_emr(fc_expert_file *x, const reader *r, const fc_vit_shape
     return fc_st_read_double(m->rescaler, &r->file, scale, err);
 }
 
-static fc_status read_file(fc_expert_file *x, const reader *r, const fc_vit_shape *shape,
-                           fc_error *err)
+/* By the names of their rules. */
+static const struct {
+    const char *rule;
+    fc_status (*read)(fc_expert_file *x, const reader *r, const fc_vit_shape *shape, fc_error *err);
+} kinds[] = {{"smile", read_smile}, {"wemoe", read_wemoe}, {"emr", read_emr}};
+enum { KINDS = sizeof kinds / sizeof *kinds };
+
+static int find_kind(const char *rule)
 {
-    const char *kind = fc_st_metadata(&r->file, "experts");
+    int i = 0;
+    while (i < KINDS && strcmp(kinds[i].rule, rule) != 0)
+        i++;
+    return i < KINDS ? i : -1;
+}
+
+bool fc_expert_file_keeps(const char *rule)
+{
+    return find_kind(rule) >= 0;
+}
+
+/* Every tensor of experts is one of this network. */
+static fc_status check_all_read(const reader *r, fc_error *err)
+{
+    size_t n = strlen(r->kind);
+    for (int i = 0; i < r->file.n; i++) {
+        const char *name = r->file.tensor[i].name;
+        if (!r->seen[i] && strncmp(name, r->kind, n) == 0 && name[n] == '.')
+            return fc_fail(err, FC_EDATA, "%s: tensor %s belongs to no layer of its network",
+                           r->file.path, name);
+    }
+    return FC_OK;
+}
+
+static fc_status read_file(fc_expert_file *x, reader *r, const fc_vit_shape *shape, fc_error *err)
+{
+    r->kind = fc_st_metadata(&r->file, "experts");
     const char *tasks = fc_st_metadata(&r->file, tasks_row.key);
     fc_error why = {0};
-    if (!kind)
+    if (!r->kind)
         return FC_OK;
-    bool smile = strcmp(kind, "smile") == 0;
-    if (!smile && strcmp(kind, "emr") != 0)
-        return fc_fail(err, FC_EDATA, "%s: metadata: experts: '%.60s', expected smile or emr",
-                       r->file.path, kind);
+    int kind = find_kind(r->kind);
+    if (kind < 0)
+        return fc_fail(err, FC_EDATA,
+                       "%s: metadata: experts: '%.60s', expected smile, wemoe or emr", r->file.path,
+                       r->kind);
     if (fc_opt_set(x, &tasks_row, tasks ? tasks : "", "experts.tasks", r->arena, &why) != FC_OK ||
         x->tasks.n < 1)
         return fc_fail(err, FC_EDATA, "%s: metadata: experts.tasks: expected a list of numbers",
                        r->file.path);
     x->n = x->tasks.n;
-    return smile ? read_smile(x, r, shape, err) : read_emr(x, r, shape, err);
+    r->seen = fc_arena_alloc(r->arena, (size_t)r->file.n, sizeof *r->seen, err);
+    if (!r->seen)
+        return FC_EFAIL;
+    FC_TRY(kinds[kind].read(x, r, shape, err));
+    return check_all_read(r, err);
 }
 
 fc_status fc_expert_file_read(fc_expert_file *x, const char *path, const fc_vit_shape *shape,
@@ -351,4 +500,12 @@ fc_status fc_expert_file_read(fc_expert_file *x, const char *path, const fc_vit_
     fc_status s = read_file(x, &r, shape, err);
     fc_st_close(&r.file);
     return s;
+}
+
+fc_acts_size fc_expert_file_acts(const fc_expert_file *x)
+{
+    return (fc_acts_size){.experts = x->smile || x->wemoe ? x->n : 0,
+                          .gate_k = x->gate_k,
+                          .gates = x->wemoe != NULL,
+                          .whole = x->wemoe && x->wemoe->batch_reduce};
 }

@@ -1,6 +1,7 @@
 #include "sim/export.h"
 
 #include "sim/adapter.h"
+#include "sim/expert_file.h"
 #include "sim/model_meta.h"
 
 #include <string.h>
@@ -8,6 +9,19 @@
 int fc_export_tasks(const fc_run *r)
 {
     return (int)r->at.next_task + (r->at.next_round > 0);
+}
+
+/* A model with an expert for each finished task. */
+static fc_status save_experts(const char *path, const fc_model *m, fc_run *r, fc_pairs meta,
+                              int n_meta, fc_error *err)
+{
+    int n = r->deltas.tasks;
+    int *one = fc_arena_alloc(&r->arena, (size_t)n, sizeof *one, err);
+    for (int i = 0; one && i < n; i++)
+        one[i] = 1;
+    const fc_expert_file x = {
+        .n = n, .tasks = {.v = one, .n = n}, .smile = m->smile, .wemoe = m->wemoe};
+    return one ? fc_expert_file_write(path, m, &x, meta, n_meta, err) : FC_EFAIL;
 }
 
 fc_status fc_export_timm(fc_run *r, const char *path, fc_error *err)
@@ -21,6 +35,8 @@ fc_status fc_export_timm(fc_run *r, const char *path, fc_error *err)
     m.classes = r->tasks.first[seen];
     FC_TRY(fc_model_meta_make(&meta, &n_meta, r->cfg, &r->net.shape, &r->tasks, 0, seen, &r->arena,
                               err));
+    if (m.smile || m.wemoe)
+        return save_experts(path, &m, r, meta, n_meta, err);
     return fc_vit_save(path, &m, &(fc_vit_extra){.metadata = meta, .n_metadata = n_meta}, err);
 }
 

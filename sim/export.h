@@ -6,7 +6,8 @@
 #include "sim/run.h"
 
 /* The model that the run tested last, with the rows of the head of all tasks seen, as one
- * safetensors file. Errors: FC_EDATA if no round is done. */
+ * safetensors file; with its experts (sim/expert_file.h) where it has some. Errors: FC_EDATA if no
+ * round is done; FC_EUSAGE for a model for each task. */
 fc_status fc_export_timm(fc_run *r, const char *path, fc_error *err);
 
 /* Tasks with an adapter: those that are finished, and the one that is going on. */

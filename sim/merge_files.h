@@ -36,7 +36,9 @@ typedef struct fc_merge_files {
     fc_tv_shape *shape;
     int rows, width;         /* of the head; 0: there is none */
     double *head_w, *head_b; /* (rows, width), (rows) */
-    fc_pairs metadata;       /* of the result */
+    bool apart;              /* the rows of each input, one below the other; else their mean */
+    fc_model_meta meta;      /* of the result: what all inputs say */
+    fc_pairs metadata;       /* the same as pairs */
     int n_metadata;
     fc_arena arena;
 } fc_merge_files;
@@ -66,13 +68,5 @@ fc_status fc_merge_files_save_model(const fc_merge_files *f, double *const *out,
  * |out - B A| / |out| over all layers. */
 fc_status fc_merge_files_save_adapter(const fc_merge_files *f, double *const *out, int *rank,
                                       double *error, const char *dir, fc_error *err);
-
-/* Does the rule keep its inputs as experts beside the base: SMILE, EMR? */
-bool fc_merge_keeps_experts(const fc_merge_method *rule);
-
-/* The base, a timm-named ViT, with the loaded inputs as experts (sim/expert_file.h). Errors:
- * FC_EDATA where the base is no such network, or there is no head; those of the rule. */
-fc_status fc_merge_files_save_experts(fc_merge_files *f, const fc_merge_method *rule,
-                                      const void *options, const char *path, fc_error *err);
 
 #endif

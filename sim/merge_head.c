@@ -90,40 +90,34 @@ static fc_status append(fc_ints *to, const fc_ints *list, fc_arena *arena, fc_er
 /* Does every input say the same of this option? */
 static bool agreed(const fc_merge_files *f, const fc_setting *s)
 {
-    for (int i = 1; i < f->n; i++) {
-        const fc_model_meta *m = &f->file[i].meta;
-        bool found = false;
-        for (int k = 0; k < m->n_settings && !found; k++)
-            found = strcmp(m->setting[k].section, s->section) == 0 &&
-                    strcmp(m->setting[k].key, s->key) == 0 &&
-                    strcmp(m->setting[k].text, s->text) == 0;
-        if (!found)
+    for (int i = 1; i < f->n; i++)
+        if (!fc_model_meta_says(&f->file[i].meta, s))
             return false;
-    }
     return true;
 }
 
 static fc_status join_metadata(fc_merge_files *f, how h, fc_error *err)
 {
     const fc_model_meta *first = &f->file[0].meta;
-    fc_model_meta all = {0};
-    all.setting = fc_arena_alloc(&f->arena, (size_t)first->n_settings, sizeof *all.setting, err);
-    if (!all.setting)
+    fc_model_meta *all = &f->meta;
+    all->setting = fc_arena_alloc(&f->arena, (size_t)first->n_settings, sizeof *all->setting, err);
+    if (!all->setting)
         return FC_EFAIL;
     for (int i = 0; i < (h == BELOW ? f->n : 1); i++) {
-        FC_TRY(append(&all.classes, &f->file[i].meta.classes, &f->arena, err));
-        FC_TRY(append(&all.tasks, &f->file[i].meta.tasks, &f->arena, err));
+        FC_TRY(append(&all->classes, &f->file[i].meta.classes, &f->arena, err));
+        FC_TRY(append(&all->tasks, &f->file[i].meta.tasks, &f->arena, err));
     }
     for (int k = 0; k < first->n_settings; k++)
         if (agreed(f, &first->setting[k]))
-            all.setting[all.n_settings++] = first->setting[k];
-    return fc_model_meta_pairs(&f->metadata, &f->n_metadata, &all, &f->arena, err);
+            all->setting[all->n_settings++] = first->setting[k];
+    return fc_model_meta_pairs(&f->metadata, &f->n_metadata, all, &f->arena, err);
 }
 
 fc_status fc_merge_head_join(fc_merge_files *f, fc_error *err)
 {
     how h;
     FC_TRY(decide(&h, f, err));
+    f->apart = h == BELOW;
     if (h != NO_HEAD)
         FC_TRY(join_numbers(f, h, err));
     return join_metadata(f, h, err);

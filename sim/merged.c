@@ -94,6 +94,30 @@ double fc_merged_flop(const fc_merge_method *rule, const void *options, const fc
     return rule->needs & FC_MERGE_NEEDS_GRAMS ? forward * images : 0;
 }
 
+fc_status fc_merged_images(fc_merged_task *out, const fc_tasks *tasks, int from, int to, int update,
+                           size_t most, uint64_t seed, fc_arena *arena, fc_error *err)
+{
+    bool held = tasks->n_held[from] > 0;
+    uint32_t *const *list = held ? tasks->held : tasks->train;
+    const size_t *count = held ? tasks->n_held : tasks->n_train;
+    size_t n = 0, at = 0;
+    for (int t = from; t < to; t++)
+        n += count[t];
+    uint32_t *sample = fc_arena_alloc(arena, n, sizeof *sample, err);
+    if (!sample)
+        return FC_EFAIL;
+    for (int t = from; t < to; at += count[t++])
+        memcpy(sample + at, list[t], count[t] * sizeof *sample);
+    fc_rng g =
+        fc_rng_at((fc_key){.seed = seed, .stream = FC_STREAM_MERGE, .task = (uint32_t)update});
+    fc_rng_shuffle(&g, sample, n);
+    *out = (fc_merged_task){.lo = tasks->first[from],
+                            .hi = tasks->first[to],
+                            .sample = sample,
+                            .n = n < most ? n : most};
+    return FC_OK;
+}
+
 /* --- statistics from images ---------------------------------------------------------------------
  */
 
@@ -238,6 +262,7 @@ static double **new_task_vector(const maker *k, fc_error *err)
 static fc_status put(const maker *k, double *const *tau, fc_error *err)
 {
     const fc_merged_job *j = k->j;
+    k->out->tau = tau;
     for (int t = 0; t < j->in->tensors; t++) {
         const fc_spec *s = &j->w0->spec[j->tensor[t]];
         for (size_t e = 0; e < fc_tv_size(&j->in->shape[t]); e++) {

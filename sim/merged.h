@@ -10,6 +10,7 @@
 #include "core/merge/rule_emr.h"
 #include "core/merge/smile.h"
 #include "core/merge/wemoe.h"
+#include "datasets/tasks.h"
 #include "sim/fit.h"
 
 /* What is known of one update, which is one task's. */
@@ -18,6 +19,11 @@ typedef struct fc_merged_task {
     const uint32_t *sample; /* (n) */
     size_t n;
 } fc_merged_task;
+
+/* Images of tasks from .. to - 1, which update number `update` stands for: the held-out ones, or
+ * where there are none the training images; at most `most`, drawn at random. */
+fc_status fc_merged_images(fc_merged_task *out, const fc_tasks *tasks, int from, int to, int update,
+                           size_t most, uint64_t seed, fc_arena *arena, fc_error *err);
 
 typedef struct fc_merged_job {
     const fc_merge_method *rule;
@@ -37,7 +43,8 @@ typedef struct fc_merged_job {
 } fc_merged_job;
 
 typedef struct fc_merged {
-    fc_real *w; /* (w0->n) the merged backbone, or what the experts stand beside */
+    fc_real *w;         /* (w0->n) the merged backbone, or what the experts stand beside */
+    double *const *tau; /* (in->tensors) the merged update that is in w; NULL with experts */
     fc_smile *smile;
     fc_wemoe *wemoe;
     fc_emr *emr;         /* the model of task s is w plus expert s */

@@ -76,6 +76,15 @@ fc_status fc_model_meta_read(fc_model_meta *out, fc_pairs pair, int n, const cha
     return check(out, path, rows, err);
 }
 
+bool fc_model_meta_says(const fc_model_meta *m, const fc_setting *s)
+{
+    for (int i = 0; i < m->n_settings; i++)
+        if (strcmp(m->setting[i].section, s->section) == 0 &&
+            strcmp(m->setting[i].key, s->key) == 0 && strcmp(m->setting[i].text, s->text) == 0)
+            return true;
+    return false;
+}
+
 /* --- writing ------------------------------------------------------------------------------------
  */
 

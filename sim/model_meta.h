@@ -24,6 +24,9 @@ typedef struct fc_model_meta {
 fc_status fc_model_meta_read(fc_model_meta *out, fc_pairs pair, int n, const char *path, int rows,
                              fc_arena *arena, fc_error *err);
 
+/* Is this option among them, with the same value? */
+bool fc_model_meta_says(const fc_model_meta *m, const fc_setting *s);
+
 /* As pairs, sorted by key. */
 fc_status fc_model_meta_pairs(fc_pairs *out, int *n, const fc_model_meta *m, fc_arena *arena,
                               fc_error *err);

@@ -231,12 +231,14 @@ static const char *content(const fc_result *r, const char *key)
     return hash ? hash : "";
 }
 
-static bool is_seed(const fc_config_field *f)
+static bool is_drawn(const fc_config_field *f)
 {
-    return f->opt->type == FC_OPT_SEED;
+    return f->opt->type == FC_OPT_INTS &&
+           fc_ints_drawn((const void *)((const char *)f->base + f->opt->offset));
 }
 
-/* The options of a run that are seeds, or those that are not. */
+/* The options of a run that are seeds, or those that are not. A drawn order is both: a seed, and
+ * not an order that was given. */
 static fc_status traits_of(traits *out, fc_result *r, bool seeds, fc_arena *arena, fc_error *err)
 {
     int n;
@@ -248,9 +250,11 @@ static fc_status traits_of(traits *out, fc_result *r, bool seeds, fc_arena *aren
     if (!out->v)
         return FC_EFAIL;
     for (int i = 0; i < n; i++) {
-        if (!fc_config_changes_results(&f[i]) || is_seed(&f[i]) != seeds)
+        bool drawn = is_drawn(&f[i]), seed = drawn || f[i].opt->type == FC_OPT_SEED;
+        if (!fc_config_changes_results(&f[i]) || (seeds ? !seed : seed && !drawn))
             continue;
-        const char *value = fc_opt_print(f[i].base, f[i].opt, arena, err);
+        const char *value =
+            drawn && !seeds ? "random" : fc_opt_print(f[i].base, f[i].opt, arena, err);
         if (!value)
             return FC_EFAIL;
         out->v[out->n++] = (trait){f[i].section, f[i].opt->key, value};

@@ -46,7 +46,7 @@ fc_status fc_result_dirs(char ***dir, int *n, const char *parent, fc_arena *aren
  * first. In per cent. */
 double fc_result_masked(const fc_result *r);
 
-/* Runs that differ in nothing but their seeds. */
+/* Runs that differ in nothing but their seeds; the N of an order seed:N is one. */
 typedef struct fc_result_group {
     const char *label; /* the values of what differs between the groups: "lorm, beta=0.5" */
     int n;

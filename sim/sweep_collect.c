@@ -53,6 +53,13 @@ static const fc_sweep_run *first_of(const collection *c, int group)
     return &c->sweep->run[c->run[c->group[group].run[0] - c->result]];
 }
 
+/* run.seed, or an order seed:N? */
+static bool is_seed(const char *column, const char *value)
+{
+    return strcmp(column, "run.seed") == 0 ||
+           (strncmp(column, "tasks.", 6) == 0 && strncmp(value, "seed:", 5) == 0);
+}
+
 /* Is b the baseline of group g: the named values, and else what g has? An axis that one of them
  * does not know (an option of another method) tells nothing. */
 static bool is_baseline_of(const collection *c, int b, int g)
@@ -64,7 +71,7 @@ static bool is_baseline_of(const collection *c, int b, int g)
         const char *want = s->baseline[k] ? s->baseline[k] : of->value[k];
         named = named || s->baseline[k];
         bool told = s->baseline[k] || (*want && *base->value[k]);
-        if (strcmp(s->column[k], "run.seed") != 0 && told && strcmp(base->value[k], want) != 0)
+        if (!is_seed(s->column[k], want) && told && strcmp(base->value[k], want) != 0)
             return false;
     }
     return named;

@@ -1,7 +1,5 @@
 #include "sim/task_merge.h"
 
-#include "core/rng.h"
-
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -185,26 +183,6 @@ static const fc_real *head_bias(const fc_run *r)
     return r->task_head + (size_t)r->net.classes * (size_t)r->net.shape.width;
 }
 
-/* Images of task k: at most task_merge.samples, drawn at random. */
-static fc_status task_images(fc_merged_task *out, fc_run *r, int k, fc_error *err)
-{
-    const fc_tasks *tasks = &r->tasks;
-    bool held = tasks->n_held[k] > 0;
-    size_t n = held ? tasks->n_held[k] : tasks->n_train[k],
-           most = (size_t)r->cfg->task_merge.samples;
-    uint32_t *list = fc_arena_alloc(&r->arena, n, sizeof *list, err);
-    if (!list)
-        return FC_EFAIL;
-    memcpy(list, held ? tasks->held[k] : tasks->train[k], n * sizeof *list);
-    fc_rng g = fc_rng_at((fc_key){.seed = fc_seed(r->cfg, r->cfg->seed.train),
-                                  .stream = FC_STREAM_MERGE,
-                                  .task = (uint32_t)k});
-    fc_rng_shuffle(&g, list, n);
-    *out = (fc_merged_task){
-        .lo = tasks->first[k], .hi = tasks->first[k + 1], .sample = list, .n = n < most ? n : most};
-    return FC_OK;
-}
-
 static fc_status merge(fc_merged *out, fc_run *r, fc_error *err)
 {
     const fc_config *c = r->cfg;
@@ -212,9 +190,11 @@ static fc_status merge(fc_merged *out, fc_run *r, fc_error *err)
     fc_merged_task *task = fc_arena_alloc(&r->arena, (size_t)r->deltas.tasks, sizeof *task, err);
     if (!task)
         return FC_EFAIL;
+    uint64_t seed = fc_seed(c, c->seed.train);
     FC_TRY(load(&v, r, err));
     for (int k = 0; k < r->deltas.tasks; k++)
-        FC_TRY(task_images(&task[k], r, k, err));
+        FC_TRY(fc_merged_images(&task[k], &r->tasks, k, k + 1, k, (size_t)c->task_merge.samples,
+                                seed, &r->arena, err));
     const fc_merged_job job = {.rule = c->task_rule,
                                .options = c->task_rule_options,
                                .space = space_of(r),
@@ -227,7 +207,7 @@ static fc_status merge(fc_merged *out, fc_run *r, fc_error *err)
                                .net = &r->net,
                                .crew = &r->crew,
                                .split = &r->data.train,
-                               .seed = fc_seed(c, c->seed.train),
+                               .seed = seed,
                                .progress = &r->progress};
     return fc_merged_make(out, &job, &r->arena, err);
 }

@@ -8,8 +8,12 @@
 static fc_status open_tasks(fc_trial *t, fc_error *err)
 {
     const fc_model_file *m = &t->file;
-    if (m->meta.classes.n > 0)
-        return fc_tasks_some(&t->tasks, &t->data, &m->meta.tasks, &m->meta.classes, &t->arena, err);
+    int hold = t->cfg.data.hold_out_per_class;
+    if (m->meta.classes.n > 0) {
+        FC_TRY(
+            fc_tasks_some(&t->tasks, &t->data, &m->meta.tasks, &m->meta.classes, &t->arena, err));
+        return hold > 0 ? fc_tasks_hold_out(&t->tasks, &t->data, hold, &t->arena, err) : FC_OK;
+    }
     FC_TRY(fc_tasks_open(&t->tasks, &t->data, &t->cfg, &t->arena, err));
     fc_tasks *k = &t->tasks;
     int seen = 0;
@@ -24,22 +28,21 @@ static fc_status open_tasks(fc_trial *t, fc_error *err)
     return FC_OK;
 }
 
-static fc_status open_crew(fc_trial *t, bool grams, fc_error *err)
+static fc_status open_crew(fc_trial *t, const fc_trial_options *o, fc_error *err)
 {
     fc_params head;
     fc_grams shape;
     FC_TRY(fc_train_layout(&head, &t->net.shape, FC_TRAIN_HEAD, 0, t->net.classes, &t->arena, err));
-    if (grams)
+    if (o->grams)
         FC_TRY(fc_vit_grams(&shape, &t->net.shape, 1, 1, &t->arena, err));
-    fc_crew_plan plan = {
-        .net = &t->net,
-        .like = &head,
-        .threads = fc_threads_open(&t->cfg, &t->progress),
-        .clients = 1,
-        .batch = FC_SLICE,
-        .grams = grams ? &shape : NULL,
-        .max_side = fc_dataset_side(&t->data),
-        .acts = {.experts = t->experts.smile ? t->experts.n : 0, .gate_k = t->experts.gate_k}};
+    fc_crew_plan plan = {.net = &t->net,
+                         .like = &head,
+                         .threads = fc_threads_open(&t->cfg, &t->progress),
+                         .clients = 1,
+                         .batch = FC_SLICE,
+                         .grams = o->grams ? &shape : NULL,
+                         .max_side = fc_dataset_side(&t->data),
+                         .acts = t->experts.n > 0 ? fc_expert_file_acts(&t->experts) : o->acts};
     return fc_crew_init(&t->crew, &plan, err);
 }
 
@@ -71,7 +74,7 @@ static fc_status open_parts(fc_trial *t, const fc_trial_options *o, fc_error *er
     if (!m->folder)
         FC_TRY(fc_expert_file_read(&t->experts, m->path, &m->shape, &t->arena, err));
     FC_TRY(check_experts(t, err));
-    FC_TRY(open_crew(t, o->grams, err));
+    FC_TRY(open_crew(t, o, err));
     FC_TRY(fc_packed_new(&t->packed, &t->net.shape, false, &t->net.engine, err));
     fc_packed_fill(&t->packed, &t->net.shape, m->w.p);
     t->model = (fc_model){.shape = &t->net.shape,
@@ -81,7 +84,8 @@ static fc_status open_parts(fc_trial *t, const fc_trial_options *o, fc_error *er
                           .head_w = m->head_w,
                           .head_b = m->head_b,
                           .packed = &t->packed,
-                          .smile = t->experts.smile};
+                          .smile = t->experts.smile,
+                          .wemoe = t->experts.wemoe};
     return FC_OK;
 }
 
@@ -89,7 +93,11 @@ fc_status fc_trial_open(fc_trial *t, const fc_trial_options *o, fc_error *err)
 {
     *t = (fc_trial){0};
     fc_progress_init(&t->progress, o->console, 0, 0);
-    fc_status s = fc_model_file_open(&t->file, o->model, &t->arena, err);
+    fc_status s = FC_OK;
+    if (o->file)
+        t->file = *o->file;
+    else
+        s = fc_model_file_open(&t->file, o->model, &t->arena, err);
     if (s == FC_OK)
         s = fc_model_file_config(&t->cfg, &t->file, o->config, o->override, o->n_override, err);
     if (s == FC_OK)

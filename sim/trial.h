@@ -1,5 +1,5 @@
 /* A model from a file, a data set, and the threads to run one on the other: what fcil eval and fcil
- * stats work with. */
+ * stats work with, and fcil merge where a rule needs images. */
 #ifndef FC_TRIAL_H
 #define FC_TRIAL_H
 
@@ -13,7 +13,8 @@ typedef struct fc_trial {
     fc_model_file file;
     fc_net net;
     fc_dataset data;
-    fc_tasks tasks; /* the classes that the model knows: all of the head's rows */
+    fc_tasks tasks; /* the classes that the model knows: all of the head's rows; with the images
+                       held out that the run held out */
     fc_crew crew;
     fc_packed packed;
     fc_expert_file experts;
@@ -24,9 +25,11 @@ typedef struct fc_trial {
 
 typedef struct fc_trial_options {
     const char *model, *base, *config; /* the latter two may be NULL */
+    const fc_model_file *file; /* the model, opened already; outlives the trial; NULL: open it */
     char *const *override;
     int n_override;
-    bool grams; /* full Grams of all slots and the head will be taken */
+    bool grams;        /* full Grams of all slots and the head will be taken */
+    fc_acts_size acts; /* what is wanted beside, where the file has no experts */
     fc_console console;
 } fc_trial_options;
 

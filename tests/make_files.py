@@ -87,6 +87,64 @@ def make_safetensors():
         put(f"bad/safetensors/{name}", data)
 
 
+# --- models with experts: of one block, width 4, MLP 6 (tests/fuzz/fuzz_experts.c) ------------------
+
+def experts(metadata, tensors):
+    header, data = {"__metadata__": metadata}, b""
+    types = {"float32": "F32", "float64": "F64", "uint8": "U8", "int64": "I64"}
+    for name, a in tensors.items():
+        header[name] = tensor(len(data), len(data) + a.nbytes, list(a.shape), types[a.dtype.name])
+        data += a.tobytes()
+    return st(header, data)
+
+
+def ramp(*shape, dtype="f4"):
+    return np.arange(1, 1 + np.prod(shape), dtype=dtype).reshape(shape) / 8
+
+
+def make_experts():
+    two = {"experts.tasks": "[1, 2]"}
+    smile_says = {"experts": "smile", "top_k": "2", **two}
+    qkv = "smile.blocks.0.attn.qkv.weight."
+    smile = {qkv + "0.B": ramp(12, 2), qkv + "0.A": ramp(2, 4), qkv + "0.bias": ramp(1, 12),
+             qkv + "1.W": ramp(12, 4), qkv + "gate": np.array([[1, 2]], "i8"),
+             qkv + "router": ramp(3, 4)}
+    wemoe_says = {"experts": "wemoe", "router_layers": "2", "batch_reduce": "true", **two}
+    fc2, gate = "wemoe.blocks.0.mlp.fc2.weight.", "wemoe.blocks.0.mlp.gate."
+    wemoe = {fc2 + "0.W": ramp(4, 6), fc2 + "1.B": ramp(4, 1), fc2 + "1.A": ramp(1, 6),
+             gate + "fc1.weight": ramp(4, 4), gate + "fc1.bias": ramp(1, 4),
+             gate + "fc2.weight": ramp(2, 4), gate + "fc2.bias": ramp(1, 2)}
+    emr_says = {"experts": "emr", **two}
+    proj = "emr.blocks.0.attn.proj.weight."
+    emr = {proj + "unified": ramp(4, 4, dtype="f8"), proj + "mask": np.full((2, 2), 90, "u1"),
+           "emr.rescaler": ramp(1, 2, dtype="f8")}
+    put("data/experts/smile", experts(smile_says, smile))
+    put("data/experts/wemoe", experts(wemoe_says, wemoe))
+    put("data/experts/wemoe-constant", experts({**wemoe_says, "router_layers": "0"},
+                                               {gate + "weight": ramp(1, 2)}))
+    put("data/experts/emr", experts(emr_says, emr))
+    put("data/experts/none", experts({}, {"w": ramp(1)}))
+    bad = {
+        "kind-unknown": experts({**emr_says, "experts": "tall"}, emr),
+        "tasks-missing": experts({"experts": "emr"}, emr),
+        "tasks-zero": experts({**emr_says, "experts.tasks": "[0, 2]"}, emr),
+        "tasks-of-three": experts({**emr_says, "experts.tasks": "[1, 1, 1]"}, emr),
+        "tensor-of-no-layer": experts(emr_says, {**emr, "emr.blocks.7.norm1.bias.mask": ramp(1)}),
+        "smile-top-k-of-three": experts({**smile_says, "top_k": "3"}, smile),
+        "smile-gate-nan": experts(smile_says, {**smile, qkv + "gate": np.full((1, 2), np.nan)}),
+        "smile-gate-negative": experts(smile_says, {**smile, qkv + "gate": np.array([[-1, 4]], "i8")}),
+        "smile-rank-of-five": experts(smile_says, {**smile, qkv + "0.B": ramp(12, 5), qkv + "0.A": ramp(5, 4)}),
+        "smile-three-dims": experts(smile_says, {**smile, qkv + "router": ramp(3, 4, 1)}),
+        "wemoe-layers-of-three": experts({**wemoe_says, "router_layers": "3"}, wemoe),
+        "wemoe-gate-wide": experts(wemoe_says, {**wemoe, gate + "fc2.weight": ramp(2, 5)}),
+        "wemoe-expert-missing": experts(wemoe_says, {k: v for k, v in wemoe.items() if k != fc2 + "1.A"}),
+        "emr-mask-short": experts(emr_says, {**emr, proj + "mask": np.full((2, 1), 90, "u1")}),
+        "emr-mask-of-floats": experts(emr_says, {**emr, proj + "mask": ramp(2, 2)}),
+    }
+    for name, data in bad.items():
+        put(f"bad/experts/{name}", data)
+
+
 # --- pickles ---------------------------------------------------------------------------------------
 
 def py2_string(b):
@@ -395,6 +453,7 @@ def make_images():
 
 
 make_safetensors()
+make_experts()
 make_pickles()
 make_npz()
 make_idx()

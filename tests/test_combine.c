@@ -60,6 +60,7 @@ static int list_cases(rule_case *c, all_options *o, const tvx *f)
         {"TIES max", fc_rule_ties, &o->ties[2], 0, false, true, false},
         {"TIES federated", fc_rule_ties, &o->ties[3], 0, false, true, false},
         {"TIES federated, all", fc_rule_ties, &o->ties[4], 1, true, true, false},
+        {"C.TIES", fc_rule_ties_continual, &o->ties[0], 0.3, false, true, true},
         {"DARE", fc_rule_dare, &o->dare[0], 0, false, true, false},
         {"DARE TIES", fc_rule_dare, &o->dare[1], 0, false, true, false},
         {"DARE by key", fc_rule_dare, &o->dare[2], 0, false, true, true},
@@ -418,6 +419,11 @@ static void test_examples(void **state)
     EXAMPLE(2, 2, V{1, 2, -1, -2}, fc_rule_ties, &t, V{-1, -2});
     t.quantile = true;
     EXAMPLE(2, 2, V{1, 2, -1, -2}, fc_rule_ties, &t, V{0, 0});
+
+    /* D = tau_1 / 2; of D (2, -.5, 1.5, .25) and tau_2 three entries are kept, and their sum (0,
+     * -3.5, 1.5, 6) elects + for the first */
+    t = (fc_ties_options){50, FC_TIES_SUM, false, .5};
+    EXAMPLE(2, 4, ties, fc_rule_ties_continual, &t, V{3, -2.25, 2.25, 3.25});
 
     EXAMPLE(1, 5, V{5, -1, 3, .2, -4}, fc_rule_breadcrumbs,
             &(fc_breadcrumbs_options){.5, .2, FC_BREADCRUMBS_REMOVE_FIRST, 1}, V{0, 0, 3, 0, -4});

@@ -85,6 +85,21 @@ static void two_groups(void)
     add(CONFIG("fedavg_lora", "run: {seed: 2}"), 54, true);
 }
 
+/* Drawn orders are paired with the same draw. */
+static void test_orders_are_paired(void **state)
+{
+    (void)state;
+    add("tasks: {count: 2, order: \"seed:0\"}\nmethod: {name: lorm}", 60, true);
+    add("tasks: {count: 2, order: \"seed:1\"}\nmethod: {name: lorm}", 70, true);
+    add("tasks: {count: 2, order: \"seed:1\"}\nmethod: {name: fedavg_lora}", 40, true);
+    add("tasks: {count: 2, order: \"seed:0\"}\nmethod: {name: fedavg_lora}", 35, true);
+    fc_comparison c = compare("faa", 0);
+    assert_int_equal(c.n_groups, 2);
+    /* -25 and -30, not -20 and -35 */
+    assert_true(fabs(c.difference[1].mean.mean + 27.5) < 1e-12);
+    assert_true(fabs(c.difference[1].mean.sd - 2.5 * sqrt(2)) < 1e-12);
+}
+
 static void test_metrics(void **state)
 {
     (void)state;
@@ -264,6 +279,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_metrics, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_statistics, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_pairs, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_orders_are_paired, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_tables, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_best, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_few_runs, set_up, tear_down)};

@@ -188,6 +188,31 @@ static void test_unknown_content(void **state)
     fc_arena_free(&arena);
 }
 
+/* An order that is drawn is a seed, one that is given is a setting. */
+static void test_drawn_orders(void **state)
+{
+    (void)state;
+    static const char *const order[] = {"seed:0", "seed:1", "natural"};
+    fc_result run[3];
+    fc_result_group *g;
+    fc_arena arena = {0};
+    int n;
+    for (int i = 0; i < 3; i++) {
+        char name[16], text[80];
+        snprintf(name, sizeof name, "order%d", i);
+        snprintf(text, sizeof text, "tasks: {order: \"%s\"}\n", order[i]);
+        assert_int_equal(fc_result_read(&run[i], run_dir(name, text, NULL), NULL), FC_OK);
+    }
+    assert_int_equal(fc_result_groups(&g, &n, run, 3, &arena, NULL), FC_OK);
+    assert_int_equal(n, 2);
+    assert_int_equal(g[0].n, 2);
+    assert_string_equal(g[0].label, "order=random");
+    assert_string_equal(g[1].label, "order=natural");
+    for (int i = 0; i < 3; i++)
+        fc_result_free(&run[i]);
+    fc_arena_free(&arena);
+}
+
 static void test_groups(void **state)
 {
     (void)state;
@@ -266,6 +291,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_content, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_state, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_unknown_content, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_drawn_orders, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_groups, set_up, tear_down)};
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }

@@ -12,6 +12,12 @@
 
 enum { MLP_SLOT = 2, SLOTS = 4 }; /* fc1 is slot 2 of the four of a block, fc2 slot 3 */
 
+/* The slot of m->mlp[i]. */
+static int mlp_slot(int i)
+{
+    return i / 2 * SLOTS + MLP_SLOT + i % 2;
+}
+
 static void add_gate(fc_params *layout, fc_spec *spec, int l, const char *name, int ndim, int rows,
                      int cols)
 {
@@ -22,8 +28,7 @@ static void add_gate(fc_params *layout, fc_spec *spec, int l, const char *name, 
 }
 
 /* W2 and b2 come last in all forms of a gate. */
-static fc_status make_gates(fc_wemoe *m, int depth, double lambda, uint64_t seed, fc_arena *arena,
-                            fc_error *err)
+static fc_status alloc_gates(fc_wemoe *m, int depth, fc_arena *arena, fc_error *err)
 {
     fc_params layout = {0};
     fc_spec *spec = fc_arena_alloc(arena, 4 * (size_t)depth, sizeof *spec, err);
@@ -41,20 +46,23 @@ static fc_status make_gates(fc_wemoe *m, int depth, double lambda, uint64_t seed
             add_gate(&layout, spec, l, weight[layers], 2, m->tasks, D);
         add_gate(&layout, spec, l, bias[layers], 1, 1, m->tasks);
     }
-    FC_TRY(fc_params_alloc(&m->gates, &layout, arena, err));
-    for (int i = 0; i < layout.nspec; i++) {
+    return fc_params_alloc(&m->gates, &layout, arena, err);
+}
+
+static void fill_gates(fc_wemoe *m, int depth, double lambda, uint64_t seed)
+{
+    for (int i = 0; i < m->gates.nspec; i++) {
+        const fc_spec *s = &m->gates.spec[i];
         fc_rng g =
             fc_rng_at((fc_key){.seed = seed, .stream = FC_STREAM_INIT_GATE, .sample = (uint32_t)i});
-        fc_real *p = m->gates.p + spec[i].offset;
-        for (int j = 0; spec[i].ndim == 2 && j < spec[i].rows * spec[i].cols; j++)
-            p[j] = (fc_real)(0.01 * fc_rng_normal(&g));
+        for (int j = 0; s->ndim == 2 && j < s->rows * s->cols; j++)
+            m->gates.p[s->offset + (size_t)j] = (fc_real)(0.01 * fc_rng_normal(&g));
     }
     for (int l = 0; l < depth; l++) {
         fc_gate g = fc_wemoe_gate(m, m->gates.p, l);
         for (int i = 0; i < m->tasks; i++)
             g.b2[i] = (fc_real)lambda;
     }
-    return FC_OK;
 }
 
 /* The experts of a layer whose weight and bias are tensors t and b of the set; -1: not there. */
@@ -86,13 +94,11 @@ static fc_status init(fc_wemoe *m, fc_real *w, const fc_vit_shape *shape, const 
     FC_TRY(fc_tv_check(in, err));
     FC_TRY(fc_vit_layout(&layout, shape, scratch, err));
     int *at = fc_arena_alloc(scratch, (size_t)layout.nspec, sizeof *at, err);
-    m->mlp = fc_arena_alloc(arena, 2 * (size_t)shape->depth, sizeof *m->mlp, err);
-    if (!at || !m->mlp)
+    if (!at)
         return FC_EFAIL;
     FC_TRY(fc_backbone_find(at, &layout, in->shape, in->tensors, err));
     for (int i = 0; i < 2 * shape->depth; i++) {
-        int slot = i / 2 * SLOTS + MLP_SLOT + i % 2, t = fc_slot_tensor(slot);
-        fc_slot_dims(shape, slot, &m->mlp[i].rows, &m->mlp[i].cols);
+        int t = fc_slot_tensor(mlp_slot(i));
         FC_TRY(make_experts(&m->mlp[i], in, at[t], at[t + 1], arena, scratch, err));
         at[t] = at[t + 1] = -1;
     }
@@ -102,17 +108,29 @@ static fc_status init(fc_wemoe *m, fc_real *w, const fc_vit_shape *shape, const 
     return FC_OK;
 }
 
-fc_status fc_wemoe_init(fc_wemoe *m, fc_real *w, const fc_vit_shape *shape, const fc_tv_set *in,
-                        const fc_wemoe_options *o, uint64_t seed, fc_arena *arena, fc_error *err)
+fc_status fc_wemoe_alloc(fc_wemoe *m, const fc_vit_shape *shape, int tasks,
+                         const fc_wemoe_options *o, fc_arena *arena, fc_error *err)
 {
     if (o->router_layers < 0 || o->router_layers > 2)
         return fc_fail(err, FC_EUSAGE, "WEMoE: found router_layers %d, expected 0, 1 or 2",
                        o->router_layers);
-    *m = (fc_wemoe){.tasks = in->n,
+    *m = (fc_wemoe){.tasks = tasks,
                     .width = shape->width,
                     .router_layers = o->router_layers,
                     .batch_reduce = o->batch_reduce};
-    FC_TRY(make_gates(m, shape->depth, o->lambda, seed, arena, err));
+    m->mlp = fc_arena_alloc(arena, 2 * (size_t)shape->depth, sizeof *m->mlp, err);
+    if (!m->mlp)
+        return FC_EFAIL;
+    for (int i = 0; i < 2 * shape->depth; i++)
+        fc_slot_dims(shape, mlp_slot(i), &m->mlp[i].rows, &m->mlp[i].cols);
+    return alloc_gates(m, shape->depth, arena, err);
+}
+
+fc_status fc_wemoe_init(fc_wemoe *m, fc_real *w, const fc_vit_shape *shape, const fc_tv_set *in,
+                        const fc_wemoe_options *o, uint64_t seed, fc_arena *arena, fc_error *err)
+{
+    FC_TRY(fc_wemoe_alloc(m, shape, in->n, o, arena, err));
+    fill_gates(m, shape->depth, o->lambda, seed);
     fc_arena scratch = {0};
     fc_status status = init(m, w, shape, in, o->lambda, arena, &scratch, err);
     fc_arena_free(&scratch);

@@ -52,6 +52,11 @@ typedef struct fc_wemoe {
 fc_status fc_wemoe_init(fc_wemoe *m, fc_real *w, const fc_vit_shape *shape, const fc_tv_set *in,
                         const fc_wemoe_options *o, uint64_t seed, fc_arena *arena, fc_error *err);
 
+/* Room for such a model: gates of zeros, mlp with its sizes and no experts. Memory from arena.
+ * Errors: FC_EUSAGE for router_layers out of range. */
+fc_status fc_wemoe_alloc(fc_wemoe *m, const fc_vit_shape *shape, int tasks,
+                         const fc_wemoe_options *o, fc_arena *arena, fc_error *err);
+
 /* The experts of a slot; NULL where it is not of an MLP. */
 const fc_experts *fc_wemoe_experts(const fc_wemoe *m, int slot);
 

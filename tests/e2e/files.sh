@@ -95,6 +95,50 @@ for setting in ties "tsv task_merge.space=core" opcm; do
     grep -Eq "^merge $rule: 3 inputs, 8 tensors, [0-9.]+ MiB" err || fail "memory: $(cat err)"
 done
 
+say "merge: random masks, and images, are those of the run with the same seed"
+export XDG_CACHE_HOME=$work/cache
+cat > tasks.yaml <<'YAML'
+base: tiny.yaml
+run: {name: tasks}
+data: {hold_out_per_class: 5}
+tasks: {merge: average}
+fed: {clients: 1, rounds: 1}
+method: {name: fedavg_lora}
+YAML
+cat > again.yaml <<'YAML'
+base: tasks.yaml
+tasks: {from: tasks.yaml}
+task_merge: {samples: 9}
+YAML
+expect 0 "$FCIL" run again.yaml --out images
+expect 0 "$FCIL" export "$(run_dir images)" --to peft -o held
+for setting in dare smile adamerging\ steps=3 wemoe\ steps=3 "wemoe steps=3 router_layers=1 batch_reduce=true" regmean_pp regmean fisher; do
+    read -ra options <<< "$setting"
+    rule=${options[0]} options=("${options[@]:1}") samples=()
+    case $rule in dare | smile) ;; *) samples=(--samples 9) ;; esac
+    rm -rf images
+    expect 0 "$FCIL" run again.yaml tasks.merge="$rule" "${options[@]/#/task_merge.}" --out images
+    dir=$(run_dir images)
+    expect 0 "$FCIL" export "$dir" --to timm -o want.safetensors
+    expect 0 "$FCIL" merge --rule "$rule" seed=1 "${options[@]}" "${samples[@]}" --base held/base.safetensors held/task* -o got.safetensors --threads 3
+    cmp want.safetensors got.safetensors || fail "$setting: another model"
+    expect 0 "$FCIL" eval got.safetensors
+    diff <(counts out) <(last_counts "$dir") || fail "$setting: other counts than those of the run"
+done
+expect 0 "$FCIL" run tiny.yaml method.name=lora_merge tasks.merge=adamerging task_merge.steps=2 --out training
+dir=$(run_dir training)
+expect 0 "$FCIL" export "$dir" --to timm -o want.safetensors
+expect 0 "$FCIL" export "$dir" --to peft -o trained
+expect 0 "$FCIL" merge --rule adamerging seed=1 steps=2 --base trained/base.safetensors trained/task* -o got.safetensors
+cmp want.safetensors got.safetensors || fail "adamerging on training images: another model"
+expect 0 "$FCIL" merge --rule adamerging seed=1 steps=2 --base trained/base.safetensors trained/task* -o as_adapter
+expect 0 "$FCIL" eval as_adapter --base trained/base.safetensors
+cp out adapter
+expect 0 "$FCIL" eval got.safetensors
+cmp adapter out || fail "adapter and model test otherwise"
+expect 0 "$FCIL" merge --rule adamerging steps=1 --base trained/base.safetensors got.safetensors want.safetensors -o both.safetensors
+expect 0 "$FCIL" eval both.safetensors
+
 say "merge: into an adapter, of all ranks or the best few"
 expect 0 "$FCIL" merge --rule average ties/task* -o mean
 grep -Eq '^mean: rank 12, relative error [0-9.]+e-1[0-9]$' out || fail "three adapters of rank 4: $(cat out)"
@@ -153,6 +197,23 @@ refused 2 'merge: what, and where to' merge --rule ties ties/task01
 refused 2 'x.safetensors is a whole model, which needs --base' merge --rule ties ties/task01 -o x.safetensors
 refused 2 "\-\-rank 'all'" merge --rule ties ties/task01 -o x --rank all
 refused 2 'regmean needs statistics' merge --rule regmean ties/task01 -o x
+images=(--rule adamerging steps=1 --base ties/base.safetensors)
+refused 2 'adamerging needs images, and the network' merge --rule adamerging ties/task01 -o x
+refused 2 "\-\-samples '0', expected a whole number of at least 1" merge "${images[@]}" ties/task* -o x --samples 0
+refused 2 '\-\-samples: ties takes no images' merge --rule ties ties/task01 -o x --samples 5
+refused 2 '\-\-samples: regmean takes no images beside --stats' merge --rule regmean ties/task01 -o x --samples 5 --stats stats1
+refused 2 'data.synth_clases' merge "${images[@]}" ties/task* -o x data.synth_clases=4
+refused 2 'data.synth_clases' merge --rule ties ties/task01 -o x data.synth_clases=4
+refused 2 'individual works on the tasks of a run only' merge --rule individual --base ties/base.safetensors ties/task* -o x.safetensors
+refused 2 'adamerging works in full space only' merge "${images[@]}" space=core ties/task* -o x
+refused 3 'base.safetensors: no head' merge "${images[@]}" ties/base.safetensors -o x
+refused 3 'task01: metadata: data.hold_out_per_class is .0., and not so in every input' merge "${images[@]}" ties/task01 held/task02 -o x
+refused 3 'nowhere: no cifar100 data in this folder' merge "${images[@]}" ties/task* -o x data.name=cifar100 --data nowhere
+refused 3 'experts.safetensors is a model with experts' merge --rule wemoe steps=1 --base experts.safetensors ties/task* -o x.safetensors
+refused 3 'base.safetensors: tensor pos_embed: found 1 x 544 numbers, expected 1 x 160' merge "${images[@]}" got.safetensors -o x data.image_size=8
+cp -r ties/task01 anonymous
+sed -i 's/"classes"/"klasses"/; s/"tasks"/"tusks"/' anonymous/adapter_model.safetensors
+refused 3 'anonymous: adamerging needs images of its classes, and its metadata do not name them' merge "${images[@]}" anonymous -o x
 refused 2 '1 files of statistics for 3 inputs' merge --rule regmean ties/task* -o x --stats stats1
 expect 0 "$FCIL" stats ties/task01 -o grams --samples 10 --only grams
 refused 3 'grams: no Fisher information of tensor blocks.0.attn.qkv.weight' merge --rule fisher ties/task01 -o x --stats grams
