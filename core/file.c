@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sha2.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +51,13 @@ void fc_file_unmap(void *p, size_t n)
 {
     if (p)
         munmap(p, map_length(n));
+}
+
+void fc_file_forget(const void *p, size_t n)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), end = (uintptr_t)p + n;
+    uintptr_t begin = (uintptr_t)p / page * page;
+    madvise((void *)begin, end - begin, MADV_DONTNEED); /* a hint */
 }
 
 static bool write_all(int fd, const char *p, size_t n)

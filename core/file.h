@@ -12,6 +12,8 @@
  * configs, ...). An empty file maps to a valid pointer with *n = 0. */
 fc_status fc_file_map(void **p, size_t *n, const char *path, fc_status code, fc_error *err);
 void fc_file_unmap(void *p, size_t n);
+/* n bytes from p, of a mapped file, need not stay in memory: they are read again when looked at. */
+void fc_file_forget(const void *p, size_t n);
 
 /* Write n bytes to path: temporary name beside it, fsync, rename, fsync of the folder. On failure
  * the temporary file is removed and the old file is untouched. Errors FC_EFAIL. */

@@ -335,6 +335,12 @@ fc_status fc_st_read_double(double *out, const fc_st *f, const fc_tensor *t, fc_
     return FC_OK;
 }
 
+void fc_st_forget(const fc_st *f, const fc_tensor *t)
+{
+    if (f->map)
+        fc_file_forget(t->data, t->count * dtypes[t->dtype].size);
+}
+
 /* --- writing ---------------------------------------------------------------------------------- */
 
 static size_t entry_bytes(const fc_st_entry *e)

@@ -50,6 +50,8 @@ const char *fc_st_shape(char *buf, size_t size, int ndim, const int64_t *dim);
  * index. */
 fc_status fc_st_read(fc_real *out, const fc_st *f, const fc_tensor *t, fc_error *err);
 fc_status fc_st_read_double(double *out, const fc_st *f, const fc_tensor *t, fc_error *err);
+/* The file's pages of a tensor need not stay in memory; it can be read again. */
+void fc_st_forget(const fc_st *f, const fc_tensor *t);
 
 /* What to write: one entry per tensor, data in host memory. */
 typedef struct fc_st_entry {

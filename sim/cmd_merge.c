@@ -255,6 +255,12 @@ static fc_status check_rule(const request *q, const fc_args *a, fc_error *err)
 /* --- the merge ----------------------------------------------------------------------------------
  */
 
+/* Is the result a sum, for which inputs need not be there at the same time? */
+static bool sums(const request *q)
+{
+    return q->rule->scale && q->own.space == FC_SPACE_FULL;
+}
+
 static fc_status combine(double *const **tau, fc_merge_files *f, const request *q, const fc_args *a,
                          fc_error *err)
 {
@@ -262,14 +268,16 @@ static fc_status combine(double *const **tau, fc_merge_files *f, const request *
     double **out = fc_arena_alloc(&f->arena, (size_t)f->set.tensors, sizeof *out, err);
     if (!out)
         return FC_EFAIL;
-    if (q->rule->needs)
-        FC_TRY(fc_merge_files_stats(f, a->stats, a->n_stats, q->rule->needs, err));
     for (int t = 0; t < f->set.tensors; t++) {
         out[t] = fc_arena_alloc(&f->arena, fc_tv_size(&f->shape[t]), sizeof **out, err);
         if (!out[t])
             return FC_EFAIL;
     }
     *tau = out;
+    if (sums(q))
+        return fc_merge_files_sum(out, f, q->rule->scale(q->rule_options, f->n), err);
+    if (q->rule->needs)
+        FC_TRY(fc_merge_files_stats(f, a->stats, a->n_stats, q->rule->needs, err));
     return fc_space_combine(out, &f->set, q->rule->combine, q->rule_options, &space, &f->arena,
                             err);
 }
@@ -301,9 +309,11 @@ static fc_status merge(fc_merge_files *f, const request *q, const fc_args *a, fc
                                   .override = q->override,
                                   .n_override = q->n_override,
                                   .console = {FC_NORMAL, a->colour}};
-    fprintf(stderr, "merge %s: %d inputs, %d tensors, %.1f MiB for their task vectors\n",
-            q->rule->name, f->n, f->set.tensors, fc_merge_files_bytes(f) / (1 << 20));
-    FC_TRY(fc_merge_files_load(f, err));
+    fprintf(stderr, "merge %s: %d inputs, %d tensors, %.1f MiB for %s\n", q->rule->name, f->n,
+            f->set.tensors, fc_merge_files_bytes(f, sums(q)) / (1 << 20),
+            sums(q) ? "their sum" : "their task vectors");
+    if (!sums(q))
+        FC_TRY(fc_merge_files_load(f, err));
     f->set.key = (fc_key){.seed = job.seed, .task = (uint32_t)f->n}; /* as tasks.merge has it */
     if (by_network(q)) {
         FC_TRY(fc_merge_vit_make(&m, f, &job, err));

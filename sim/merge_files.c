@@ -1,5 +1,7 @@
 #include "sim/merge_files.h"
 
+#include "core/parallel.h"
+#include "core/threads.h"
 #include "sim/merge_head.h"
 #include "sim/model_stats.h"
 
@@ -241,20 +243,24 @@ static source source_of(const fc_merge_files *f, int i, int t)
     return s;
 }
 
-double fc_merge_files_bytes(const fc_merge_files *f)
+double fc_merge_files_bytes(const fc_merge_files *f, bool summed)
 {
-    double n = 0;
+    double merged = 0, opened = 0, loaded = 0, most = 0; /* numbers */
     for (int t = 0; t < f->set.tensors; t++) {
-        n += (double)fc_tv_size(&f->shape[t]);
+        double size = (double)fc_tv_size(&f->shape[t]);
+        merged += size;
+        most = size > most ? size : most;
         for (int i = 0; i < f->n; i++) {
-            source s = source_of(f, i, t);
+            const source s = source_of(f, i, t);
             if (s.layer)
-                n += s.layer->rank * ((double)s.layer->rows + s.layer->cols);
-            else if (s.whole || s.tensor)
-                n += (double)fc_tv_size(&f->shape[t]);
+                opened += s.layer->rank * ((double)s.layer->rows + s.layer->cols);
+            opened += s.whole ? size : 0;
+            loaded += s.whole || s.tensor ? size : 0;
         }
     }
-    return n * (double)sizeof(double);
+    if (summed) /* the base's and one input's */
+        loaded = 2 * most * fc_threads();
+    return (merged + opened + loaded) * (double)sizeof(double);
 }
 
 /* A tensor that did not change, as factors. */
@@ -266,8 +272,23 @@ static fc_status no_change(fc_tv *tv, const fc_tv_shape *s, fc_arena *arena, fc_
     return tv->B && tv->A ? FC_OK : FC_EFAIL;
 }
 
-static fc_status load_tensor(fc_tv *tv, fc_merge_files *f, int i, int t, const double *base,
-                             fc_error *err)
+/* Tensor t of the base, NULL without. */
+static fc_status load_base(double **base, const fc_merge_files *f, int t, fc_arena *arena,
+                           fc_error *err)
+{
+    const fc_tensor *b = f->tensor[t].base;
+    *base = b ? fc_arena_alloc(arena, b->count, sizeof **base, err) : NULL;
+    if (!b)
+        return FC_OK;
+    if (!*base)
+        return FC_EFAIL;
+    FC_TRY(fc_st_read_double(*base, &f->base, b, err));
+    fc_st_forget(&f->base, b);
+    return FC_OK;
+}
+
+static fc_status load_tensor(fc_tv *tv, const fc_merge_files *f, int i, int t, const double *base,
+                             fc_arena *arena, fc_error *err)
 {
     const source s = source_of(f, i, t);
     size_t n = fc_tv_size(&f->shape[t]);
@@ -276,14 +297,16 @@ static fc_status load_tensor(fc_tv *tv, fc_merge_files *f, int i, int t, const d
         return FC_OK;
     }
     if (!s.whole && !s.tensor)
-        return no_change(tv, &f->shape[t], &f->arena, err);
-    double *v = fc_arena_alloc(&f->arena, n, sizeof *v, err);
+        return no_change(tv, &f->shape[t], arena, err);
+    double *v = fc_arena_alloc(arena, n, sizeof *v, err);
     if (!v)
         return FC_EFAIL;
-    if (s.tensor)
+    if (s.tensor) {
         FC_TRY(fc_st_read_double(v, &f->model[i], s.tensor, err));
-    else
+        fc_st_forget(&f->model[i], s.tensor);
+    } else {
         memcpy(v, s.whole->v, n * sizeof *v);
+    }
     for (size_t e = 0; e < n; e++)
         v[e] -= base[e];
     tv->dense = v;
@@ -302,19 +325,44 @@ fc_status fc_merge_files_load(fc_merge_files *f, fc_error *err)
     fc_status s = FC_OK;
     for (int t = 0; t < f->set.tensors && s == FC_OK; t++) {
         fc_mark mark = fc_arena_mark(&scratch);
-        double *base = NULL;
-        if (f->tensor[t].base) {
-            base = fc_arena_alloc(&scratch, f->tensor[t].base->count, sizeof *base, err);
-            s = base ? fc_st_read_double(base, &f->base, f->tensor[t].base, err) : FC_EFAIL;
-        }
+        double *base;
+        s = load_base(&base, f, t, &scratch, err);
         for (int i = 0; i < f->n && s == FC_OK; i++)
-            s = load_tensor(&tv[fc_tv_index(&f->set, i, t)], f, i, t, base, err);
+            s = load_tensor(&tv[fc_tv_index(&f->set, i, t)], f, i, t, base, &f->arena, err);
         fc_arena_release(&scratch, mark);
     }
     fc_arena_free(&scratch);
     f->set.tv = tv;
     f->set.id = id;
     return s;
+}
+
+typedef struct sum_job {
+    double *const *out;
+    const fc_merge_files *f;
+    double c;
+} sum_job;
+
+static fc_status sum_tensor(void *ctx, int t, fc_arena *scratch, fc_error *err)
+{
+    const sum_job *j = ctx;
+    const fc_tv_shape *s = &j->f->shape[t];
+    double *base;
+    memset(j->out[t], 0, fc_tv_size(s) * sizeof *j->out[t]);
+    FC_TRY(load_base(&base, j->f, t, scratch, err));
+    for (int i = 0; i < j->f->n; i++) {
+        fc_mark mark = fc_arena_mark(scratch);
+        fc_tv tv = {0};
+        FC_TRY(load_tensor(&tv, j->f, i, t, base, scratch, err));
+        fc_tv_add(j->out[t], j->c, &tv, s);
+        fc_arena_release(scratch, mark);
+    }
+    return FC_OK;
+}
+
+fc_status fc_merge_files_sum(double *const *out, const fc_merge_files *f, double c, fc_error *err)
+{
+    return fc_parallel_for(f->set.tensors, sum_tensor, &(sum_job){out, f, c}, err);
 }
 
 /* --- their statistics ---------------------------------------------------------------------------

@@ -49,11 +49,16 @@ fc_status fc_merge_files_open(fc_merge_files *f, const char *base, const char *c
                               fc_error *err);
 void fc_merge_files_close(fc_merge_files *f); /* accepts {0} */
 
-/* Bytes that the task vectors and one merged one take. */
-double fc_merge_files_bytes(const fc_merge_files *f);
+/* Bytes of the merged task vector, and beside it of all task vectors, or (summed) of what
+ * fc_merge_files_sum has of them at a time. Adapters are there from the start. */
+double fc_merge_files_bytes(const fc_merge_files *f, bool summed);
 
 /* The numbers: f->set can be merged. Errors: FC_EDATA for one that is not finite. */
 fc_status fc_merge_files_load(fc_merge_files *f, fc_error *err);
+
+/* out[t] (rows, cols) = c * the sum of all inputs, without fc_merge_files_load: each thread reads
+ * one tensor of one input at a time. Bits as fc_tv_sum. Errors: as above. */
+fc_status fc_merge_files_sum(double *const *out, const fc_merge_files *f, double c, fc_error *err);
 
 /* Grams and Fisher information of n files of fcil stats, one for each input, into f->set; needs:
  * FC_MERGE_NEEDS_*. Errors: FC_EDATA where a file has not what the rule needs. */

@@ -1,6 +1,7 @@
 /* Files as task vectors, of networks that are no ViT: which tensors a set has, what is linear, what
  * an input lacks, layers that are stored the other way round, heads; and what does not fit. */
 #include "core/merge/merge.h"
+#include "core/threads.h"
 #include "sim/merge_files.h"
 #include "tests/tmp.h"
 
@@ -64,14 +65,21 @@ static fc_status open_files(const char *base, const char *a, const char *b)
     return s == FC_OK ? fc_merge_files_load(&files, &err) : s;
 }
 
-/* The mean of all inputs: (tensors). */
+/* The mean of all inputs: (tensors); one by one it is the same. */
 static double **mean(void)
 {
-    double **out = fc_arena_alloc(&files.arena, (size_t)files.set.tensors, sizeof *out, &err);
+    size_t tensors = (size_t)files.set.tensors;
+    double **out = fc_arena_alloc(&files.arena, tensors, sizeof *out, &err);
+    double **again = fc_arena_alloc(&files.arena, tensors, sizeof *again, &err);
     for (int t = 0; t < files.set.tensors; t++) {
-        out[t] = fc_arena_alloc(&files.arena, fc_tv_size(&files.shape[t]), sizeof **out, &err);
+        size_t n = fc_tv_size(&files.shape[t]);
+        out[t] = fc_arena_alloc(&files.arena, n, sizeof **out, &err);
+        again[t] = fc_arena_alloc(&files.arena, n, sizeof **again, &err);
         fc_tv_sum(out[t], 1.0 / files.n, &files.set, t);
     }
+    ok(fc_merge_files_sum(again, &files, 1.0 / files.n, &err));
+    for (int t = 0; t < files.set.tensors; t++)
+        assert_memory_equal(out[t], again[t], fc_tv_size(&files.shape[t]) * sizeof **out);
     return out;
 }
 
@@ -183,7 +191,8 @@ static void test_models(void **state)
     assert_tensor(inside("out"), "h.0.q.weight", (double[]){4.5, 7.5, 5.5, 9.5, 6.5, 11.5}, 6);
     assert_tensor(inside("out"), "norm.weight", (double[]){2, 2, 2}, 3);
     assert_tensor(inside("out"), "conv.weight", (double[]){2, 2, 2, 2}, 4);
-    assert_true(fc_merge_files_bytes(&files) == 8.0 * (17 + 17 + 5));
+    assert_true(fc_merge_files_bytes(&files, false) == 8.0 * (17 + 17 + 5));
+    assert_true(fc_merge_files_bytes(&files, true) == 8.0 * (17 + 5 + 2 * 6 * fc_threads()));
 }
 
 static void test_heads(void **state)

@@ -155,6 +155,7 @@ cmp alone/adapter_config.json again/adapter_config.json || fail "one adapter: an
 
 say "merge: whole models; statistics"
 expect 0 "$FCIL" merge --rule average --base ties/base.safetensors want.safetensors mean.safetensors -o both.safetensors
+grep -Eq "^merge average: 2 inputs, 30 tensors, 0.[0-9] MiB for their sum" err || fail "memory: $(cat err)"
 expect 0 "$FCIL" eval both.safetensors
 for task in 1 2 3; do
     expect 0 "$FCIL" stats "ties/task0$task" -o "stats$task" --samples 40
