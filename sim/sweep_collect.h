@@ -10,7 +10,8 @@
  *                        every metric in plain numbers, empty where there is none
  *   table.md, table.tex  a row per setting: mean +- standard deviation over its seeds (the N
  *                        of tasks.order=seed:N is one) and the 95 % interval; with a baseline also
- * the paired differences table.csv            the same numbers, a row per setting and metric
+ *                        the paired differences
+ *   table.csv            the same numbers, a row per setting and metric
  *
  * and the Markdown to stdout. metrics: names separated by commas. A setting is compared with the
  * baseline that agrees with it in all other axes. Errors: FC_EUSAGE for an unknown metric, FC_EDATA
