@@ -56,11 +56,12 @@ static item merge_item(int i)
               .section = "merge",
               .options = m->options,
               .n_options = m->n_options};
-    e.needs = m->needs & FC_MERGE_NEEDS_IMAGES   ? "all updates at once, unlabelled images of each"
-              : m->needs & FC_MERGE_NEEDS_GRAMS  ? "the updates and their Grams"
-              : m->needs & FC_MERGE_NEEDS_FISHER ? "the updates and their Fisher information"
-              : m->begin || m->scale             ? "the updates, one after the other"
-                                                 : "all updates at once";
+    e.needs = m->needs & FC_MERGE_NEEDS_IMAGES  ? "all updates at once, unlabelled images of each"
+              : m->needs & FC_MERGE_NEEDS_GRAMS ? "the updates and their Grams"
+              : m->needs & FC_MERGE_NEEDS_FISHER
+                  ? "the updates and their Fisher information (rounds: merge.fisher)"
+              : m->begin || m->scale ? "the updates, one after the other"
+                                     : "all updates at once";
     bool special = m->experts || m->needs & FC_MERGE_NEEDS_IMAGES;
     e.space = special        ? "full; not in rounds"
               : !m->combine  ? "none: merges parameters as clients send them"

@@ -486,37 +486,42 @@ static size_t in_use(void)
     return m.uordblks + m.hblkhd;
 }
 
-/* 1,000 clients of rank 4: the running sum takes what a few take. */
+/* 1,000 clients of rank 4: running sums take what a few take. */
 static void test_streams_take_constant_memory(void **state)
 {
     (void)state;
     enum { N = 64, R = 4 };
     static const int many[] = {20, 1000};
-    size_t bytes[2], kept;
-    for (int k = 0; k < 2; k++) {
-        fixture f;
-        fc_arena arena = {0};
-        void *st;
-        fx_init(&f, (fx_shape){.slots = 1, .d_out = {N}, .d_in = {N}, .rank = R, .clients = 2});
-        fx_random(&f, PAIRS, 1, 1);
-        f.job.product = true;
-        f.job.clients = many[k];
-        const fc_merge_method *m = fc_merge_find("average");
-        size_t before = in_use();
-        assert_true(fc_merge_streams(m, &f.job));
-        assert_int_equal(fc_merge_kept_bytes(m, &f.job), N * N * sizeof(double));
-        assert_int_equal(fc_merge_begin(&st, m, &f.job, &arena, NULL), FC_OK);
-        for (int i = 0; i < many[k]; i++)
-            assert_int_equal(fc_merge_fold(st, m, &f.job, &f.update[i % 2], NULL), FC_OK);
-        assert_int_equal(fc_merge_finish(st, m, &f.job, &f.out, NULL), FC_OK);
-        bytes[k] = in_use() - before;
-        kept = fc_merge_kept_bytes(fc_merge_find("ties"), &f.job);
-        assert_int_equal(kept, (size_t)many[k] * 2 * 2 * N * R * sizeof(double));
-        fc_arena_free(&arena);
-        fx_free(&f);
+    static const char *const names[] = {"average", "fisher"};
+    for (size_t sums = 1; sums <= 2; sums++) {
+        size_t bytes[2], kept;
+        for (int k = 0; k < 2; k++) {
+            fixture f;
+            fc_arena arena = {0};
+            void *st;
+            fx_init(&f, (fx_shape){.slots = 1, .d_out = {N}, .d_in = {N}, .rank = R, .clients = 2});
+            fx_random(&f, PAIRS, 1, 1);
+            f.job.product = true;
+            f.job.clients = many[k];
+            const fc_merge_method *m = fc_merge_find(names[sums - 1]);
+            f.job.options = fx_options(&f, m);
+            size_t before = in_use();
+            assert_true(fc_merge_streams(m, &f.job));
+            assert_int_equal(fc_merge_kept_bytes(m, &f.job), sums * N * N * sizeof(double));
+            assert_int_equal(fc_merge_begin(&st, m, &f.job, &arena, NULL), FC_OK);
+            for (int i = 0; i < many[k]; i++)
+                assert_int_equal(fc_merge_fold(st, m, &f.job, &f.update[i % 2], NULL), FC_OK);
+            assert_int_equal(fc_merge_finish(st, m, &f.job, &f.out, NULL), FC_OK);
+            bytes[k] = in_use() - before;
+            kept = fc_merge_kept_bytes(fc_merge_find("ties"), &f.job);
+            assert_int_equal(kept, (size_t)many[k] * 2 * 2 * N * R * sizeof(double));
+            assert_false(fc_merge_streams(fc_merge_find("ties"), &f.job));
+            fc_arena_free(&arena);
+            fx_free(&f);
+        }
+        assert_true(bytes[0] > 0 || in_use() == 0);     /* sanitizers count elsewhere */
+        assert_true(bytes[1] <= bytes[0] + (64 << 10)); /* ids and weights */
     }
-    assert_true(bytes[0] > 0 || in_use() == 0);     /* sanitizers count elsewhere */
-    assert_true(bytes[1] <= bytes[0] + (64 << 10)); /* ids and weights */
 }
 
 int main(void)

@@ -70,30 +70,36 @@ awk -F, 'NR > 1 { n[$1, $2]++; ok[$1, $2] += $4 == "ok"; if ($4 == "ok" && $13 >
          END { for (k in n) if (n[k] != 4 || ok[k] != 2 || late[k] < slowest[k]) exit 1 }' "$d/clients.csv" || fail "who counts"
 
 say "every method and rule with late, lost and absent clients"
-tight=("${random[@]}" train.epochs=1 fed.deadline_s=0.15)
+# tight DEADLINE NAME WORD...: a run, its directory in $d.
+tight() {
+    local deadline=$1 name=$2
+    shift 2
+    run "$name" "${random[@]}" train.epochs=1 fed.deadline_s="$deadline" "$@"
+}
 check_tight() {
-    check_books "$d" 0.15
+    check_books "$d" "$2"
     for status in ok late lost; do
         grep -q ",$status," "$d/clients.csv" || fail "$1: no $status client"
     done
 }
 for method in $(names methods); do
-    run "all-$method" "${tight[@]}" method.name="$method"
+    tight 0.15 "all-$method" method.name="$method"
     if [ "$method" = joint ]; then
         [ -z "$(column "$d/rounds.csv" sim_s | tr -d '\n')" ] || fail "joint has simulated seconds"
         continue
     fi
-    check_tight "$method"
+    check_tight "$method" 0.15
     say "  $method: $(number "$d/summary.json" sim_s) s, $(number "$d/summary.json" clients_late) late, $(number "$d/summary.json" clients_lost) lost"
 done
 for rule in $(names merges); do
+    method=lora_merge deadline=0.15
     case $rule in
         regmean_pp | adamerging | smile | emr | wemoe | individual) continue ;; # not of rounds
         lorm) method=lorm ;;
-        *) method=lora_merge ;;
+        fisher) deadline=0.5 ;; # sends the Fisher information of whole layers
     esac
-    run "rule-$rule" "${tight[@]}" method.name=$method merge.rule="$rule"
-    check_tight "$rule"
+    tight $deadline "rule-$rule" method.name=$method merge.rule="$rule"
+    check_tight "$rule" $deadline
 done
 
 say "late and lost clients, and some that are there, in one run"
