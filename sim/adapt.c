@@ -132,7 +132,7 @@ double fc_adapt_flop(const fc_adapt *a, const fc_adapt_model *m)
 fc_status fc_adapt_run(fc_adapt_result *out, const fc_adapt *a, const fc_adapt_model *m,
                        fc_error *err)
 {
-    assert(a->tasks >= 1 && a->steps >= 1 && a->batch >= 1);
+    assert(a->tasks >= 1 && a->steps >= 0 && a->batch >= 1);
     adapt_step s = {.a = a, .m = m};
     fc_arena arena = {0};
     *out = (fc_adapt_result){NAN, NAN};

@@ -23,7 +23,7 @@ typedef struct fc_adapt {
     const fc_split *split; /* of the samples */
     const fc_adapt_task *task;
     int tasks;
-    int steps, batch; /* published for AdaMerging and WEMoE: 1000 and 16 */
+    int steps, batch; /* >= 0, >= 1; published for AdaMerging and WEMoE: 1000 and 16 */
     uint64_t seed;
     fc_progress *progress; /* may be NULL */
     const char *what;      /* for messages: "AdaMerging" */
@@ -50,7 +50,8 @@ typedef struct fc_adapt_model {
 } fc_adapt_model;
 
 typedef struct fc_adapt_result {
-    double first, last; /* mean entropy over tasks and images, of the first and the last step */
+    double first, last; /* mean entropy over tasks and images, of the first and the last step; NaN
+                           without steps */
 } fc_adapt_result;
 
 /* FLOP of all steps, for the total of the progress display. */

@@ -169,6 +169,11 @@ fc_status fc_merge_vit_make(fc_merge_vit *m, fc_merge_files *f, const fc_merge_v
 fc_status fc_merge_vit_save(const fc_merge_vit *m, fc_merge_files *f, const char *path,
                             fc_error *err)
 {
+    if (fc_merged_per_task(&m->merged) && f->n > 1 && !f->apart)
+        return fc_fail(err, FC_EDATA,
+                       "%s and the other inputs have the same classes, expected classes of their "
+                       "own: by these a model is chosen",
+                       f->file[0].path);
     int *tasks = fc_arena_alloc(&f->arena, (size_t)f->n, sizeof *tasks, err);
     for (int i = 0; tasks && i < f->n; i++)
         tasks[i] = f->file[i].meta.tasks.n > 0 ? f->file[i].meta.tasks.n : 1;

@@ -34,7 +34,8 @@ typedef struct fc_merge_vit {
 fc_status fc_merge_vit_make(fc_merge_vit *m, fc_merge_files *f, const fc_merge_vit_job *job,
                             fc_error *err);
 
-/* A result with experts as a file that fcil eval runs (sim/expert_file.h). */
+/* A result with experts as a file that fcil eval runs (sim/expert_file.h). Errors: FC_EDATA for a
+ * model for each input where these have the same classes. */
 fc_status fc_merge_vit_save(const fc_merge_vit *m, fc_merge_files *f, const char *path,
                             fc_error *err);
 

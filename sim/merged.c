@@ -371,8 +371,7 @@ static fc_status make_wemoe(const maker *k, fc_error *err)
     fc_gates gates = {.wemoe = w, .m = &m, .lr = o->lr};
     fc_adapt_result result;
     FC_TRY(adapt_of(&gates.adapt, k, o->steps, o->batch, err));
-    if (o->steps > 0)
-        FC_TRY(fc_gates_run(&result, &gates, err));
+    FC_TRY(fc_gates_run(&result, &gates, err));
     k->out->wemoe = w;
     return FC_OK;
 }

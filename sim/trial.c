@@ -46,13 +46,13 @@ static fc_status open_crew(fc_trial *t, const fc_trial_options *o, fc_error *err
     return fc_crew_init(&t->crew, &plan, err);
 }
 
-/* The experts' tasks are those of the head, and all at the image size of the file. */
+/* Where each task has an expert of its own, their tasks are those of the head. */
 static fc_status check_experts(const fc_trial *t, fc_error *err)
 {
     int sum = 0;
     for (int i = 0; i < t->experts.n; i++)
         sum += t->experts.tasks.v[i];
-    if (t->experts.n > 0 && sum != t->tasks.n)
+    if (t->experts.emr && sum != t->tasks.n)
         return fc_fail(err, FC_EDATA, "%s: experts for %d tasks, and a head for %d", t->file.path,
                        sum, t->tasks.n);
     return FC_OK;

@@ -136,6 +136,12 @@ expect 0 "$FCIL" eval as_adapter --base trained/base.safetensors
 cp out adapter
 expect 0 "$FCIL" eval got.safetensors
 cmp adapter out || fail "adapter and model test otherwise"
+expect 0 "$FCIL" merge --rule adamerging steps=0 --base trained/base.safetensors trained/task* -o untrained.safetensors
+expect 0 "$FCIL" merge --rule task_arithmetic --base trained/base.safetensors trained/task* -o sum.safetensors
+expect 0 "$FCIL" eval sum.safetensors
+cp out sum
+expect 0 "$FCIL" eval untrained.safetensors
+cmp sum out || fail "adamerging without steps is not task arithmetic"
 expect 0 "$FCIL" merge --rule adamerging steps=1 --base trained/base.safetensors got.safetensors want.safetensors -o both.safetensors
 expect 0 "$FCIL" eval both.safetensors
 
@@ -185,6 +191,10 @@ if names merges | grep -qx smile; then
         expect 0 "$FCIL" eval one.safetensors
         cmp out alone.txt || fail "$rule of one adapter is not that adapter"
     done
+    expect 0 "$FCIL" merge --rule smile k=-1 --base ties/base.safetensors ties/task02 ties/task02 -o one.safetensors
+    expect 0 "$FCIL" eval one.safetensors
+    cmp out alone.txt || fail "twice the same expert"
+    refused 3 'have the same classes, expected classes of their own' merge --rule emr --base ties/base.safetensors ties/task02 ties/task02 -o x.safetensors
     refused 2 'smile keeps its inputs apart' merge --rule smile ties/task01 -o x
     refused 2 'a model with experts' stats experts.safetensors -o x
 fi
