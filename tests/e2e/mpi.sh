@@ -47,6 +47,7 @@ same_on_ranks lorm method.name=lorm data.augment=rrc
 same_on_ranks full-grams method.name=lorm method.alpha_backbone=0.5 fed.participation=0.5 fed.participation_draw=round
 same_on_ranks fedavg_lora method.name=fedavg_lora eval.rounds=last
 same_on_ranks fedavg method.name=fedavg
+same_on_ranks fisher method.name=fedavg merge.rule=fisher
 
 say "slow, late and lost clients: 2 ranks"
 devices=(method.name=lorm fed.clients=6 device.model=random device.gflops=0.1 device.availability=0.8 device.dropout=0.2
