@@ -305,13 +305,43 @@ fc_status fc_result_same_experiment(bool *same, fc_result *a, fc_result *b, fc_a
     return FC_OK;
 }
 
-/* Does any group differ from the first in this one? Options that one of them does not have follow
- * from its method or rule. */
-static bool differs(const traits *of, int n, const trait *t)
+/* The options that name a method or rule, whose own options then follow. */
+static bool names_rule(const trait *t)
 {
-    for (int g = 0; g < n; g++) {
-        const char *other = value_in(&of[g], t);
-        if (other && !same_value(t, other))
+    static const char *const name[][2] = {
+        {"method", "name"}, {"merge", "rule"}, {"tasks", "merge"}};
+    for (size_t i = 0; i < sizeof name / sizeof *name; i++)
+        if (strcmp(t->section, name[i][0]) == 0 && strcmp(t->key, name[i][1]) == 0)
+            return true;
+    return false;
+}
+
+static bool is_of_rule(const trait *t)
+{
+    static const char *const section[] = {"method", "merge", "task_merge"};
+    for (size_t i = 0; i < sizeof section / sizeof *section; i++)
+        if (strcmp(t->section, section[i]) == 0)
+            return !names_rule(t);
+    return false;
+}
+
+static bool same_rules(const traits *a, const traits *b)
+{
+    for (int i = 0; i < a->n; i++) {
+        const char *other = names_rule(&a->v[i]) ? value_in(b, &a->v[i]) : NULL;
+        if (other && strcmp(other, a->v[i].value) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* Does t tell group g from any other? Options of a method or rule do so among groups of the same
+ * one: what others take for them follows from the name of theirs. */
+static bool differs(const traits *of, int n, int g, const trait *t)
+{
+    for (int h = 0; h < n; h++) {
+        const char *other = value_in(&of[h], t);
+        if (other && !same_value(t, other) && (!is_of_rule(t) || same_rules(&of[g], &of[h])))
             return true;
     }
     return false;
@@ -331,7 +361,7 @@ static const char *label_of(const traits *of, int n, int g, fc_arena *arena, fc_
         for (int i = 0; i < of[g].n && used < sizeof text; i++) {
             const trait *t = &of[g].v[i];
             bool first = pass == 0, hash = strcmp(t->section, "content") == 0;
-            if (is_method(t) != first || !(differs(of, n, t) || (first && n == 1)))
+            if (is_method(t) != first || !(differs(of, n, g, t) || (first && n == 1)))
                 continue;
             used +=
                 (size_t)snprintf(text + used, sizeof text - used, "%s%s%s%.*s", used ? ", " : "",

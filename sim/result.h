@@ -48,7 +48,8 @@ double fc_result_masked(const fc_result *r);
 
 /* Runs that differ in nothing but their seeds; the N of an order seed:N is one. */
 typedef struct fc_result_group {
-    const char *label; /* the values of what differs between the groups: "lorm, beta=0.5" */
+    const char *label; /* the values of what differs between the groups, and of options of a method
+                          or rule between groups of the same one: "lorm, beta=0.5" */
     int n;
     fc_result **run; /* (n) in the order given; one of each run that was given twice */
 } fc_result_group;

@@ -213,6 +213,37 @@ static void test_drawn_orders(void **state)
     fc_arena_free(&arena);
 }
 
+/* Options of a rule tell apart groups of that rule. */
+static void test_labels_of_rules(void **state)
+{
+    (void)state;
+    static const char *const config[] = {"tasks: {merge: ties}\ntask_merge: {top_k: 20}\n",
+                                         "tasks: {merge: ties}\ntask_merge: {top_k: 30}\n",
+                                         "tasks: {merge: tsv}\ntask_merge: {lambda: 2}\n",
+                                         "tasks: {merge: tsv}\ntask_merge: {lambda: 2}\n"
+                                         "fed: {beta: 0.1}\n"};
+    static const char *const label[] = {"merge=ties, beta=0.5, top_k=20",
+                                        "merge=ties, beta=0.5, top_k=30", "merge=tsv, beta=0.5",
+                                        "merge=tsv, beta=0.1"};
+    enum { N = sizeof config / sizeof *config };
+    fc_result run[N];
+    fc_result_group *g;
+    fc_arena arena = {0};
+    int n;
+    for (int i = 0; i < N; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "rule%d", i);
+        assert_int_equal(fc_result_read(&run[i], run_dir(name, config[i], NULL), NULL), FC_OK);
+    }
+    assert_int_equal(fc_result_groups(&g, &n, run, N, &arena, NULL), FC_OK);
+    assert_int_equal(n, N);
+    for (int i = 0; i < N; i++) {
+        assert_string_equal(g[i].label, label[i]);
+        fc_result_free(&run[i]);
+    }
+    fc_arena_free(&arena);
+}
+
 static void test_groups(void **state)
 {
     (void)state;
@@ -292,6 +323,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_state, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_unknown_content, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_drawn_orders, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_labels_of_rules, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_groups, set_up, tear_down)};
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }
