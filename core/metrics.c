@@ -46,8 +46,10 @@ fc_metrics fc_metrics_of(const fc_acc_matrix *m)
         r.aia_task_mean += fc_acc_task_mean(m, i) / T;
         r.learning_accuracy += fc_acc(m, i, i) / T;
         double best = 0;
-        for (int l = i; l < last; l++)
-            best = fmax(best, fc_acc(m, l, i));
+        for (int l = i; l < last; l++) {
+            double acc = fc_acc(m, l, i);
+            best = acc > best || isnan(acc) ? acc : best; /* unlike fmax: untested stays NaN */
+        }
         if (i < last) {
             drop += fc_acc(m, i, i) - fc_acc(m, last, i);
             drop_max += best - fc_acc(m, last, i);
