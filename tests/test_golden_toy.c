@@ -4,8 +4,9 @@
  *
  * from the functions of core, against every number of the golden files e2e_toy_*. The network is a
  * ViT block of which only the MLP is used: the LoRA pairs of qkv and proj stay zero.
- * Built in float and in double. Float: 1e-5 of the largest element of a tensor (measured: 6e-6);
- * double: 1e-10. AdamW divides by |gradient|, so it amplifies the rounding of tiny gradients. */
+ * Built in float and in double, to 1e-10 of the largest element of a tensor in double, which proves
+ * the formulas. Float: 1e-3 (measured: 6e-6, and up to 5e-4 with 40 other seeds and shapes), since
+ * AdamW divides by |gradient| and so amplifies the rounding of tiny gradients. */
 #include "core/deltas.h"
 #include "core/head.h"
 #include "core/kernels.h"
@@ -37,7 +38,7 @@ typedef struct toy {
 
 static void check(const double *got, const gold_tensor *want)
 {
-    const double tol = sizeof(fc_real) == sizeof(float) ? 1e-5 : 1e-10;
+    const double tol = sizeof(fc_real) == sizeof(float) ? 1e-3 : 1e-10;
     double top = 0;
     for (size_t i = 0; i < want->n; i++)
         top = fmax(top, fabs(want->v[i]));

@@ -87,6 +87,18 @@ static void in_knots(double *out, const weight *w, fc_knots_form form, fc_combin
 
 /* ---- golden vectors -------------------------------------------------------------------------- */
 
+/* Golden TSV-Merge of more updates than a weight has singular vectors, k = 0, is 0: refused here.
+ */
+static void tsv_is_refused(const weight *w, fc_combine *rule, const void *options)
+{
+    double out[SIZE];
+    fc_arena arena = {0};
+    fc_error err = {0};
+    assert_int_equal(rule((double *const[]){out}, &w->set, options, &arena, &err), FC_EUSAGE);
+    assert_non_null(strstr(err.msg, "leave no singular vector to each"));
+    fc_arena_free(&arena);
+}
+
 static void golden_core_space(void **state)
 {
     (void)state;
@@ -102,10 +114,14 @@ static void golden_core_space(void **state)
         near_golden(out, &g, "mean");
         in_core(out, &w, fc_rule_ties, &TIES50, false);
         near_golden(out, &g, "ties50");
-        in_core(out, &w, fc_rule_tsv, &TSV, false);
-        near_golden(out, &g, "tsv");
-        in_core(out, &w, fc_rule_tsv, &TSV, true);
-        near_golden(out, &g, "tsv_iso_support");
+        if (gold_int(&g, "out.tsv_k") > 0) {
+            in_core(out, &w, fc_rule_tsv, &TSV, false);
+            near_golden(out, &g, "tsv");
+            in_core(out, &w, fc_rule_tsv, &TSV, true);
+            near_golden(out, &g, "tsv_iso_support");
+        } else {
+            tsv_is_refused(&w, rule_space, &(in_space){.inner = {fc_rule_tsv, &TSV, false}});
+        }
         in_core(out, &w, fc_rule_iso_c, &ISO, false);
         near_golden(out, &g, "iso_c");
         in_core(out, &w, fc_rule_task_arithmetic, &SUM, true);
@@ -116,14 +132,23 @@ static void golden_core_space(void **state)
     }
 }
 
-/* The V_i V_i^T add up to the identity, so that some singular values of V_i are 1; where there are
- * more of them than the k that TSV takes, it takes any. */
-static bool tsv_of_knots_is_unique(const weight *w)
+/* TSV-Merge of pairs, or of their dense form w. The V_i V_i^T add up to the identity, so that some
+ * singular values of V_i are 1; where there are more of them than the k that TSV takes, it takes
+ * any. */
+static void golden_tsv_of_knots(const weight *w, const weight *pairs, const gold *g)
 {
-    int T = w->set.n, r = w->tv[0].rank, all = T * r, q = all;
+    const in_space knots_v = {{fc_rule_tsv, &TSV, false}, true, FC_KNOTS_V};
+    int T = pairs->set.n, r = pairs->tv[0].rank, all = T * r, q = all;
     q = q < w->shape.rows ? q : w->shape.rows;
     int ones = r - (all - q), k = (int)((q < w->shape.cols ? q : w->shape.cols) * (1.0 / T));
-    return ones <= 1 || k >= ones;
+    double out[SIZE];
+    if (k == 0) {
+        tsv_is_refused(w, rule_space, &knots_v);
+        return;
+    }
+    apply(out, w, rule_space, &knots_v);
+    if (ones <= 1 || k >= ones)
+        near_golden(out, g, "tsv_v");
 }
 
 static void golden_knots(void **state)
@@ -142,9 +167,7 @@ static void golden_knots(void **state)
             near_golden(out, &g, "ta_v");
             in_knots(out, w, FC_KNOTS_V, fc_rule_ties, &TIES50, false);
             near_golden(out, &g, "ties50_v");
-            in_knots(out, w, FC_KNOTS_V, fc_rule_tsv, &TSV, false);
-            if (tsv_of_knots_is_unique(&pairs))
-                near_golden(out, &g, "tsv_v");
+            golden_tsv_of_knots(w, &pairs, &g);
             in_knots(out, w, FC_KNOTS_V, fc_rule_task_arithmetic, &SUM, true);
             near_golden(out, &g, "ta_iso_support");
             in_knots(out, w, FC_KNOTS_SV, fc_rule_ties, &TIES50, false);
@@ -181,8 +204,12 @@ static void golden_svd_merge(void **state)
         for (int i = 0; i < w.set.n; i++)
             w.tv[i].dense = gold_item(&g, "in.delta", i).v;
         fc_iso_options iso = {1, gold_scalar(&g, "param.frac")};
-        apply(out, &w, fc_rule_tsv, &TSV);
-        if (gold_int(&g, "out.tsv_k") <= lowest_rank(&w)) /* else it holds arbitrary null vectors */
+        int k = gold_int(&g, "out.tsv_k");
+        if (k == 0)
+            tsv_is_refused(&w, fc_rule_tsv, &TSV);
+        else
+            apply(out, &w, fc_rule_tsv, &TSV);
+        if (k > 0 && k <= lowest_rank(&w)) /* else it holds arbitrary null vectors */
             near_golden(out, &g, "tsv");
         apply(out, &w, fc_rule_iso_c, &iso);
         if (gold_find(&g, "out.iso_c_support"))
