@@ -29,6 +29,15 @@ static double change(const fc_merge_files *f, const double *out, int t, size_t e
     return out[e % rows * cols + e / rows];
 }
 
+/* Element e of a merged tensor fits the float that is saved. */
+static fc_status check_float(double x, const char *tensor, size_t e, fc_error *err)
+{
+    if (isfinite((float)x))
+        return FC_OK;
+    return fc_fail(err, FC_EFAIL, "merged tensor %s: element %zu is %g, expected a finite float",
+                   tensor, e, x);
+}
+
 /* v (count) = base + out of tensor t (-1: as in the base). */
 static fc_status sum(double *v, const fc_merge_files *f, const fc_tensor *base, double *const *out,
                      int t, fc_error *err)
@@ -36,9 +45,7 @@ static fc_status sum(double *v, const fc_merge_files *f, const fc_tensor *base, 
     FC_TRY(fc_st_read_double(v, &f->base, base, err));
     for (size_t e = 0; t >= 0 && e < base->count; e++) {
         v[e] += change(f, out[t], t, e);
-        if (!isfinite((float)v[e]))
-            return fc_fail(err, FC_EFAIL, "merged tensor %s: element %zu is %g", base->name, e,
-                           v[e]);
+        FC_TRY(check_float(v[e], base->name, e, err));
     }
     return FC_OK;
 }
@@ -160,8 +167,10 @@ static fc_status cut(fc_adapter_layer *l, loss *sum, const fc_tv_shape *s, const
     if (!l->name || !l->B || !l->A)
         return FC_EFAIL;
     for (size_t i = 0; i < rows; i++)
-        for (size_t k = 0; k < R; k++)
+        for (size_t k = 0; k < R; k++) {
             l->B[i * R + k] = x.U[i * (size_t)x.k + k] * x.S[k];
+            FC_TRY(check_float(l->B[i * R + k], s->name, i * R + k, err));
+        }
     memcpy(l->A, x.Vt, R * cols * sizeof *l->A);
     return FC_OK;
 }

@@ -165,6 +165,12 @@ static void test_union(void **state)
     double trace = 16 + 49 + 16 + 64 + 25 + 100, det = 57.0 * 213 - 110.0 * 110;
     double small = (trace - sqrt(trace * trace - 4 * det)) / 2;
     assert_close(error, sqrt(small / trace), 1e-9, 0);
+
+    out[0][2] = 1e60;
+    rank = 0;
+    assert_says(fc_merge_files_save_adapter(&files, out, &rank, &error, inside("inf"), &err), &err,
+                FC_EFAIL, "h.0.q.weight", "expected a finite float");
+    assert_int_equal(access(inside("inf"), F_OK), -1);
 }
 
 /* Whole models: vectors, embeddings and convolutions are not linear; an adapter beside them. */
