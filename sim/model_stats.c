@@ -10,6 +10,22 @@ static const fc_spec *weight_of(const fc_params *layout, const fc_grams *g, int 
     return &layout->spec[i + 1 < g->n ? fc_slot_tensor(i) : fc_train_head(layout)];
 }
 
+/* It has a name (memory was left), and finite numbers: those of a model that overflows are not. */
+static fc_status check_entry(const fc_st_entry *e, const char *path, fc_error *err)
+{
+    const double *v = e->data;
+    size_t n = 1;
+    if (!e->name)
+        return FC_EFAIL;
+    for (int d = 0; d < e->ndim; d++)
+        n *= (size_t)e->dim[d];
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(v[i]))
+            return fc_fail(err, FC_EFAIL, "%s: tensor %s: element %zu is %g, expected a finite one",
+                           path, e->name, i, v[i]);
+    return FC_OK;
+}
+
 static fc_status write(const char *path, const fc_grams *grams, const double *F,
                        const fc_params *layout, size_t samples, fc_arena *arena, fc_error *err)
 {
@@ -36,8 +52,7 @@ static fc_status write(const char *path, const fc_grams *grams, const double *F,
         n++;
     }
     for (int i = 0; i < n; i++)
-        if (!e[i].name)
-            return FC_EFAIL;
+        FC_TRY(check_entry(&e[i], path, err));
     char text[32];
     snprintf(text, sizeof text, "%zu", samples);
     const char *const metadata[][2] = {{"samples", text}};

@@ -13,7 +13,8 @@
 #include "core/vit.h"
 
 /* grams: full ones of all slots and the head, or NULL; F: laid out as `layout`, the backbone and
- * the head (FC_TRAIN_FULL), or NULL. */
+ * the head (FC_TRAIN_FULL), or NULL. Errors: FC_EFAIL for a number that is not finite; nothing is
+ * written then. */
 fc_status fc_model_stats_write(const char *path, const fc_grams *grams, const double *F,
                                const fc_params *layout, size_t samples, fc_error *err);
 

@@ -69,6 +69,13 @@ static void test_round_trip(void **state)
     assert_says(fc_model_stats_gram(&found, &s, "head.weight", 5, &arena, &err), &err, FC_EDATA,
                 path, "tensor gram.head.weight: 16 numbers, expected 25");
     fc_model_stats_close(&s);
+
+    err = (fc_error){0};
+    F[3] = NAN;
+    unlink(path);
+    assert_says(fc_model_stats_write(path, &g, F, &layout, 42, &err), &err, FC_EFAIL, path,
+                "element 3 is nan");
+    assert_int_equal(access(path, F_OK), -1);
 }
 
 static void test_parts(void **state)
