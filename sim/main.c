@@ -163,7 +163,8 @@ int main(int argc, char **argv)
         fd = open("/dev/null", O_RDWR);
     if (fd >= 0)
         close(fd);
-    signal(SIGPIPE, SIG_IGN);           /* writing to a closed pipe then fails with EPIPE */
+    signal(SIGPIPE, SIG_IGN);           /* writing to a closed pipe then fails with EPIPE, */
+    signal(SIGXFSZ, SIG_IGN);           /* and beyond `ulimit -f` with EFBIG */
     mallopt(M_MMAP_THRESHOLD, 1 << 20); /* large blocks go back to the system when they are freed */
 
     fc_error err = {0};
