@@ -172,12 +172,13 @@ static fc_status read_rank(request *q, const fc_args *a, fc_error *err)
     return FC_OK;
 }
 
+enum { STATISTICS = FC_MERGE_NEEDS_GRAMS | FC_MERGE_NEEDS_FISHER };
+
 /* Rules over statistics take them from images where there are no files of them. */
 static bool takes_images(const fc_merge_method *rule, const fc_args *a)
 {
-    const unsigned statistics = FC_MERGE_NEEDS_GRAMS | FC_MERGE_NEEDS_FISHER;
     return rule->needs & FC_MERGE_NEEDS_IMAGES ||
-           (rule->needs & statistics && rule->combine && a->n_stats == 0);
+           (rule->needs & STATISTICS && rule->combine && a->n_stats == 0);
 }
 
 static fc_status read_samples(request *q, const fc_args *a, fc_error *err)
@@ -188,6 +189,8 @@ static fc_status read_samples(request *q, const fc_args *a, fc_error *err)
     if (*end || !(n >= 1 && n <= 1 << 30))
         return fc_fail(err, FC_EUSAGE,
                        "merge: --samples '%.60s', expected a whole number of at least 1", text);
+    if (a->n_stats > 0 && !(q->rule->needs & STATISTICS))
+        return fc_fail(err, FC_EUSAGE, "merge: --stats: %s takes no statistics", q->rule->name);
     if (a->samples && !takes_images(q->rule, a))
         return fc_fail(err, FC_EUSAGE, "merge: --samples: %s takes no images%s", q->rule->name,
                        a->n_stats > 0 ? " beside --stats" : "");

@@ -51,6 +51,7 @@ fc_status fc_merged_check(const fc_merge_method *rule, const fc_space *space, bo
         return fc_fail(err, FC_EUSAGE, "%s needs images of each task", rule->name);
     if (!maker_of(rule))
         return fc_merge_check(rule, space, true, err);
+    FC_TRY(fc_space_check(space, err));
     return full ? FC_OK : fc_fail(err, FC_EUSAGE, "%s works in full space only", rule->name);
 }
 

@@ -291,7 +291,8 @@ static fc_status check_rule(const fc_run *r, fc_error *err)
 {
     const fc_merge_method *rule = r->cfg->rule;
     const fc_method *m = r->method;
-    const fc_space space = {.kind = (fc_space_kind)r->cfg->merge.space};
+    const fc_space space = {.kind = (fc_space_kind)r->cfg->merge.space,
+                            .isotropise = r->cfg->merge.isotropise};
     fc_error why = {0};
     if (!m->products && (!rule->begin || space.kind != FC_SPACE_FULL) && m->mode != FC_TRAIN_FULL)
         return fc_fail(err, FC_EUSAGE,

@@ -470,6 +470,9 @@ static void test_senseless_pairs_are_refused(void **state)
     refused(&f, "fisher", "fisher works in full space only: Fisher information");
     refused(&f, "regmean", "regmean works in full space only: Grams");
     refused(&f, "lorm", "lorm does not merge the products B A");
+    f.job.space = (fc_space){.kind = FC_SPACE_FULL, .isotropise = true};
+    refused(&f, "ties", "isotropise works in the spaces core and knots only");
+    f.job.space = (fc_space){.kind = FC_SPACE_CORE};
     f.job.product = false;
     refused(&f, "lorm", "lorm works in full space only");
     refused(&f, "ties", "ties merges products B A, but A and B are sent as two parameters");

@@ -39,6 +39,7 @@ fc_status fc_merge_check(const fc_merge_method *rule, const fc_space *space, boo
         return fc_fail(err, FC_EUSAGE,
                        "%s does not merge the products B A, only parameters as they are sent",
                        rule->name);
+    FC_TRY(fc_space_check(space, err));
     if (space->kind == FC_SPACE_FULL)
         return FC_OK;
     if (!rule->combine)

@@ -269,6 +269,15 @@ fc_status fc_space_knots(double *const *out, const fc_tv_set *in, const fc_inner
     return merge_in(out, &s, enter_knots, form == FC_KNOTS_SV, err);
 }
 
+fc_status fc_space_check(const fc_space *space, fc_error *err)
+{
+    if (space->kind == FC_SPACE_FULL && space->isotropise)
+        return fc_fail(err, FC_EUSAGE,
+                       "isotropise works in the spaces core and knots only, found full, where rule "
+                       "iso_c does it");
+    return FC_OK;
+}
+
 fc_status fc_space_combine(double *const *out, const fc_tv_set *in, fc_combine *rule,
                            const void *options, const fc_space *space, fc_arena *arena,
                            fc_error *err)

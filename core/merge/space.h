@@ -53,6 +53,9 @@ typedef struct fc_space {
     double knots_eps;
 } fc_space;
 
+/* FC_EUSAGE where isotropise is asked for in full space, which has rules for that. */
+fc_status fc_space_check(const fc_space *space, fc_error *err);
+
 /* The rule in that space: one of the functions below, or (full) the rule itself. */
 fc_status fc_space_combine(double *const *out, const fc_tv_set *in, fc_combine *rule,
                            const void *options, const fc_space *space, fc_arena *arena,

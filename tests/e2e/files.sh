@@ -211,6 +211,10 @@ refused 2 'regmean needs statistics' merge --rule regmean ties/task01 -o x
 images=(--rule adamerging steps=1 --base ties/base.safetensors)
 refused 2 'adamerging needs images, and the network' merge --rule adamerging ties/task01 -o x
 refused 2 "\-\-samples '0', expected a whole number of at least 1" merge "${images[@]}" ties/task* -o x --samples 0
+refused 2 '\-\-stats: ties takes no statistics' merge --rule ties ties/task01 -o x --stats stats1
+refused 2 'isotropise works in the spaces core and knots only' merge --rule ties isotropise=true ties/task01 -o x
+( ulimit -f 4 && expect 1 "$FCIL" merge --rule ties --base ties/base.safetensors ties/task* -o x.safetensors )
+grep -q 'x.safetensors: cannot write .* File too large' err || fail "a file that grows too large: $(cat err)"
 refused 2 '\-\-samples: ties takes no images' merge --rule ties ties/task01 -o x --samples 5
 refused 2 '\-\-samples: regmean takes no images beside --stats' merge --rule regmean ties/task01 -o x --samples 5 --stats stats1
 refused 2 'data.synth_clases' merge "${images[@]}" ties/task* -o x data.synth_clases=4

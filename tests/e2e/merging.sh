@@ -110,6 +110,8 @@ say "refused before training"
 refuse "merge.rule: opcm works in full space only: its updates come one by one" method.name=lora_merge merge.rule=opcm merge.space=core
 refuse "merge.rule: lorm does not merge the products" method.name=lora_merge merge.rule=lorm
 refuse "merge.ties merges LoRA updates B A.*method lora_merge does" method.name=fedavg_lora merge.rule=ties
+refuse "merge.rule: isotropise works in the spaces core and knots only" method.name=lora_merge merge.rule=ties merge.isotropise=true
+refuse "tasks.merge: isotropise works in the spaces core and knots only" tasks.merge=ties task_merge.isotropise=true
 refuse "merge.space: it is made of LoRA factors" method.name=fedavg merge.rule=ties merge.space=core
 refuse "merge.rule: fisher works in full space only: Fisher" method.name=lora_merge merge.rule=fisher merge.space=core
 refuse "merge.fisher merges LoRA updates B A.*method lora_merge does" method.name=fedavg_lora merge.rule=fisher
