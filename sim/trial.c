@@ -2,6 +2,7 @@
 
 #include "sim/run.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Tasks of the metadata, else of the config: those that the head has rows for. */
@@ -127,7 +128,15 @@ static fc_status test_tasks(fc_eval *e, int *answer, fc_trial *t, const fc_tasks
                          .crew = &t->crew,
                          .progress = &t->progress,
                          .answer = answer};
-    return fc_test_run(e, &job, &t->arena, err);
+    long images = 0;
+    FC_TRY(fc_test_run(e, &job, &t->arena, err));
+    for (int s = 0; s < k->n; s++)
+        images += e->total[s];
+    if (images && !isfinite(e->loss))
+        return fc_fail(err, FC_EDATA,
+                       "%s: its answers have a loss of %g: it holds numbers that overflow",
+                       t->file.path, e->loss);
+    return FC_OK;
 }
 
 /* Tasks from .. to - 1 under EMR's expert i; the other counts of part are zero. */

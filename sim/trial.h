@@ -39,7 +39,8 @@ fc_status fc_trial_open(fc_trial *t, const fc_trial_options *o, fc_error *err);
 void fc_trial_close(fc_trial *t); /* accepts {0} */
 
 /* Counts of the test images into e, whose arrays are in t's arena; answer as fc_test has it. A
- * model with EMR's experts is tested task by task, each with its own expert. */
+ * model with EMR's experts is tested task by task, each with its own expert. Errors: FC_EDATA for a
+ * loss that is not finite. */
 fc_status fc_trial_test(fc_eval *e, int *answer, fc_trial *t, fc_error *err);
 
 #endif

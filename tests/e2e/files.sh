@@ -95,6 +95,13 @@ for setting in ties "tsv task_merge.space=core" opcm; do
     grep -Eq "^merge $rule: 3 inputs, 8 tensors, [0-9.]+ MiB" err || fail "memory: $(cat err)"
 done
 
+say "eval: numbers that overflow are no result"
+cp got.safetensors next.safetensors
+for _ in 1 2 3 4 5 6 7; do
+    expect 0 "$FCIL" merge --rule task_arithmetic lambda=1000 --base ties/base.safetensors next.safetensors -o next.safetensors
+done
+refused 3 'next.safetensors: its answers have a loss of -\?[in][na][fn]' eval next.safetensors
+
 say "merge: random masks, and images, are those of the run with the same seed"
 export XDG_CACHE_HOME=$work/cache
 cat > tasks.yaml <<'YAML'
