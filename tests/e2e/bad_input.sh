@@ -68,6 +68,11 @@ done <<< 'avx2 avx2
 avx512 avx512bw
 avx512bf16 avx512_bf16
 amx amx_bf16'
+for isa in scalar blas; do # bf16 without an instruction for it
+    refuse 2 "bf16 would be emulated by the $isa kernels" tiny.yaml run.isa=$isa run.precision=bf16 run.strict=true
+done
+expect 0 "$FCIL" run tiny.yaml run.isa=scalar run.precision=bf16 tasks.count=1 fed.rounds=1 train.epochs=1 --out emulated
+grep -q '^warning: bf16 is emulated by the scalar kernels' err || fail "no warning: $(cat err)"
 
 say "settings that do not fit the data"
 refuse 2 'clients' tiny.yaml fed.clients=1000
