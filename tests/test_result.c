@@ -217,11 +217,11 @@ static void test_drawn_orders(void **state)
 static void test_labels_of_rules(void **state)
 {
     (void)state;
-    static const char *const config[] = {"tasks: {merge: ties}\ntask_merge: {top_k: 20}\n",
-                                         "tasks: {merge: ties}\ntask_merge: {top_k: 30}\n",
-                                         "tasks: {merge: tsv}\ntask_merge: {lambda: 2}\n",
-                                         "tasks: {merge: tsv}\ntask_merge: {lambda: 2}\n"
-                                         "fed: {beta: 0.1}\n"};
+    static const char *const config[] = {
+        "tasks: {merge: ties}\ntask_merge: {top_k: 20}\n",
+        "tasks: {merge: ties}\ntask_merge: {top_k: 30}\n",
+        "tasks: {merge: tsv}\ntask_merge: {lambda: 2}\n",
+        "fed: {beta: 0.1}\ntasks: {merge: tsv}\ntask_merge: {lambda: 2}\n"};
     static const char *const label[] = {"merge=ties, beta=0.5, top_k=20",
                                         "merge=ties, beta=0.5, top_k=30", "merge=tsv, beta=0.5",
                                         "merge=tsv, beta=0.1"};
