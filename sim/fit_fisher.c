@@ -13,11 +13,6 @@ typedef struct pass {
     const fc_fisher_worker *worker; /* (threads) */
 } pass;
 
-static double image_flop(const fc_fisher_job *j)
-{
-    return fc_fisher_flop(j->kind, &j->net->shape, j->m->rank, j->net->classes, j->hi - j->lo);
-}
-
 static void slice_sum(void *ctx, int thread, int i)
 {
     const pass *p = ctx;
@@ -32,8 +27,10 @@ static void slice_sum(void *ctx, int thread, int i)
     fc_worker_load(w, j->net, j->split, j->sample + at, n, (fc_key){0}, -1);
     memset(mine->sum, 0, p->n * sizeof *mine->sum);
     fc_fisher_add(mine->sum, &f, j->m, w->x, w->label, n);
+    double flop =
+        fc_fisher_flop(j->kind, &j->net->shape, j->m->rank, j->net->classes, j->hi - j->lo);
     if (j->progress)
-        fc_progress_add(j->progress, image_flop(j) * n, n, NAN);
+        fc_progress_add(j->progress, flop * n, n, NAN);
 }
 
 static void slice_commit(void *ctx, int thread, int i)
@@ -42,11 +39,6 @@ static void slice_commit(void *ctx, int thread, int i)
     (void)i;
     for (size_t k = 0; k < p->n; k++)
         p->F[k] += (double)p->worker[thread].sum[k];
-}
-
-double fc_fit_fisher_flop(const fc_fisher_job *j)
-{
-    return image_flop(j) * (double)j->n;
 }
 
 fc_status fc_fisher_workers(fc_fisher_worker **out, const fc_params *layout, int threads,

@@ -27,9 +27,6 @@ typedef struct fc_fisher_job {
     fc_progress *progress; /* may be NULL */
 } fc_fisher_job;
 
-/* FLOP of it. */
-double fc_fit_fisher_flop(const fc_fisher_job *j);
-
 /* F (layout->n), laid out as FC_TRAIN_FULL (fc_train_layout): the mean over the samples, not
  * augmented. Sums of FC_SLICE images in fc_real, over them in double and in order: same bits for
  * any number of threads. By the piece that `thread` of the crew's pool runs (the others help), with

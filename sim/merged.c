@@ -91,7 +91,7 @@ double fc_merged_flop(const fc_merge_method *rule, const void *options, const fc
     if (maker_of(rule) == make_regmean_pp)
         return forward * s->depth * images;
     if (rule->needs & FC_MERGE_NEEDS_FISHER)
-        return (forward + classes * (both - forward)) * images;
+        return fc_fisher_flop(FC_FISHER_EXPECTED, s, 0, net->classes, classes) * images;
     return rule->needs & FC_MERGE_NEEDS_GRAMS ? forward * images : 0;
 }
 

@@ -85,7 +85,10 @@ static void test_mean(void **state)
         open_fixture(&x, (fc_fisher_kind)kind, 1);
         x.F[0] = 1e6; /* what was there is forgotten */
         fc_progress progress;
-        fc_progress_init(&progress, (fc_console){0}, fc_fit_fisher_flop(&x.job), 0);
+        const fc_net *net = x.job.net;
+        fc_progress_init(
+            &progress, (fc_console){0},
+            N * fc_fisher_flop(x.job.kind, &net->shape, x.m.rank, net->classes, HI - LO), 0);
         x.job.progress = &progress;
         assert_int_equal(fc_fit_fisher_alone(x.F, &x.layout, &x.job, &x.t.err), FC_OK);
         assert_close(progress.done, progress.total, 1e-12, 0);
