@@ -57,7 +57,7 @@ static const fc_sweep_run *first_of(const collection *c, int group)
 static bool is_seed(const char *column, const char *value)
 {
     return strcmp(column, "run.seed") == 0 ||
-           (strncmp(column, "tasks.", 6) == 0 && strncmp(value, "seed:", 5) == 0);
+           (strncmp(column, "tasks.", 6) == 0 && fc_ints_drawn(&(fc_ints){.word = value}));
 }
 
 /* Is b the baseline of group g: the named values, and else what g has? An axis that one of them

@@ -188,21 +188,28 @@ static void test_unknown_content(void **state)
     fc_arena_free(&arena);
 }
 
+/* A run of each config, in folders <name>0, <name>1, ...; run (n). */
+static void read_runs(fc_result *run, const char *name, const char *const *config, int n)
+{
+    for (int i = 0; i < n; i++) {
+        char dir[16];
+        snprintf(dir, sizeof dir, "%s%d", name, i);
+        assert_int_equal(fc_result_read(&run[i], run_dir(dir, config[i], NULL), NULL), FC_OK);
+    }
+}
+
 /* An order that is drawn is a seed, one that is given is a setting. */
 static void test_drawn_orders(void **state)
 {
     (void)state;
-    static const char *const order[] = {"seed:0", "seed:1", "natural"};
+    static const char *const config[] = {"tasks: {order: \"seed:0\"}\n",
+                                         "tasks: {order: \"seed:1\"}\n",
+                                         "tasks: {order: natural}\n"};
     fc_result run[3];
     fc_result_group *g;
     fc_arena arena = {0};
     int n;
-    for (int i = 0; i < 3; i++) {
-        char name[16], text[80];
-        snprintf(name, sizeof name, "order%d", i);
-        snprintf(text, sizeof text, "tasks: {order: \"%s\"}\n", order[i]);
-        assert_int_equal(fc_result_read(&run[i], run_dir(name, text, NULL), NULL), FC_OK);
-    }
+    read_runs(run, "order", config, 3);
     assert_int_equal(fc_result_groups(&g, &n, run, 3, &arena, NULL), FC_OK);
     assert_int_equal(n, 2);
     assert_int_equal(g[0].n, 2);
@@ -230,11 +237,7 @@ static void test_labels_of_rules(void **state)
     fc_result_group *g;
     fc_arena arena = {0};
     int n;
-    for (int i = 0; i < N; i++) {
-        char name[16];
-        snprintf(name, sizeof name, "rule%d", i);
-        assert_int_equal(fc_result_read(&run[i], run_dir(name, config[i], NULL), NULL), FC_OK);
-    }
+    read_runs(run, "rule", config, N);
     assert_int_equal(fc_result_groups(&g, &n, run, N, &arena, NULL), FC_OK);
     assert_int_equal(n, N);
     for (int i = 0; i < N; i++) {
@@ -258,11 +261,7 @@ static void test_groups(void **state)
     fc_arena arena = {0};
     fc_result_group *g;
     int n;
-    for (int i = 0; i < N; i++) {
-        char name[16];
-        snprintf(name, sizeof name, "run%d", i);
-        assert_int_equal(fc_result_read(&run[i], run_dir(name, config[i], NULL), NULL), FC_OK);
-    }
+    read_runs(run, "run", config, N);
     assert_int_equal(fc_result_groups(&g, &n, run, N, &arena, NULL), FC_OK);
     assert_int_equal(n, 3);
     assert_string_equal(g[0].label, "lorm, beta=0.5");
