@@ -71,6 +71,8 @@ static fc_status copy_all(const char *to, const char *from, fc_error *err)
     fc_status st = fc_mkdirs(to, err);
     for (int folders = 1; folders >= 0 && st == FC_OK; folders--) {
         DIR *d = opendir(from);
+        if (!d && errno != ENOENT)
+            st = fc_fail(err, FC_EFAIL, "%s: cannot read: %s", from, strerror(errno));
         for (struct dirent *e; st == FC_OK && d && (e = readdir(d));) {
             char a[FC_PATH_MAX], b[FC_PATH_MAX];
             struct stat info;
@@ -101,30 +103,46 @@ void fc_work_remove(const fc_sweep_view *v, const char *id, int g)
         unlink(path);
 }
 
+/* path = the newest work folder of a generation up to g, which is returned, or -1. */
+static int newest(char path[FC_PATH_MAX], const fc_sweep_view *v, const char *id, int g)
+{
+    struct stat st;
+    while (g >= 0 && (fc_work_path(path, v, id, g, false, NULL) != FC_OK || stat(path, &st) != 0))
+        g--;
+    return g;
+}
+
+/* to = from, whole or not at all. *gone: from was taken away meanwhile (by fc_work_remove, so all
+ * at once), and files may be missing from what was copied. */
+static fc_status copy_whole(bool *gone, const char *to, const char *from, fc_error *err)
+{
+    char copy[FC_PATH_MAX];
+    struct stat st;
+    FC_TRY(fc_out_path(copy, err, "%s.copy", to));
+    fc_status s = copy_all(copy, from, err);
+    *gone = s == FC_OK && stat(from, &st) != 0;
+    if (s == FC_OK && !*gone && rename(copy, to) != 0)
+        s = fc_fail(err, FC_EFAIL, "%s: cannot rename to %s: %s", copy, to, strerror(errno));
+    if (s != FC_OK || *gone)
+        remove_all(copy);
+    return s;
+}
+
 fc_status fc_work_inherit(const fc_sweep_view *v, const char *id, int g, bool released,
                           fc_error *err)
 {
-    char to[FC_PATH_MAX], from[FC_PATH_MAX], copy[FC_PATH_MAX];
-    struct stat st;
-    int old = g - 1;
-    for (; old >= 0; old--) {
-        FC_TRY(fc_work_path(from, v, id, old, false, err));
-        if (stat(from, &st) == 0)
-            break;
-    }
-    if (old < 0)
-        return FC_OK;
+    char to[FC_PATH_MAX], from[FC_PATH_MAX];
+    bool gone;
+    int old;
     FC_TRY(fc_work_path(to, v, id, g, false, err));
-    FC_TRY(fc_out_path(copy, err, "%s.copy", to));
-    if (!released || old != g - 1 || rename(from, to) != 0) {
-        fc_status s = copy_all(copy, from, err);
-        if (s == FC_OK && rename(copy, to) != 0)
-            s = fc_fail(err, FC_EFAIL, "%s: cannot rename to %s: %s", copy, to, strerror(errno));
-        if (s != FC_OK) {
-            remove_all(copy);
-            return s;
-        }
-    }
+    do { /* again if another heir, not dead yet, was faster: the newest is then its own folder */
+        old = newest(from, v, id, g - 1);
+        if (old < 0)
+            return FC_OK;
+        gone = false;
+        if (!released || old != g - 1 || rename(from, to) != 0)
+            FC_TRY(copy_whole(&gone, to, from, err));
+    } while (gone);
     for (; old >= 0; old--)
         fc_work_remove(v, id, old);
     return FC_OK;

@@ -221,6 +221,39 @@ static void test_takeover(void **state)
     fc_sweep_view_close(&v);
 }
 
+/* A child that is killed while it inherits may end that before it dies, under the hands of the next
+ * heir: what it took away is not missing from the next copy. */
+static void test_two_heirs(void **state)
+{
+    (void)state;
+    fc_sweep_view v;
+    fc_error err = {0};
+    open_view(&v);
+    fc_tmp_put(&tmp, "s/.sweep/work/0123abcd.0/ckpt/state", "7", 1);
+    fc_tmp_put(&tmp, "s/.sweep/work/0123abcd.0/config.yaml", "a", 1);
+    const char *fifo = fc_tmp_path(&tmp, "s/.sweep/work/0123abcd.0/ckpt/fifo");
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(fc_work_inherit(&v, id, 2, false, NULL) == FC_OK ? 0 : 1);
+    int status, fd = open(fifo, O_WRONLY); /* folders first: the copy is half done */
+    assert_true(fd >= 0);
+    fc_tmp_put(&tmp, "s/.sweep/work/0123abcd.1/ckpt/state", "7", 1);
+    fc_tmp_put(&tmp, "s/.sweep/work/0123abcd.1/config.yaml", "a", 1);
+    fc_work_remove(&v, id, 0);
+    close(fd);
+    assert_true(waitpid(pid, &status, 0) == pid);
+    assert_int_equal(status, 0);
+    assert_true(there("s/.sweep/work/0123abcd.2/config.yaml"));
+    assert_true(there("s/.sweep/work/0123abcd.2/ckpt/state"));
+    assert_false(there("s/.sweep/work/0123abcd.2/ckpt/fifo")); /* nothing of the first copy */
+    fc_work_clean(&v, id);
+    assert_int_equal(fc_count_files(v.work), 0);
+    assert_int_equal(fc_work_inherit(&v, id, 3, false, &err), FC_OK); /* of nobody */
+    assert_false(there("s/.sweep/work/0123abcd.3"));
+    fc_sweep_view_close(&v);
+}
+
 /* Silence is counted from when it was first seen, whatever time the claim has. */
 static void test_silence(void **state)
 {
@@ -297,8 +330,9 @@ static void test_halving(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_race),  TEST(test_life),     TEST(test_death),   TEST(test_lost),
-        TEST(test_names), TEST(test_takeover), TEST(test_silence), TEST(test_halving),
+        TEST(test_race),      TEST(test_life),    TEST(test_death),
+        TEST(test_lost),      TEST(test_names),   TEST(test_takeover),
+        TEST(test_two_heirs), TEST(test_silence), TEST(test_halving),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }
