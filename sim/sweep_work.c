@@ -22,18 +22,22 @@ fc_status fc_work_path(char path[FC_PATH_MAX], const fc_sweep_view *v, const cha
     return fc_out_path(path, err, "%s/%s.%d%s", v->work, id, g, log ? ".log" : "");
 }
 
-/* rm -r */
+/* rm -r. Again while files appear: of a process that was killed and is not dead yet. */
 static void remove_all(const char *path)
 {
-    DIR *d = unlink(path) == 0 ? NULL : opendir(path);
-    for (struct dirent *e; d && (e = readdir(d));) {
-        char child[FC_PATH_MAX];
-        if (!is_dot(e->d_name) && fc_out_path(child, NULL, "%s/%s", path, e->d_name) == FC_OK)
-            remove_all(child);
-    }
-    if (d)
+    if (unlink(path) == 0)
+        return;
+    for (int tries = 0; tries < 100 && rmdir(path) != 0; tries++) {
+        DIR *d = opendir(path);
+        for (struct dirent *e; d && (e = readdir(d));) {
+            char child[FC_PATH_MAX];
+            if (!is_dot(e->d_name) && fc_out_path(child, NULL, "%s/%s", path, e->d_name) == FC_OK)
+                remove_all(child);
+        }
+        if (!d)
+            return;
         closedir(d);
-    rmdir(path);
+    }
 }
 
 /* Files that vanish meanwhile are left out: checkpoints make room for newer ones. */
