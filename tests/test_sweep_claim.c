@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <math.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -254,6 +255,39 @@ static void test_two_heirs(void **state)
     fc_sweep_view_close(&v);
 }
 
+/* A folder goes although files appear in it meanwhile. */
+static void test_busy_folder(void **state)
+{
+    (void)state;
+    fc_sweep_view v;
+    open_view(&v);
+    for (int round = 0; round < 20; round++) {
+        int status, gate[2];
+        char byte;
+        assert_int_equal(pipe(gate), 0);
+        fc_tmp_put(&tmp, "s/.sweep/work/0123abcd.0/ckpt/state", "7", 1);
+        const char *file = fc_tmp_path(&tmp, "s/.sweep/work/0123abcd.0/ckpt/new");
+        pid_t pid = fork();
+        if (pid == 0) { /* until the folder is gone */
+            int fd;
+            while ((fd = open(file, O_WRONLY | O_CREAT, 0600)) >= 0) {
+                close(fd);
+                if (write(gate[1], "", 1) != 1)
+                    break;
+            }
+            _exit(0);
+        }
+        close(gate[1]);
+        assert_int_equal(read(gate[0], &byte, 1), 1);
+        fc_work_clean(&v, id);
+        assert_int_equal(fc_count_files(v.work), 0);
+        kill(pid, SIGKILL);
+        assert_true(waitpid(pid, &status, 0) == pid);
+        close(gate[0]);
+    }
+    fc_sweep_view_close(&v);
+}
+
 /* Silence is counted from when it was first seen, whatever time the claim has. */
 static void test_silence(void **state)
 {
@@ -330,9 +364,9 @@ static void test_halving(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_race),      TEST(test_life),    TEST(test_death),
-        TEST(test_lost),      TEST(test_names),   TEST(test_takeover),
-        TEST(test_two_heirs), TEST(test_silence), TEST(test_halving),
+        TEST(test_race),    TEST(test_life),     TEST(test_death),     TEST(test_lost),
+        TEST(test_names),   TEST(test_takeover), TEST(test_two_heirs), TEST(test_busy_folder),
+        TEST(test_silence), TEST(test_halving),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }
