@@ -95,7 +95,17 @@ static void backward_x(fc_engine *w, fc_real *dx, fc_real *dyb, const fc_linear 
     fc_multiply(w, &p);
 }
 
-/* dB (o, r) += dy^T xa, as the transpose of (xa^T dy): dy is then read as it lies. */
+/* C (m, n), ldc = alpha A^T B with A (k, m), B (k, n), as the transpose of B^T A: for n much
+ * smaller than m it is cheaper to transpose B and C than A. t: scratch (n, m). */
+static void transposed_product(const fc_engine *e, int m, int n, int k, fc_real alpha,
+                               const fc_real *A, int lda, const fc_real *B, int ldb, fc_real *C,
+                               int ldc, fc_real *t)
+{
+    fc_matmul(e, true, false, n, m, k, alpha, B, ldb, A, lda, false, t, m);
+    e->isa->transpose(C, (size_t)ldc, t, (size_t)m, m, n, false);
+}
+
+/* dB (o, r) += dy^T xa */
 static void backward_B(const fc_engine *e, fc_real *dB, const fc_linear *l, const fc_real *dy,
                        const fc_real *xa, int n)
 {
@@ -103,9 +113,8 @@ static void backward_B(const fc_engine *e, fc_real *dB, const fc_linear *l, cons
     fc_engine w = *e;
     size_t O = (size_t)o, R = (size_t)r;
     fc_real *t = fc_engine_take(&w, R * O * sizeof *t);
-    fc_matmul(&w, true, false, r, o, n, 1, xa, r, dy, stride_y(l), false, t, o);
     fc_real *sum = fc_engine_take(&w, R * O * sizeof *sum);
-    e->isa->transpose(sum, R, t, O, o, r, false);
+    transposed_product(&w, o, r, n, 1, dy, stride_y(l), xa, r, sum, r, t);
     for (size_t i = 0; i < O * R; i++)
         dB[i] += sum[i];
 }
@@ -173,8 +182,8 @@ size_t fc_attention_bytes(const fc_engine *e, int T, int d_head)
     fc_engine f = *e;
     f.bf16 = e->bf16 && !e->isa->panel;
     int wide = (T > d_head ? T : d_head) + 64;
-    return fc_left_bytes(&f, wide, wide) + fc_right_bytes(&f, wide, wide) +
-           fc_left_bytes(&f, wide, wide);
+    return 2 * fc_left_bytes(&f, wide, wide) + fc_right_bytes(&f, wide, wide) +
+           fc_left_bytes(&f, wide, d_head);
 }
 
 void fc_attention_forward(const fc_engine *e, fc_real *out, fc_real *P, const fc_real *qkv, int T,
@@ -198,14 +207,15 @@ void fc_attention_backward(const fc_engine *e, fc_real *dqkv, const fc_real *dou
     fc_real scale = 1 / sqrt((fc_real)d_head);
     fc_engine w = *e;
     fc_real *dP = fc_engine_take(&w, (size_t)q * (size_t)T * sizeof *dP);
+    fc_real *t = fc_engine_take(&w, (size_t)T * (size_t)d_head * sizeof *t);
     for (int h = 0; h < heads; h++, P += (size_t)q * (size_t)T) {
         const fc_real *Q = qkv + h * d_head, *K = Q + D, *V = K + D, *dy = dout + h * d_head;
         fc_real *dq = dqkv + h * d_head, *dk = dq + D, *dv = dk + D;
-        fc_matmul(&w, true, false, T, d_head, q, 1, P, T, dy, D, false, dv, ld);
+        transposed_product(&w, T, d_head, q, 1, P, T, dy, D, dv, ld, t);
         fc_matmul(&w, false, true, q, T, d_head, 1, dy, D, V, ld, false, dP, T);
         e->isa->softmax_backward(dP, P, q, T);
         fc_matmul(&w, false, false, q, d_head, T, scale, dP, T, K, ld, false, dq, ld);
-        fc_matmul(&w, true, false, T, d_head, q, scale, dP, T, Q, ld, false, dk, ld);
+        transposed_product(&w, T, d_head, q, scale, dP, T, Q, ld, dk, ld, t);
     }
 }
 
