@@ -124,14 +124,14 @@ static void feed(fc_grams *stats, int slot, const fc_real *x, int rows, int dim)
         fc_grams_add(stats, slot, x, rows, dim);
 }
 
-/* The part of a block's activations that belongs to a chunk. Without backward there is room for one
- * chunk only, and one image's attention weights. */
+/* The part of a block's activations that belongs to a chunk. If nothing is kept, all chunks use the
+ * same one, and all images the same attention weights. */
 static fc_block_acts block_of(const fc_acts *a, int l, chunk c)
 {
     const fc_vit_shape *s = &a->shape;
-    fc_block_acts b = a->block[l];
+    fc_block_acts b = a->block[a->keep ? l : 0];
     size_t T = (size_t)fc_vit_tokens(s), D = (size_t)s->width;
-    size_t image = a->size.backward ? (size_t)c.first : 0, row = image * T;
+    size_t image = a->keep ? (size_t)c.first : 0, row = image * T;
     b.x += row * D;
     b.stat1 += row * 2;
     b.qkv += row * 3 * D;
@@ -155,7 +155,7 @@ static void attention_forward(fc_acts *a, const fc_block_acts *b, int n, int que
 {
     const fc_vit_shape *s = &a->shape;
     size_t T = (size_t)fc_vit_tokens(s), D = (size_t)s->width;
-    size_t weights = a->size.backward ? (size_t)s->heads * T * T : 0; /* else all images share P */
+    size_t weights = a->keep ? (size_t)s->heads * T * T : 0;
     for (size_t i = 0; i < (size_t)n; i++)
         fc_attention_forward(&a->engine, b->att + i * (size_t)queries * D, b->P + i * weights,
                              b->qkv + i * 3 * T * D, (int)T, queries, s->heads,
@@ -261,7 +261,7 @@ static void chunk_forward(fc_acts *a, const fc_model *m, const fc_real *x, chunk
     int T = fc_vit_tokens(s), D = s->width, pixels = 3 * s->patch * s->patch;
     fc_linear patches = patch_layer(m);
     fc_real *cols = a->cols;
-    if (a->size.backward)
+    if (a->keep)
         cols += (size_t)c.first * (size_t)(T - 1) * (size_t)pixels;
     fc_patches(cols, x + (size_t)c.first * 3 * (size_t)s->image * (size_t)s->image, c.n, s->image,
                s->patch);
@@ -273,13 +273,15 @@ static void chunk_forward(fc_acts *a, const fc_model *m, const fc_real *x, chunk
     gather_cls(a->top + (size_t)c.first * (size_t)D, a->out, c.n, a->cls_only ? 1 : T, D);
 }
 
-void fc_vit_forward(fc_acts *a, const fc_model *m, const fc_real *x, int n, fc_grams *stats)
+static void forward(fc_acts *a, const fc_model *m, const fc_real *x, int n, fc_grams *stats,
+                    bool keep)
 {
     const fc_vit_shape *s = &a->shape;
     assert(n >= 0 && n <= a->size.n_max && m->rank <= a->size.rank);
     assert(!m->wemoe || (a->size.gates && m->wemoe->tasks <= a->size.experts));
     assert(!m->wemoe || !m->wemoe->batch_reduce || a->size.whole);
     a->n = n;
+    a->keep = keep;
     a->cls_only = stats == NULL && !m->wemoe; /* gates look at all tokens */
     for (int first = 0; first < n; first += a->chunk)
         chunk_forward(a, m, x, chunk_at(a, first), stats);
@@ -292,6 +294,16 @@ void fc_vit_forward(fc_acts *a, const fc_model *m, const fc_real *x, int n, fc_g
         fc_engine e = exact(a);
         fc_linear_forward(&e, a->logits, NULL, &head, a->features, NULL, n);
     }
+}
+
+void fc_vit_forward(fc_acts *a, const fc_model *m, const fc_real *x, int n, fc_grams *stats)
+{
+    forward(a, m, x, n, stats, a->size.backward);
+}
+
+void fc_vit_infer(fc_acts *a, const fc_model *m, const fc_real *x, int n, fc_grams *stats)
+{
+    forward(a, m, x, n, stats, false);
 }
 
 /* ---- backward ----------------------------------------------------------------------------- */
@@ -432,7 +444,7 @@ void fc_vit_backward(fc_acts *a, const fc_model *m, const fc_real *dlogits, cons
     const fc_vit_shape *s = &a->shape;
     int n = a->n;
     bool backbone = g->w || g->A || g->B || g->gates;
-    assert(a->size.backward);
+    assert(a->keep);
 
     fc_linear head = head_layer(m);
     fc_linear_grads head_grads = {.W = g->head_w, .b = g->head_b};

@@ -148,6 +148,9 @@ void fc_acts_free(fc_acts *a); /* accepts NULL */
  * fc_acts_features (n, D). stats, if not NULL, is fed with the input of every slot and of the head
  * (statistics of images 0 .. n-1 in order). Serial, no allocation. */
 void fc_vit_forward(fc_acts *a, const fc_model *m, const fc_real *x, int n, fc_grams *stats);
+/* The same for those who want no gradient: nothing is kept for backward, so that all layers and
+ * images use the same buffers, which stay in the cache. */
+void fc_vit_infer(fc_acts *a, const fc_model *m, const fc_real *x, int n, fc_grams *stats);
 const fc_real *fc_acts_logits(const fc_acts *a);
 const fc_real *fc_acts_features(const fc_acts *a);
 

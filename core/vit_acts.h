@@ -28,7 +28,8 @@ struct fc_acts {
     int chunk;        /* images */
     fc_engine engine; /* with the scratch below */
     int n;            /* images of the last forward */
-    bool cls_only;    /* its last block ran on class tokens only after the attention */
+    bool keep;     /* what backward needs of it; otherwise all layers use the first one's buffers */
+    bool cls_only; /* its last block ran on class tokens only after the attention */
 
     fc_real *cols;     /* (n_max (T - 1), 3 patch^2) */
     fc_real *top;      /* (n_max, D) class tokens of the last block's output */

@@ -274,7 +274,7 @@ static void gram_item(void *ctx, int thread, int i)
         int n = count_at(end, at, FC_SLICE);
         fc_worker_load(w, net, net->train, g->sample + at, n, g->key,
                        g->augmented ? i / g->items : -1);
-        fc_vit_forward(w->acts, g->m, w->x, n, &sum);
+        fc_vit_infer(w->acts, g->m, w->x, n, &sum);
         if (g->progress)
             fc_progress_add(g->progress, flop * n, n, NAN);
     }

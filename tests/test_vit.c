@@ -239,7 +239,8 @@ static fc_grams grams_new(double alpha, bool with_head)
     return s;
 }
 
-/* Keeping activations, collecting statistics, the size of the batch: nothing changes the outputs.
+/* Keeping activations or not, collecting statistics, the size of the batch: nothing changes the
+ * outputs.
  */
 static void test_forward_variants(void **state)
 {
@@ -252,6 +253,8 @@ static void test_forward_variants(void **state)
     memcpy(logits, fc_acts_logits(train.acts), sizeof logits);
     fc_vit_forward(eval.acts, &eval.m, eval.x, IMAGES, NULL);
     assert_memory_equal(fc_acts_logits(eval.acts), logits, sizeof logits);
+    fc_vit_infer(train.acts, &train.m, train.x, IMAGES, NULL);
+    assert_memory_equal(fc_acts_logits(train.acts), logits, sizeof logits);
 
     fc_grams stats = grams_new(0, true);
     fc_vit_forward(eval.acts, &eval.m, eval.x, IMAGES, &stats);
