@@ -5,13 +5,13 @@
 #include <string.h>
 
 /* F += p_c (d log p_c)^2 of the image that went forward; FC_FISHER_LABELS: with p_c = 1. */
-static void add_class(fc_real *F, const fc_fisher *f, const fc_model *m, int c)
+static void add_class(fc_real *F, const fc_fisher *f, const fc_model *m, const fc_grads *grads,
+                      int c)
 {
     double loss = fc_ce(f->dlogits, fc_acts_logits(f->acts), &c, 1, m->classes, f->lo, f->hi, 1);
     fc_real p = f->kind == FC_FISHER_LABELS ? 1 : (fc_real)exp(-loss), *g = f->grad.p;
-    fc_grads grads = fc_grads_of(FC_TRAIN_FULL, &f->grad, ~0u);
     memset(g, 0, f->grad.n * sizeof *g);
-    fc_vit_backward(f->acts, m, f->dlogits, &grads);
+    fc_vit_backward(f->acts, m, f->dlogits, grads);
     for (size_t i = 0; i < f->grad.n; i++)
         F[i] += p * g[i] * g[i];
 }
@@ -20,12 +20,13 @@ void fc_fisher_add(fc_real *F, const fc_fisher *f, const fc_model *m, const fc_r
                    const int *label, int n)
 {
     size_t pixels = 3 * (size_t)m->shape->image * (size_t)m->shape->image;
+    fc_grads grads = fc_grads_of(FC_TRAIN_FULL, &f->grad, ~0u);
     for (int i = 0; i < n; i++) {
-        fc_vit_forward(f->acts, m, x + (size_t)i * pixels, 1, NULL);
+        fc_vit_forward(f->acts, m, x + (size_t)i * pixels, 1, NULL, &grads);
         bool expected = f->kind == FC_FISHER_EXPECTED;
         int first = expected ? f->lo : label[i], end = expected ? f->hi : first + 1;
         for (int c = first; c < end; c++)
-            add_class(F, f, m, c);
+            add_class(F, f, m, &grads, c);
     }
 }
 

@@ -76,7 +76,9 @@ typedef struct fc_isa {
     void (*norm_backward_w)(fc_real *dw, fc_real *db, const fc_real *dy, const fc_real *x,
                             const fc_real *stat, int n, int d);
     void (*gelu_forward)(fc_real *y, const fc_real *x, size_t n);
+    void (*gelu_forward_derivative)(fc_real *y, fc_real *x, size_t n);
     void (*gelu_backward)(fc_real *dy, const fc_real *x, size_t n);
+    void (*multiply_elements)(fc_real *y, const fc_real *x, size_t n);
     void (*softmax)(fc_real *z, int n, int d);
     void (*softmax_backward)(fc_real *dP, const fc_real *P, int n, int d);
 } fc_isa;

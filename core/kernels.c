@@ -165,6 +165,16 @@ void fc_gelu_forward(const fc_engine *e, fc_real *y, const fc_real *x, size_t n)
     e->isa->gelu_forward(y, x, n);
 }
 
+void fc_gelu_forward_derivative(const fc_engine *e, fc_real *y, fc_real *x, size_t n)
+{
+    e->isa->gelu_forward_derivative(y, x, n);
+}
+
+void fc_multiply_elements(const fc_engine *e, fc_real *y, const fc_real *x, size_t n)
+{
+    e->isa->multiply_elements(y, x, n);
+}
+
 void fc_gelu_backward(const fc_engine *e, fc_real *dy, const fc_real *x, size_t n)
 {
     e->isa->gelu_backward(dy, x, n);

@@ -68,8 +68,12 @@ void fc_norm_backward(const fc_engine *e, fc_real *dx, fc_real *dw, fc_real *db,
 /* y = x Phi(x) with the normal distribution function Phi: GELU in its exact form (Hendrycks and
  * Gimpel 2016). n numbers. Float build: |error of Phi| < 2e-7. */
 void fc_gelu_forward(const fc_engine *e, fc_real *y, const fc_real *x, size_t n);
+/* The same, and x becomes the derivative Phi(x) + x phi(x), which costs little beside Phi. */
+void fc_gelu_forward_derivative(const fc_engine *e, fc_real *y, fc_real *x, size_t n);
 /* In place: dy becomes the gradient of x. */
 void fc_gelu_backward(const fc_engine *e, fc_real *dy, const fc_real *x, size_t n);
+/* y_i *= x_i */
+void fc_multiply_elements(const fc_engine *e, fc_real *y, const fc_real *x, size_t n);
 
 /* Each of n rows of z (n, d) becomes softmax(z), in place; starts from the row's maximum. Float
  * build: relative error < 3e-7 before normalisation; arguments 87 below the maximum count as 87. */

@@ -243,7 +243,11 @@ static void block_forward(fc_acts *a, const fc_model *m, int l, chunk c, fc_real
     }
     fc_linear_forward(&a->engine, b->pre, b->xa[FC1], &layer[FC1], a->norm, NULL, rows);
     add_experts(a, b, b->pre, m, 4 * l + FC1, a->norm, rows);
-    fc_gelu_forward(&a->engine, a->gelu, b->pre, (size_t)rows * (size_t)s->hidden);
+    size_t wide = (size_t)rows * (size_t)s->hidden;
+    if (a->keep && !a->keep_inputs)
+        fc_gelu_forward_derivative(&a->engine, a->gelu, b->pre, wide);
+    else
+        fc_gelu_forward(&a->engine, a->gelu, b->pre, wide);
     feed(stats, 4 * l + FC2, a->gelu, rows, s->hidden);
     fc_linear_forward(&a->engine, out, b->xa[FC2], &layer[FC2], a->gelu, b->mid, rows);
     add_experts(a, b, out, m, 4 * l + FC2, a->gelu, rows);
@@ -273,15 +277,16 @@ static void chunk_forward(fc_acts *a, const fc_model *m, const fc_real *x, chunk
     gather_cls(a->top + (size_t)c.first * (size_t)D, a->out, c.n, a->cls_only ? 1 : T, D);
 }
 
-static void forward(fc_acts *a, const fc_model *m, const fc_real *x, int n, fc_grams *stats,
-                    bool keep)
+void fc_vit_forward(fc_acts *a, const fc_model *m, const fc_real *x, int n, fc_grams *stats,
+                    const fc_grads *g)
 {
     const fc_vit_shape *s = &a->shape;
     assert(n >= 0 && n <= a->size.n_max && m->rank <= a->size.rank);
     assert(!m->wemoe || (a->size.gates && m->wemoe->tasks <= a->size.experts));
     assert(!m->wemoe || !m->wemoe->batch_reduce || a->size.whole);
     a->n = n;
-    a->keep = keep;
+    a->keep = g && a->size.backward && (g->w || g->A || g->B || g->gates);
+    a->keep_inputs = a->keep && (g->w || g->A || m->wemoe);
     a->cls_only = stats == NULL && !m->wemoe; /* gates look at all tokens */
     for (int first = 0; first < n; first += a->chunk)
         chunk_forward(a, m, x, chunk_at(a, first), stats);
@@ -294,16 +299,6 @@ static void forward(fc_acts *a, const fc_model *m, const fc_real *x, int n, fc_g
         fc_engine e = exact(a);
         fc_linear_forward(&e, a->logits, NULL, &head, a->features, NULL, n);
     }
-}
-
-void fc_vit_forward(fc_acts *a, const fc_model *m, const fc_real *x, int n, fc_grams *stats)
-{
-    forward(a, m, x, n, stats, a->size.backward);
-}
-
-void fc_vit_infer(fc_acts *a, const fc_model *m, const fc_real *x, int n, fc_grams *stats)
-{
-    forward(a, m, x, n, stats, false);
 }
 
 /* ---- backward ----------------------------------------------------------------------------- */
@@ -365,8 +360,7 @@ static void block_backward(fc_acts *a, const fc_model *m, int l, chunk c, const 
     const fc_vit_shape *s = &a->shape;
     fc_block_acts view = block_of(a, l, c), *b = &view;
     int T = fc_vit_tokens(s), D = s->width;
-    bool cls_only = a->cls_only && l == s->depth - 1, inputs = g->w || g->A;
-    bool mlp_inputs = inputs || m->wemoe, below = l > 0 || g->w;
+    bool cls_only = a->cls_only && l == s->depth - 1, inputs = g->w || g->A, below = l > 0 || g->w;
     int rows = cls_only ? c.n : c.n * T;
     size_t wide = (size_t)rows * (size_t)s->hidden;
     fc_linear layer[4];
@@ -380,13 +374,16 @@ static void block_backward(fc_acts *a, const fc_model *m, int l, chunk c, const 
 
     if (m->wemoe)
         memset(a->dw, 0, (size_t)(c.n * m->wemoe->tasks) * sizeof *a->dw);
-    if (mlp_inputs)
+    if (a->keep_inputs)
         fc_gelu_forward(&a->engine, a->gelu, b->pre, wide);
     fc_linear_backward(&a->engine, a->dwide, &grads[FC2], &layer[FC2], a->dx, a->gelu, b->xa[FC2],
                        rows);
     experts_backward(a, b, a->dwide, m, 4 * l + FC2, a->dx, a->gelu, rows);
-    fc_gelu_backward(&a->engine, a->dwide, b->pre, wide);
-    if (mlp_inputs)
+    if (a->keep_inputs)
+        fc_gelu_backward(&a->engine, a->dwide, b->pre, wide);
+    else
+        fc_multiply_elements(&a->engine, a->dwide, b->pre, wide);
+    if (a->keep_inputs)
         fc_norm_forward(&a->engine, a->norm, b->stat2, &norm2, b->mid, rows);
     fc_linear_backward(&a->engine, a->dnorm, &grads[FC1], &layer[FC1], a->dwide, a->norm,
                        b->xa[FC1], rows);
@@ -444,7 +441,6 @@ void fc_vit_backward(fc_acts *a, const fc_model *m, const fc_real *dlogits, cons
     const fc_vit_shape *s = &a->shape;
     int n = a->n;
     bool backbone = g->w || g->A || g->B || g->gates;
-    assert(a->keep);
 
     fc_linear head = head_layer(m);
     fc_linear_grads head_grads = {.W = g->head_w, .b = g->head_b};
@@ -453,7 +449,7 @@ void fc_vit_backward(fc_acts *a, const fc_model *m, const fc_real *dlogits, cons
                        NULL, n);
     if (!backbone)
         return;
-    assert(!m->smile);
+    assert(a->keep && (a->keep_inputs || !(g->w || g->A)) && !m->smile);
     memset(a->dtop, 0, (size_t)n * (size_t)s->width * sizeof *a->dtop);
     norm_backward(&a->engine, a->dtop, m, g, block_tensor(s->depth, 0), a->dfeature, a->top,
                   a->stat, n);

@@ -146,16 +146,16 @@ void fc_acts_free(fc_acts *a); /* accepts NULL */
 
 /* x (n, 3, image, image) normalised pixels, n <= n_max. Fills fc_acts_logits (n, classes) and
  * fc_acts_features (n, D). stats, if not NULL, is fed with the input of every slot and of the head
- * (statistics of images 0 .. n-1 in order). Serial, no allocation. */
-void fc_vit_forward(fc_acts *a, const fc_model *m, const fc_real *x, int n, fc_grams *stats);
-/* The same for those who want no gradient: nothing is kept for backward, so that all layers and
- * images use the same buffers, which stay in the cache. */
-void fc_vit_infer(fc_acts *a, const fc_model *m, const fc_real *x, int n, fc_grams *stats);
+ * (statistics of images 0 .. n-1 in order). g: which gradients backward will be asked for (of its
+ * pointers only which are NULL counts); what they need is kept. NULL: none, and all layers use the
+ * same buffers, which stay in the cache. Serial, no allocation. */
+void fc_vit_forward(fc_acts *a, const fc_model *m, const fc_real *x, int n, fc_grams *stats,
+                    const fc_grads *g);
 const fc_real *fc_acts_logits(const fc_acts *a);
 const fc_real *fc_acts_features(const fc_acts *a);
 
-/* dlogits (n, classes) of the last forward with the same model. Adds to g. Stops at the lowest
- * layer that has anything to train. Serial, no allocation. */
+/* dlogits (n, classes) of the last forward with the same model and g. Adds to g. Stops at the
+ * lowest layer that has anything to train. Serial, no allocation. */
 void fc_vit_backward(fc_acts *a, const fc_model *m, const fc_real *dlogits, const fc_grads *g);
 
 /* Scratch of fc_acts in bytes, for the prediction of memory. */

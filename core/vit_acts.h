@@ -15,7 +15,7 @@ typedef struct fc_block_acts {
     fc_real *att;   /* (R, D) attention output */
     fc_real *mid;   /* (R, D) x + attn.proj */
     fc_real *stat2; /* (R, 2) of norm2 */
-    fc_real *pre;   /* (R, hidden) fc1 output, before GELU */
+    fc_real *pre;   /* (R, hidden) fc1 output, before GELU; or the derivative of GELU there */
     fc_real *xa[4]; /* (R, rank) x A^T of each slot */
     fc_real *z;     /* (R, D), and */
     fc_real *mean;  /* (n_max, D) of the gate, and */
@@ -28,8 +28,9 @@ struct fc_acts {
     int chunk;        /* images */
     fc_engine engine; /* with the scratch below */
     int n;            /* images of the last forward */
-    bool keep;     /* what backward needs of it; otherwise all layers use the first one's buffers */
-    bool cls_only; /* its last block ran on class tokens only after the attention */
+    bool keep;        /* for backward; otherwise all layers use the first one's buffers */
+    bool keep_inputs; /* backward needs the inputs of layers, and pre for them */
+    bool cls_only;    /* its last block ran on class tokens only after the attention */
 
     fc_real *cols;     /* (n_max (T - 1), 3 patch^2) */
     fc_real *top;      /* (n_max, D) class tokens of the last block's output */

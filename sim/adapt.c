@@ -35,7 +35,7 @@ static void slice_gradient(void *ctx, int thread, int i)
     fc_worker_load(w, a->net, a->split, s->image + t * a->batch + first, n, (fc_key){0}, -1);
     fc_adapt_pass p = s->m->pass(s->m->ctx, thread);
     fc_acts *acts = p.acts ? p.acts : w->acts;
-    fc_vit_forward(acts, &s->model, w->x, n, NULL);
+    fc_vit_forward(acts, &s->model, w->x, n, NULL, &p.grads);
     w->loss = fc_entropy(w->dlogits, fc_acts_logits(acts), n, a->net->classes, task->lo, task->hi,
                          a->batch);
     fc_vit_backward(acts, &s->model, w->dlogits, &p.grads);

@@ -49,6 +49,8 @@ TIMED(FC_SHARE_NORM, norm_backward_w,
        int d),
       dw, db, dy, x, stat, n, d)
 TIMED(FC_SHARE_GELU, gelu_forward, (fc_real * y, const fc_real *x, size_t n), y, x, n)
+TIMED(FC_SHARE_GELU, gelu_forward_derivative, (fc_real * y, fc_real *x, size_t n), y, x, n)
+TIMED(FC_SHARE_GELU, multiply_elements, (fc_real * y, const fc_real *x, size_t n), y, x, n)
 TIMED(FC_SHARE_GELU, gelu_backward, (fc_real * dy, const fc_real *x, size_t n), dy, x, n)
 TIMED(FC_SHARE_SOFTMAX, softmax, (fc_real * z, int n, int d), z, n, d)
 TIMED(FC_SHARE_SOFTMAX, softmax_backward, (fc_real * dP, const fc_real *P, int n, int d), dP, P, n,
@@ -73,7 +75,9 @@ const fc_isa *fc_share_begin(const fc_isa *isa)
     table.norm_backward_x = norm_backward_x;
     table.norm_backward_w = norm_backward_w;
     table.gelu_forward = gelu_forward;
+    table.gelu_forward_derivative = gelu_forward_derivative;
     table.gelu_backward = gelu_backward;
+    table.multiply_elements = multiply_elements;
     table.softmax = softmax;
     table.softmax_backward = softmax_backward;
     return &table;

@@ -209,7 +209,7 @@ static void evaluate_block(void *ctx, int thread, int i)
     fc_worker *w = &b->crew.worker[thread];
     int classes = b->net.classes;
     fc_worker_load(w, &b->net, &b->data.test, b->sample, FC_SLICE, (fc_key){0}, -1);
-    fc_vit_infer(w->acts, &j->m, w->x, FC_SLICE, NULL);
+    fc_vit_forward(w->acts, &j->m, w->x, FC_SLICE, NULL, NULL);
     fc_ce(NULL, fc_acts_logits(w->acts), w->label, FC_SLICE, classes, 0, classes, FC_SLICE);
     b->done[i] = fc_wall();
 }

@@ -35,7 +35,7 @@ static void test_block(void *ctx, int thread, int i)
     if (fc_stop_requested())
         return;
     fc_worker_load(w, t->net, t->images, sample, b->n, (fc_key){0}, -1);
-    fc_vit_infer(w->acts, t->model, w->x, b->n, NULL);
+    fc_vit_forward(w->acts, t->model, w->x, b->n, NULL, NULL);
     const fc_real *z = fc_acts_logits(w->acts);
     for (int n = 0; n < b->n; n++, z += classes) {
         int answer = fc_argmax(z, 0, hi);

@@ -147,13 +147,13 @@ static void slice_gradient(void *ctx, int thread, int i)
     fc_worker_load(w, net, net->train, b->sample + i * FC_SLICE, n, key, b->epoch);
     fc_model m = fc_model_of(&net->shape, net->mode, net->rank, net->classes, f->w, &t->local);
     m.packed = net->mode == FC_TRAIN_FULL ? &t->packed : f->packed;
-    fc_vit_forward(w->acts, &m, w->x, n, NULL);
-    w->loss =
-        fc_ce(w->dlogits, fc_acts_logits(w->acts), w->label, n, net->classes, f->lo, f->hi, b->n);
     fc_params grad = t->local;
     grad.p = i == 0 ? t->grad : w->grad;
     zero_groups(grad.p, &grad, f->groups);
     fc_grads g = fc_grads_of(net->mode, &grad, f->groups);
+    fc_vit_forward(w->acts, &m, w->x, n, NULL, &g);
+    w->loss =
+        fc_ce(w->dlogits, fc_acts_logits(w->acts), w->label, n, net->classes, f->lo, f->hi, b->n);
     fc_vit_backward(w->acts, &m, w->dlogits, &g);
 }
 
@@ -274,7 +274,7 @@ static void gram_item(void *ctx, int thread, int i)
         int n = count_at(end, at, FC_SLICE);
         fc_worker_load(w, net, net->train, g->sample + at, n, g->key,
                        g->augmented ? i / g->items : -1);
-        fc_vit_infer(w->acts, g->m, w->x, n, &sum);
+        fc_vit_forward(w->acts, g->m, w->x, n, &sum, NULL);
         if (g->progress)
             fc_progress_add(g->progress, flop * n, n, NAN);
     }

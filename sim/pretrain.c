@@ -71,7 +71,7 @@ static void held_out_forward(void *ctx, int thread, int block)
     fc_model m = model_of(p);
     fc_worker_load(w, &p->net, &p->data.train, p->held + (size_t)block * FC_SLICE, n, (fc_key){0},
                    -1);
-    fc_vit_forward(w->acts, &m, w->x, n, NULL);
+    fc_vit_forward(w->acts, &m, w->x, n, NULL, NULL);
 }
 
 static void held_out_count(void *ctx, int thread, int block)

@@ -121,7 +121,7 @@ static inline void xf_forward(fc_real *logits, const xf *f, const fc_model *m, i
     fc_acts *acts;
     assert_int_equal(fc_acts_new(&acts, &xf_shape, size, e, NULL), FC_OK);
     for (int i = 0; i < XF_IMAGES; i += step) {
-        fc_vit_forward(acts, m, f->x + (size_t)i * XF_PIXELS, step, NULL);
+        fc_vit_forward(acts, m, f->x + (size_t)i * XF_PIXELS, step, NULL, NULL);
         memcpy(logits + i * XF_CLASSES, fc_acts_logits(acts),
                (size_t)(step * XF_CLASSES) * sizeof *logits);
     }

@@ -121,7 +121,7 @@ static double entropy(fixture *x, const double *lambda)
         for (size_t i = 0; i < x->task[t].n; i++) {
             fc_worker_load(worker, &x->t.net, &x->t.data.train, &x->task[t].sample[i], 1,
                            (fc_key){0}, -1);
-            fc_vit_forward(worker->acts, &m, worker->x, 1, NULL);
+            fc_vit_forward(worker->acts, &m, worker->x, 1, NULL, NULL);
             const fc_real *z = fc_acts_logits(worker->acts);
             double sum = 0, H = 0;
             for (int c = x->task[t].lo; c < x->task[t].hi; c++)

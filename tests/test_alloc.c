@@ -322,7 +322,7 @@ static void step_allocates_nothing(const fc_model *m, const fc_grads *g)
     assert_int_equal(fc_acts_new(&acts, &xf_shape, &size, &engine, NULL), FC_OK);
     failures = 0;
     countdown = 0;
-    fc_vit_forward(acts, m, network.x, XF_IMAGES, NULL);
+    fc_vit_forward(acts, m, network.x, XF_IMAGES, NULL, g);
     fc_vit_backward(acts, m, dlogits, g);
     countdown = -1;
     assert_int_equal(failures, 0);

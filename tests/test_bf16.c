@@ -84,7 +84,7 @@ static void step(fc_real *logits, fc_params *grad, net *t, const fc_isa *isa, bo
     }
     assert_int_equal(fc_params_alloc(grad, &t->train, &t->arena, &err), FC_OK);
     fc_grads g = fc_grads_of(t->mode, grad, t->groups);
-    fc_vit_forward(acts, &m, t->x, IMAGES, NULL);
+    fc_vit_forward(acts, &m, t->x, IMAGES, NULL, &g);
     memcpy(logits, fc_acts_logits(acts), sizeof dlogits);
     fc_ce(dlogits, logits, labels, IMAGES, CLASSES, LO, HI, IMAGES);
     fc_vit_backward(acts, &m, dlogits, &g);

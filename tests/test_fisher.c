@@ -75,7 +75,7 @@ static void log_p(net *t, double out[IMAGES][CLASSES])
 {
     fc_model m = model_of(t);
     for (int i = 0; i < IMAGES; i++) {
-        fc_vit_forward(t->f.acts, &m, t->x + i * PIXELS, 1, NULL);
+        fc_vit_forward(t->f.acts, &m, t->x + i * PIXELS, 1, NULL, NULL);
         const fc_real *z = fc_acts_logits(t->f.acts);
         double sum = 0;
         for (int c = LO; c < HI; c++)
@@ -148,7 +148,7 @@ static void test_head(void **state)
         fc_fisher_add(F, &t.f, &m, t.x, label, 1);
         double p[IMAGES][CLASSES];
         log_p(&t, p);
-        fc_vit_forward(t.f.acts, &m, t.x, 1, NULL);
+        fc_vit_forward(t.f.acts, &m, t.x, 1, NULL, NULL);
         const fc_spec *W = &t.full.spec[fc_train_head(&t.full)], *b = W + 1;
         for (int k = 0; k < CLASSES; k++) {
             double pk = exp(p[0][k]), d = (k == label[0]) - pk;

@@ -126,11 +126,11 @@ static double mean_gradient(fixture *f, const fc_fit *fit, double *grad)
     one.p = fc_arena_alloc(&f->t.arena, one.n, sizeof *one.p, NULL);
     for (size_t i = 0; i < fit->n; i++) {
         fc_worker_load(w, net, net->train, &fit->sample[i], 1, key, 0);
-        fc_vit_forward(w->acts, &m, w->x, 1, NULL);
+        fc_grads g = fc_grads_of(net->mode, &one, fit->groups);
+        fc_vit_forward(w->acts, &m, w->x, 1, NULL, &g);
         loss +=
             fc_ce(w->dlogits, fc_acts_logits(w->acts), w->label, 1, CLASSES, fit->lo, fit->hi, 1);
         memset(one.p, 0, one.n * sizeof *one.p);
-        fc_grads g = fc_grads_of(net->mode, &one, fit->groups);
         fc_vit_backward(w->acts, &m, w->dlogits, &g);
         for (size_t j = 0; j < one.n; j++)
             grad[j] += (double)one.p[j] / (double)fit->n;
@@ -406,7 +406,7 @@ static void check_grams(double alpha, int passes)
     for (int pass = 0; pass < times; pass++)
         for (int i = 0; i < COUNT; i++) {
             fc_worker_load(w, &f.t.net, f.t.net.train, &f.sample[i], 1, key, passes ? pass : -1);
-            fc_vit_forward(w->acts, &m, w->x, 1, NULL);
+            fc_vit_forward(w->acts, &m, w->x, 1, NULL, NULL);
             const fc_real *x = fc_acts_features(w->acts);
             for (int r = 0; r < D; r++)
                 for (int c = 0; c < D; c++)

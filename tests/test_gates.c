@@ -123,9 +123,10 @@ static void first_step(void **state)
         for (int i = 0; i < BATCH; i++) {
             fc_real d[CLASSES];
             fc_worker_load(w, &x.t.net, &x.t.data.train, &x.task[t].sample[i], 1, (fc_key){0}, -1);
-            fc_vit_forward(w->acts, &m, w->x, 1, NULL);
+            const fc_grads g = {.gates = grad};
+            fc_vit_forward(w->acts, &m, w->x, 1, NULL, &g);
             fc_entropy(d, fc_acts_logits(w->acts), 1, CLASSES, x.task[t].lo, x.task[t].hi, BATCH);
-            fc_vit_backward(w->acts, &m, d, &(fc_grads){.gates = grad});
+            fc_vit_backward(w->acts, &m, d, &g);
         }
     run(&x);
     double top = 0;

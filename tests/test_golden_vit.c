@@ -50,7 +50,7 @@ static void net_run(net *t, const fc_real *x, int n)
                   .scale = 1,
                   .head_w = t->head.p,
                   .head_b = t->head.p + t->spec[1].offset};
-    fc_vit_forward(t->acts, &m, x, n, NULL);
+    fc_vit_forward(t->acts, &m, x, n, NULL, NULL);
 }
 
 static void net_free(net *t)

@@ -72,10 +72,10 @@ static fc_model model_of(const net *t)
 }
 
 /* Mean loss; with statistics the last block runs on all rows. */
-static double loss(net *t, fc_real *dlogits, fc_grams *stats)
+static double loss(net *t, fc_real *dlogits, fc_grams *stats, const fc_grads *g)
 {
     fc_model m = model_of(t);
-    fc_vit_forward(t->acts, &m, t->x, IMAGES, stats);
+    fc_vit_forward(t->acts, &m, t->x, IMAGES, stats, g);
     return fc_ce(dlogits, fc_acts_logits(t->acts), labels, IMAGES, CLASSES, LO, HI, IMAGES) /
            IMAGES;
 }
@@ -85,9 +85,9 @@ static void check(fc_train_mode mode, unsigned groups, double scale, fc_grams *s
     net t;
     net_init(&t, mode, groups, scale);
     fc_real dlogits[IMAGES * CLASSES];
-    loss(&t, dlogits, stats);
     fc_model m = model_of(&t);
     fc_grads g = fc_grads_of(mode, &t.grad, groups);
+    loss(&t, dlogits, stats, &g);
     fc_vit_backward(t.acts, &m, dlogits, &g);
 
     const double h = 1e-5;
@@ -102,9 +102,9 @@ static void check(fc_train_mode mode, unsigned groups, double scale, fc_grams *s
             }
             fc_real kept = t.train.p[j];
             t.train.p[j] = kept + h;
-            double up = loss(&t, NULL, NULL);
+            double up = loss(&t, NULL, NULL, NULL);
             t.train.p[j] = kept - h;
-            double down = loss(&t, NULL, NULL);
+            double down = loss(&t, NULL, NULL, NULL);
             t.train.p[j] = kept;
             double quotient = (up - down) / (2 * h);
             /* Rounding of the loss (1e-16 / h) and truncation (h^2) both leave about 1e-10. */

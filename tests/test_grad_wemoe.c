@@ -6,9 +6,10 @@
 
 enum { LO = 1, HI = 4 };
 
-static double loss(fc_real *dlogits, fc_acts *acts, const fc_model *m, const xf *f)
+static double loss(fc_real *dlogits, fc_acts *acts, const fc_model *m, const xf *f,
+                   const fc_grads *g)
 {
-    fc_vit_forward(acts, m, f->x, XF_IMAGES, NULL);
+    fc_vit_forward(acts, m, f->x, XF_IMAGES, NULL, g);
     return fc_entropy(dlogits, fc_acts_logits(acts), XF_IMAGES, XF_CLASSES, LO, HI, XF_IMAGES) /
            XF_IMAGES;
 }
@@ -24,9 +25,9 @@ static void compare(fc_wemoe *wemoe, const fc_real *grad, fc_acts *acts, const f
         for (size_t j = s->offset; j < s->offset + (size_t)s->rows * (size_t)s->cols; j++) {
             fc_real kept = wemoe->gates.p[j];
             wemoe->gates.p[j] = kept + h;
-            double up = loss(NULL, acts, m, f);
+            double up = loss(NULL, acts, m, f, NULL);
             wemoe->gates.p[j] = kept - h;
-            double down = loss(NULL, acts, m, f);
+            double down = loss(NULL, acts, m, f, NULL);
             wemoe->gates.p[j] = kept;
             double quotient = (up - down) / (2 * h);
             /* rounding of the loss (1e-16 / h) and truncation (h^2) both leave about 1e-10 */
@@ -59,8 +60,9 @@ static void check(int layers, int rank, bool batch_reduce)
     m.wemoe = &wemoe;
     fc_real dlogits[XF_IMAGES * XF_CLASSES];
     fc_real *grad = xf_alloc(&f, wemoe.gates.n, sizeof *grad);
-    loss(dlogits, acts, &m, &f);
-    fc_vit_backward(acts, &m, dlogits, &(fc_grads){.gates = grad});
+    const fc_grads g = {.gates = grad};
+    loss(dlogits, acts, &m, &f, &g);
+    fc_vit_backward(acts, &m, dlogits, &g);
     compare(&wemoe, grad, acts, &m, &f);
     fc_acts_free(acts);
     xf_free(&f);

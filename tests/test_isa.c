@@ -217,13 +217,16 @@ typedef enum layer {
     NORM_BACKWARD_X,
     NORM_BACKWARD_W,
     GELU_FORWARD,
+    GELU_FORWARD_DERIVATIVE,
     GELU_BACKWARD,
+    MULTIPLY_ELEMENTS,
     SOFTMAX,
     SOFTMAX_BACKWARD,
     LAYERS
 } layer;
 
-/* in: x (n, d), dy (n, d), w (d), b (d), stat (n, 2). out[0] (n, d) or (d), out[1] (n, 2) or (d).
+/* in: x (n, d), dy (n, d), w (d), b (d), stat (n, 2). out[0] (n, d) or (d), out[1] (n, 2), (n, d)
+ * or (d).
  */
 static void run_layer(layer which, const fc_isa *isa, float *const *out, const float *const *in,
                       int n, int d)
@@ -246,8 +249,14 @@ static void run_layer(layer which, const fc_isa *isa, float *const *out, const f
     case GELU_FORWARD:
         isa->gelu_forward(out[0], x, size);
         break;
+    case GELU_FORWARD_DERIVATIVE:
+        isa->gelu_forward_derivative(out[0], out[1], size);
+        break;
     case GELU_BACKWARD:
         isa->gelu_backward(out[0], x, size);
+        break;
+    case MULTIPLY_ELEMENTS:
+        isa->multiply_elements(out[0], x, size);
         break;
     case SOFTMAX:
         isa->softmax(out[0], n, d);
@@ -277,6 +286,8 @@ static void check_layer(layer which, int n, int d, fc_rng *g)
         out_size[0] = columns;
     if (which == NORM_FORWARD)
         out_size[1] = pairs;
+    if (which == GELU_FORWARD_DERIVATIVE)
+        out_size[1] = nd;
     float *in[IN], *start[OUT], *want[OUT] = {NULL};
     for (int i = 0; i < IN; i++) {
         in[i] = fence_last(&in_fence[i], in_size[i] * sizeof **in);

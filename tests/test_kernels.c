@@ -209,7 +209,15 @@ static void test_gelu(void **state)
         dy[i] = 1;
     fc_gelu_forward(&engine, y, x, n);
     fc_gelu_backward(&engine, dy, x, n);
+    fc_real *same = blank(n), *derivative = blank(n), *twice = blank(n);
     for (size_t i = 0; i < n; i++) {
+        derivative[i] = x[i];
+        twice[i] = 2;
+    }
+    fc_gelu_forward_derivative(&engine, same, derivative, n);
+    fc_multiply_elements(&engine, twice, derivative, n);
+    for (size_t i = 0; i < n; i++) {
+        assert_true(same[i] == y[i] && derivative[i] == dy[i] && twice[i] == 2 * dy[i]);
         double v = (double)x[i], cdf = 0.5 * erfc(-v / sqrt(2.0));
         double density = exp(-v * v / 2) / sqrt(2 * 3.14159265358979323846);
         /* error of the distribution function, and rounding of the result */

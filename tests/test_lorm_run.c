@@ -197,7 +197,7 @@ static void check_counts(oracle *o, int t)
             int best = 0, own = r->tasks.first[s],
                 label = r->tasks.logit[r->data.test.label[sample]];
             fc_worker_load(w, &r->net, &r->data.test, &sample, 1, (fc_key){0}, -1);
-            fc_vit_forward(w->acts, &m, w->x, 1, NULL);
+            fc_vit_forward(w->acts, &m, w->x, 1, NULL, NULL);
             const fc_real *z = fc_acts_logits(w->acts);
             for (int c = 0; c < r->tasks.first[t + 1]; c++)
                 best = z[c] > z[best] ? c : best;

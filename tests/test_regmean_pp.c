@@ -126,7 +126,7 @@ static void take_grams(fc_grams *g, fixture *x, const fc_real *w, int i)
     fc_worker *worker = &x->crew.worker[0];
     for (size_t k = 0; k < x->task[i].n; k++) {
         fc_worker_load(worker, &x->t.net, x->job.split, &x->task[i].sample[k], 1, (fc_key){0}, -1);
-        fc_vit_forward(worker->acts, &m, worker->x, 1, g);
+        fc_vit_forward(worker->acts, &m, worker->x, 1, g, NULL);
     }
     fc_grams_finish(g);
     for (size_t e = 0; e < g->size; e++)

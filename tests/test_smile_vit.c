@@ -190,7 +190,7 @@ static void test_whole_last_block(void **state)
     fc_acts *acts;
     fc_grams none = {0};
     assert_int_equal(fc_acts_new(&acts, &xf_shape, &size, &engine, NULL), FC_OK);
-    fc_vit_forward(acts, &m, f.x, XF_IMAGES, &none);
+    fc_vit_forward(acts, &m, f.x, XF_IMAGES, &none, NULL);
     assert_all_close(fc_acts_logits(acts), want, NUMBERS, tolerance(), tolerance());
     fc_acts_free(acts);
     xf_free(&f);

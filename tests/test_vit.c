@@ -249,18 +249,18 @@ static void test_forward_variants(void **state)
     rig_init(&train, true);
     rig_init(&eval, false);
     fc_real logits[IMAGES * CLASSES];
-    fc_vit_forward(train.acts, &train.m, train.x, IMAGES, NULL);
+    fc_vit_forward(train.acts, &train.m, train.x, IMAGES, NULL, NULL);
     memcpy(logits, fc_acts_logits(train.acts), sizeof logits);
-    fc_vit_forward(eval.acts, &eval.m, eval.x, IMAGES, NULL);
+    fc_vit_forward(eval.acts, &eval.m, eval.x, IMAGES, NULL, NULL);
     assert_memory_equal(fc_acts_logits(eval.acts), logits, sizeof logits);
-    fc_vit_infer(train.acts, &train.m, train.x, IMAGES, NULL);
+    fc_vit_forward(train.acts, &train.m, train.x, IMAGES, NULL, NULL);
     assert_memory_equal(fc_acts_logits(train.acts), logits, sizeof logits);
 
     fc_grams stats = grams_new(0, true);
-    fc_vit_forward(eval.acts, &eval.m, eval.x, IMAGES, &stats);
+    fc_vit_forward(eval.acts, &eval.m, eval.x, IMAGES, &stats, NULL);
     assert_all_close(fc_acts_logits(eval.acts), logits, IMAGES * CLASSES, 0, 1e-5);
     for (int i = 0; i < IMAGES; i++) {
-        fc_vit_forward(eval.acts, &eval.m, eval.x + i * PIXELS, 1, NULL);
+        fc_vit_forward(eval.acts, &eval.m, eval.x + i * PIXELS, 1, NULL, NULL);
         assert_all_close(fc_acts_logits(eval.acts), logits + i * CLASSES, CLASSES, 0, 1e-5);
     }
     fc_acts_free(train.acts);
@@ -276,7 +276,7 @@ static void test_lora_apply(void **state)
     fc_error err = {0};
     fc_real logits[IMAGES * CLASSES];
     r.m.scale = (fc_real)0.5;
-    fc_vit_forward(r.acts, &r.m, r.x, IMAGES, NULL);
+    fc_vit_forward(r.acts, &r.m, r.x, IMAGES, NULL, NULL);
     memcpy(logits, fc_acts_logits(r.acts), sizeof logits);
     fc_lora_apply(r.w.p, &small, RANK, r.m.A, r.m.B, r.m.scale);
     fc_acts *plain;
@@ -285,11 +285,11 @@ static void test_lora_apply(void **state)
        &err);
     r.m.rank = 0;
     r.m.A = r.m.B = NULL;
-    fc_vit_forward(plain, &r.m, r.x, IMAGES, NULL);
+    fc_vit_forward(plain, &r.m, r.x, IMAGES, NULL, NULL);
     assert_all_close(fc_acts_logits(plain), logits, IMAGES * CLASSES, 0, 2e-5);
 
     r.m.head_w = r.m.head_b = NULL; /* features only */
-    fc_vit_forward(plain, &r.m, r.x, IMAGES, NULL);
+    fc_vit_forward(plain, &r.m, r.x, IMAGES, NULL, NULL);
     assert_all_close(fc_acts_features(plain), fc_acts_features(r.acts), IMAGES * small.width, 0,
                      2e-5);
     fc_acts_free(plain);
@@ -324,7 +324,7 @@ static void test_statistics(void **state)
     memset(block_tensor(&r, 1, FC_QKVW), 0, (size_t)(3 * D * D) * sizeof(fc_real));
     memset(block_tensor(&r, 1, FC_FC1W), 0, (size_t)(small.hidden * D) * sizeof(fc_real));
     fc_grams s = grams_new(0, true);
-    fc_vit_forward(r.acts, &r.m, r.x, IMAGES, &s);
+    fc_vit_forward(r.acts, &r.m, r.x, IMAGES, &s, NULL);
 
     double trace1 = 0, trace2 = 0;
     for (int j = 0; j < D; j++) {
@@ -352,9 +352,9 @@ static void test_full_statistics(void **state)
     rig r;
     rig_init(&r, false);
     fc_grams diagonal = grams_new(0, true), full = grams_new(1, false);
-    fc_vit_forward(r.acts, &r.m, r.x, IMAGES, &diagonal);
-    fc_vit_forward(r.acts, &r.m, r.x, 3, &full);
-    fc_vit_forward(r.acts, &r.m, r.x + 3 * PIXELS, 1, &full);
+    fc_vit_forward(r.acts, &r.m, r.x, IMAGES, &diagonal, NULL);
+    fc_vit_forward(r.acts, &r.m, r.x, 3, &full, NULL);
+    fc_vit_forward(r.acts, &r.m, r.x + 3 * PIXELS, 1, &full, NULL);
     for (int s = 0; s < full.n; s++)
         for (int j = 0; j < full.slot[s].dim; j++) {
             assert_true(gram(&diagonal, s, j) > 0);
@@ -373,12 +373,12 @@ static void test_gradients_of_slices(void **state)
     static const int labels[IMAGES] = {0, 3, 2, 3};
     fc_real d[IMAGES * CLASSES];
     fc_grads g = fc_grads_of(FC_TRAIN_LORA, &whole.grad, every_group);
-    fc_vit_forward(whole.acts, &whole.m, whole.x, IMAGES, NULL);
+    fc_vit_forward(whole.acts, &whole.m, whole.x, IMAGES, NULL, &g);
     fc_ce(d, fc_acts_logits(whole.acts), labels, IMAGES, CLASSES, 0, CLASSES, IMAGES);
     fc_vit_backward(whole.acts, &whole.m, d, &g);
     g = fc_grads_of(FC_TRAIN_LORA, &parts.grad, every_group);
     for (int i = 0; i < IMAGES; i += 2) {
-        fc_vit_forward(parts.acts, &parts.m, parts.x + i * PIXELS, 2, NULL);
+        fc_vit_forward(parts.acts, &parts.m, parts.x + i * PIXELS, 2, NULL, &g);
         fc_ce(d, fc_acts_logits(parts.acts), labels + i, 2, CLASSES, 0, CLASSES, IMAGES);
         fc_vit_backward(parts.acts, &parts.m, d, &g);
     }
@@ -407,7 +407,7 @@ static void gradient(fc_params *grad, const fc_vit_shape *s, const fc_model *m, 
            &engine, &err),
        &err);
     for (int i = 0; i < n; i += step) {
-        fc_vit_forward(acts, m, x + (size_t)i * pixels, step, whole_block ? &stats : NULL);
+        fc_vit_forward(acts, m, x + (size_t)i * pixels, step, whole_block ? &stats : NULL, &g);
         fc_ce(d, fc_acts_logits(acts), labels + i, step, CLASSES, 0, CLASSES, n);
         fc_vit_backward(acts, m, d, &g);
     }
@@ -453,7 +453,7 @@ static void test_nan_reaches_the_logits(void **state)
     rig r;
     rig_init(&r, false);
     r.x[PIXELS + 5] = NAN;
-    fc_vit_forward(r.acts, &r.m, r.x, 2, NULL);
+    fc_vit_forward(r.acts, &r.m, r.x, 2, NULL, NULL);
     assert_false(isnan(fc_acts_logits(r.acts)[0]));
     assert_true(isnan(fc_acts_logits(r.acts)[CLASSES]));
     fc_acts_free(r.acts);

@@ -268,9 +268,10 @@ static void test_gradients_add_up(void **state)
         grad[k] = xf_alloc(&f, n, sizeof *grad[k]);
         assert_int_equal(fc_acts_new(&acts, &xf_shape, &how, &engine, NULL), FC_OK);
         for (int i = 0; i < XF_IMAGES; i += step) {
-            fc_vit_forward(acts, &m, f.x + i * XF_PIXELS, step, NULL);
+            const fc_grads g = {.gates = grad[k]};
+            fc_vit_forward(acts, &m, f.x + i * XF_PIXELS, step, NULL, &g);
             fc_entropy(d, fc_acts_logits(acts), step, XF_CLASSES, 1, 4, XF_IMAGES);
-            fc_vit_backward(acts, &m, d, &(fc_grads){.gates = grad[k]});
+            fc_vit_backward(acts, &m, d, &g);
         }
         fc_acts_free(acts);
         assert_all_close(grad[k], grad[0], n, 1e-4, tolerance());
@@ -306,11 +307,12 @@ static void test_training(void **state)
     double first = 0, last = 0;
     for (int i = 0; i < STEPS; i++) {
         fc_real d[NUMBERS];
-        fc_vit_forward(acts, &m, f.x, XF_IMAGES, NULL);
+        const fc_grads g = {.gates = grad.p};
+        fc_vit_forward(acts, &m, f.x, XF_IMAGES, NULL, &g);
         last = fc_entropy(d, fc_acts_logits(acts), XF_IMAGES, XF_CLASSES, 0, XF_CLASSES, XF_IMAGES);
         first = i == 0 ? last : first;
         memset(grad.p, 0, grad.n * sizeof *grad.p);
-        fc_vit_backward(acts, &m, d, &(fc_grads){.gates = grad.p});
+        fc_vit_backward(acts, &m, d, &g);
         fc_optim_step(&optim, &wemoe.gates, grad.p, 1, 0);
     }
     assert_true(last < 0.9 * first);
