@@ -95,12 +95,16 @@ static void backward_x(fc_engine *w, fc_real *dx, fc_real *dyb, const fc_linear 
     fc_multiply(w, &p);
 }
 
-/* C (m, n), ldc = alpha A^T B with A (k, m), B (k, n), as the transpose of B^T A: for n much
- * smaller than m it is cheaper to transpose B and C than A. t: scratch (n, m). */
+/* C (m, n), ldc = alpha A^T B with A (k, m), B (k, n). Where n is much smaller than m, as the
+ * transpose of B^T A, since it is then cheaper to transpose B and C than A. t: scratch (n, m). */
 static void transposed_product(const fc_engine *e, int m, int n, int k, fc_real alpha,
                                const fc_real *A, int lda, const fc_real *B, int ldb, fc_real *C,
                                int ldc, fc_real *t)
 {
+    if (m < 2 * n) {
+        fc_matmul(e, true, false, m, n, k, alpha, A, lda, B, ldb, false, C, ldc);
+        return;
+    }
     fc_matmul(e, true, false, n, m, k, alpha, B, ldb, A, lda, false, t, m);
     e->isa->transpose(C, (size_t)ldc, t, (size_t)m, m, n, false);
 }
