@@ -201,6 +201,18 @@ static void gelu_forward(void *ctx)
     l->isa->gelu_forward(l->y, l->x, size(l));
 }
 
+static void gelu_forward_derivative(void *ctx)
+{
+    const layer *l = ctx;
+    l->isa->gelu_forward_derivative(l->packed, l->y, size(l));
+}
+
+static void multiply_elements(void *ctx)
+{
+    const layer *l = ctx;
+    l->isa->multiply_elements(l->y, l->zero, size(l));
+}
+
 static void gelu_backward(void *ctx)
 {
     const layer *l = ctx;
@@ -255,7 +267,9 @@ static const struct {
                {"norm_backward_x", norm_backward_x, false, false},
                {"norm_backward_w", norm_backward_w, false, false},
                {"gelu_forward", gelu_forward, false, false},
+               {"gelu_forward_derivative", gelu_forward_derivative, false, false},
                {"gelu_backward", gelu_backward, false, false},
+               {"multiply_elements", multiply_elements, false, false},
                {"softmax", softmax, false, false},
                {"softmax_backward", softmax_backward, false, false},
                {"transpose", transpose, true, false},
