@@ -52,8 +52,8 @@ is phase eval rank 0
 say "products, kernels, merges, data"
 bench 6 gflops gemm --shape a --isa blas
 is isa blas precision f32 product 'p v'
-bench 8 ns_per_element kernel --shape c --isa blas
-bench 12 ns_per_element kernel --shape c --isa scalar
+bench 10 ns_per_element kernel --shape c --isa blas
+bench 14 ns_per_element kernel --shape c --isa scalar
 bench 5 seconds merge --shape a --rank 1
 is rule lorm grams full trained A clients 10
 bench 1 seconds merge --shape a --rank 2 --rule tsv --space core --updates 3 --threads 1
