@@ -45,10 +45,10 @@ static fc_status put_option(FILE *f, const char *name, const char *text, const c
 
 static const char job[] =
     "# Two minutes before the time is up this shell gets USR1 and hands it on; fcil then saves a\n"
-    "# checkpoint and exits with 75. The signal also ends the shell's wait.\n"
-    "trap 'kill -USR1 \"$!\"' USR1\n"
+    "# checkpoint and exits with 75. The signal ends the shell's wait too, so it waits again.\n"
+    "trap 'usr1=1; kill -USR1 \"$!\" 2> /dev/null' USR1\n"
     "\"${run[@]}\" --threads \"$SLURM_CPUS_PER_TASK\" &\n"
-    "while wait \"$!\"; code=$?; kill -0 \"$!\" 2> /dev/null; do :; done\n"
+    "until usr1=; wait \"$!\"; code=$?; [[ -z $usr1 ]]; do :; done\n"
     "\n"
     "# Back into the queue. 138: USR1 came before fcil was listening.\n"
     "if [[ $code == 75 || $code == 138 ]] && ((${SLURM_RESTART_COUNT:-0} < 100)); then\n"
