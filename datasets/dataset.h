@@ -68,4 +68,10 @@ extern const int fc_data_count;
 fc_status fc_dataset_load(fc_dataset *out, const fc_data_request *q, fc_error *err);
 void fc_dataset_free(fc_dataset *d); /* accepts {0} */
 
+/* The last `hold` training images of each class become the test images. Errors FC_EUSAGE where a
+ * class has no more than that. */
+fc_status fc_dataset_hold_out(fc_dataset *d, int hold, fc_error *err);
+
+int fc_dataset_side(const fc_dataset *d); /* longest side of any image */
+
 #endif

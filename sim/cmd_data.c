@@ -3,8 +3,8 @@
 #include "datasets/contact_sheet.h"
 #include "datasets/decode.h"
 #include "sim/cmd.h"
+#include "sim/make.h"
 #include "sim/outfile.h"
-#include "sim/run.h"
 
 #include <jansson.h>
 #include <stdio.h>

@@ -1,5 +1,6 @@
 /* fcil export RUN_DIR --to peft|timm -o TO */
 #include "sim/cmd.h"
+#include "sim/experiment.h"
 #include "sim/export.h"
 #include "sim/outfile.h"
 
@@ -25,7 +26,7 @@ static const char usage[] =
 static fc_status export_peft(fc_run *r, const char *dir, fc_error *err)
 {
     char path[FC_PATH_MAX];
-    const char *base = r->weights_path;
+    const char *base = r->setup->weights_path;
     int n = fc_export_tasks(r);
     if (n == 0)
         return fc_fail(err, FC_EDATA, "%s: no round of the run is done yet", dir);
@@ -59,7 +60,7 @@ static fc_status open_and_export(const fc_args *a, fc_error *err)
 {
     char path[FC_PATH_MAX];
     fc_config c;
-    fc_run r;
+    fc_experiment e;
     if (!a->config || a->n_extra > 0 || !a->output || !a->to)
         return fc_fail(err, FC_EUSAGE,
                        "export: expected one run; usage: fcil export RUN_DIR --to peft|timm -o TO");
@@ -71,10 +72,10 @@ static fc_status open_and_export(const fc_args *a, fc_error *err)
                        a->config);
     FC_TRY(fc_config_load(&c, path, a->override, a->n_override, err));
     fc_console console = {FC_QUIET, FC_COLOUR_NEVER};
-    fc_status s = fc_run_open(&r, &c, console, err);
+    fc_status s = fc_experiment_open(&e, &c, console, err);
     if (s == FC_OK) {
-        s = export_run(&r, a, peft, err);
-        fc_run_close(&r);
+        s = export_run(&e.run, a, peft, err);
+        fc_experiment_close(&e);
     }
     fc_config_free(&c);
     return s;

@@ -2,8 +2,8 @@
 #include "core/merge/merge.h"
 #include "sim/cmd.h"
 #include "sim/expert_file.h"
+#include "sim/make.h"
 #include "sim/merge_vit.h"
-#include "sim/run.h"
 
 #include <stddef.h>
 #include <stdio.h>

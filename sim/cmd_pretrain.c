@@ -1,7 +1,7 @@
 /* fcil pretrain CONFIG [key=value ...] */
 #include "sim/cmd.h"
+#include "sim/make.h"
 #include "sim/pretrain.h"
-#include "sim/run.h"
 #include "sim/signals.h"
 
 #include <stdio.h>

@@ -1,6 +1,10 @@
 /* fcil run CONFIG [key=value ...] */
 #include "sim/cmd.h"
-#include "sim/run.h"
+
+#include "core/merge/merge.h"
+#include "sim/estimate.h"
+#include "sim/experiment.h"
+#include "sim/loop.h"
 #include "sim/signals.h"
 
 #include <jansson.h>
@@ -24,7 +28,7 @@ static void print_number(const char *before, double x)
 /* The curve, as people paste it; "-" where nothing was tested. */
 static void print_result(const fc_run *r, const char *dir, bool as_json)
 {
-    fc_metrics m = fc_metrics_of(&r->acc);
+    fc_metrics m = fc_metrics_of(&r->state.acc);
     if (as_json) {
         json_t *o = json_pack("{s:s, s:o, s:o, s:o, s:o}", "dir", dir, "faa", number(m.faa), "aia",
                               number(m.aia), "forgetting_max", number(m.forgetting_max), "bwt",
@@ -35,24 +39,82 @@ static void print_result(const fc_run *r, const char *dir, bool as_json)
         return;
     }
     printf("results: %s\nacc curve: [", dir);
-    for (int t = 0; t < r->acc.done; t++)
-        print_number(t ? ", " : "", fc_acc_micro(&r->acc, t));
+    for (int t = 0; t < r->state.acc.done; t++)
+        print_number(t ? ", " : "", fc_acc_micro(&r->state.acc, t));
     print_number("]  AIA=", m.aia);
     print_number("  FAA=", m.faa);
     putchar('\n');
 }
 
-static fc_status run(fc_run *r, const fc_args *a, int argc, char **argv, fc_error *err)
+/* --dry-run */
+static void print_text(const fc_setup *s, const fc_estimate *e)
 {
-    bool server = r->ranks.me == 0, done_before;
+    char time[32];
+    printf("method      %s, rule %s, %d task%s x %d round%s x %d client%s x %d epoch%s\n",
+           s->method->name, s->cfg->rule->name, s->tasks.n, s->tasks.n == 1 ? "" : "s",
+           s->cfg->fed.rounds, s->cfg->fed.rounds == 1 ? "" : "s", s->partition.clients,
+           s->partition.clients == 1 ? "" : "s", s->cfg->train.epochs,
+           s->cfg->train.epochs == 1 ? "" : "s");
+    if (e->tasks_first)
+        printf("tasks       of %s: learnt before it where the cache has them not, and not counted "
+               "below\n",
+               s->cfg->tasks.from);
+    printf("data        %s: %zu training and %zu test images, %d classes\n", s->data.name,
+           s->data.train.n, s->data.test.n, s->data.classes);
+    printf("network     ViT: %d px, patch %d, width %d, depth %d, heads %d; trained block of %zu "
+           "numbers\n",
+           s->net.shape.image, s->net.shape.patch, s->net.shape.width, s->net.shape.depth,
+           s->net.shape.heads, s->layout.n);
+    printf("work        %.1f TFLOP training and Grams, %.1f TFLOP evaluation\n",
+           e->train_flop / 1e12, e->eval_flop / 1e12);
+    printf("time        about %s on %d thread%s (measured on this machine just now)\n",
+           fc_duration(time, e->seconds), s->threads, s->threads == 1 ? "" : "s");
+    printf("memory      about %.0f MiB\n", e->memory_mib);
+    printf("bytes up    %.1f MB over all clients and rounds\n", e->bytes_up / 1e6);
+    printf("bytes down  %.1f MB\n", e->bytes_down / 1e6);
+    if (s->devices.on)
+        printf("simulated   %s on the clients' devices; %ld updates late, %ld lost\n",
+               fc_duration(time, e->sim_s), e->clients_late, e->clients_lost);
+}
+
+static fc_status print_estimate(fc_run *r, bool as_json, fc_error *err)
+{
+    const fc_setup *s = r->setup;
+    fc_estimate e;
+    FC_TRY(fc_estimate_make(&e, r, 0, err));
+    if (!as_json) {
+        print_text(r->setup, &e);
+        return FC_OK;
+    }
+    json_t *o =
+        json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:i}", "method", s->method->name, "train_flop",
+                  e.train_flop, "eval_flop", e.eval_flop, "seconds", e.seconds, "memory_mib",
+                  e.memory_mib, "bytes_up", e.bytes_up, "threads", s->threads);
+    json_object_set_new(o, "bytes_down", json_real(e.bytes_down));
+    if (s->devices.on)
+        json_object_update_new(o, json_pack("{s:f, s:I, s:I}", "sim_s", e.sim_s, "clients_late",
+                                            (json_int_t)e.clients_late, "clients_lost",
+                                            (json_int_t)e.clients_lost));
+    json_dumpf(o, stdout, JSON_COMPACT);
+    putchar('\n');
+    json_decref(o);
+    return FC_OK;
+}
+
+static fc_status run_experiment(fc_experiment *e, const fc_args *a, int argc, char **argv,
+                                fc_error *err)
+{
+    fc_run *r = &e->run;
+    bool server = r->scratch.ranks.me == 0, done_before;
     if (a->dry_run)
-        return server ? fc_estimate_print(r, a->json, err) : FC_OK;
+        return server ? print_estimate(r, a->json, err) : FC_OK;
     const char *dir = a->dir ? a->dir : fc_run_dir(r, err);
     if (!dir)
         return err->code;
     const fc_run_how how = {.resume = a->resume, .argc = argc, .argv = argv};
-    FC_TRY(fc_run_in(r, dir, &how, &done_before, err));
-    if (server && r->acc.done > 0) /* else somebody removed the checkpoints: the results stand */
+    FC_TRY(fc_experiment_run(e, dir, &how, &done_before, err));
+    if (server &&
+        r->state.acc.done > 0) /* else somebody removed the checkpoints: the results stand */
         print_result(r, dir, a->json);
     return FC_OK;
 }
@@ -61,7 +123,7 @@ fc_status fc_cmd_run(int argc, char **argv, fc_error *err)
 {
     fc_args a;
     fc_config c;
-    fc_run r;
+    fc_experiment e;
     FC_TRY(fc_args_parse(
         &a, argc, argv,
         "--out --dir --data --threads --resume --dry-run --quiet --verbose --color --json", err));
@@ -97,10 +159,10 @@ fc_status fc_cmd_run(int argc, char **argv, fc_error *err)
     if (s == FC_OK) {
         fc_signals_install();
         fc_console console = {a.quiet ? FC_QUIET : a.verbose ? FC_VERBOSE : FC_NORMAL, a.colour};
-        s = fc_run_open(&r, &c, console, err);
+        s = fc_experiment_open(&e, &c, console, err);
         if (s == FC_OK) {
-            s = run(&r, &a, argc, argv, err);
-            fc_run_close(&r);
+            s = run_experiment(&e, &a, argc, argv, err);
+            fc_experiment_close(&e);
         }
     }
     if (loaded)

@@ -1,8 +1,8 @@
 /* fcil stats MODEL [CONFIG] [key=value ...] -o FILE */
 #include "sim/cmd.h"
 #include "sim/fit_fisher.h"
+#include "sim/make.h"
 #include "sim/model_stats.h"
-#include "sim/run.h"
 #include "sim/trial.h"
 
 #include <stdio.h>

@@ -1,6 +1,7 @@
 #include "sim/cohort.h"
 
 #include "core/rng.h"
+#include "sim/flop.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -8,44 +9,29 @@
 /* --- who --------------------------------------------------------------------------------------
  */
 
-/* Updates that a round wants. */
-static int wanted(const fc_run *r)
-{
-    int n = (int)(r->partition.clients * r->cfg->fed.participation + 1e-9);
-    return n > 1 ? n : 1;
-}
-
-int fc_cohort_max(const fc_run *r)
-{
-    double n = wanted(r), K = r->partition.clients;
-    if (r->devices.on)
-        n = ceil(n * r->cfg->fed.over_select - 1e-9);
-    return (int)(n < K ? n : K);
-}
-
 /* The first moment from `clock` on at which one of the clients id (n) is in a window; id NULL:
  * clients 0 .. n-1. If there is none any more, or a deadline closes idle rounds: clock itself. */
-static double wait_for(const fc_run *r, const int *id, int n, double clock)
+static double wait_for(const fc_setup *s, const int *id, int n, double clock)
 {
-    if (!r->devices.on || r->cfg->fed.deadline_s > 0)
+    if (!s->devices.on || s->cfg->fed.deadline_s > 0)
         return clock;
     double first = INFINITY;
     for (int i = 0; i < n && first > clock; i++)
-        first = fmin(first, fc_device_opens(&r->devices, id ? id[i] : i, clock));
+        first = fmin(first, fc_device_opens(&s->devices, id ? id[i] : i, clock));
     return isfinite(first) ? first : clock;
 }
 
-int fc_run_participants(const fc_run *r, int t, int round, double *clock, int *id)
+int fc_participants(const fc_setup *s, int t, int round, double *clock, int *id)
 {
-    const fc_devices *d = &r->devices;
-    bool per_round = r->cfg->fed.participation_draw == 1;
-    int K = r->partition.clients, pool = K, n = fc_cohort_max(r), chosen = 0, kept = 0;
-    fc_rng g = fc_rng_at((fc_key){.seed = fc_seed(r->cfg, r->cfg->seed.train),
+    const fc_devices *d = &s->devices;
+    bool per_round = s->cfg->fed.participation_draw == 1;
+    int K = s->partition.clients, pool = K, n = fc_plan_cohort_max(s), chosen = 0, kept = 0;
+    fc_rng g = fc_rng_at((fc_key){.seed = fc_seed(s->cfg, s->cfg->seed.train),
                                   .stream = FC_STREAM_CLIENTS,
                                   .task = (uint32_t)t,
                                   .round = per_round ? (uint32_t)round : 0});
     if (per_round) {
-        *clock = wait_for(r, NULL, K, *clock);
+        *clock = wait_for(s, NULL, K, *clock);
         for (int k = 0; k < K; k++)
             pool -= !fc_device_reachable(d, k, t, round, *clock);
     }
@@ -60,16 +46,16 @@ int fc_run_participants(const fc_run *r, int t, int round, double *clock, int *i
     }
     if (per_round)
         return n;
-    *clock = wait_for(r, id, n, *clock);
+    *clock = wait_for(s, id, n, *clock);
     for (int i = 0; i < n; i++)
         if (fc_device_reachable(d, id[i], t, round, *clock))
             id[kept++] = id[i];
     return kept;
 }
 
-fc_status fc_cohort_init(fc_cohort *c, const fc_run *r, fc_arena *arena, fc_error *err)
+fc_status fc_cohort_init(fc_cohort *c, const fc_setup *s, fc_arena *arena, fc_error *err)
 {
-    size_t n = (size_t)fc_cohort_max(r);
+    size_t n = (size_t)fc_plan_cohort_max(s);
     *c = (fc_cohort){.member = fc_arena_alloc(arena, n, sizeof *c->member, err),
                      .id = fc_arena_alloc(arena, n, sizeof *c->id, err),
                      .arrival = fc_arena_alloc(arena, n, sizeof *c->arrival, err)};
@@ -80,14 +66,14 @@ fc_status fc_cohort_init(fc_cohort *c, const fc_run *r, fc_arena *arena, fc_erro
  */
 
 /* The time of a member, and whether it is lost in it. */
-static void run_member(fc_member *m, const fc_cohort *c, const fc_run *r, const fc_client_job *job,
+static void run_member(fc_member *m, const fc_cohort *c, const fc_setup *s, const fc_work *work,
                        double start)
 {
-    fc_device device = fc_device_at(&r->devices, m->client, start);
+    fc_device device = fc_device_at(&s->devices, m->client, start);
     m->seconds = (double)c->bytes_down / device.down_s +
-                 fc_client_flop(r, job, m->client) / device.flop_s +
+                 fc_client_flop(s, work, m->client) / device.flop_s +
                  (double)c->bytes_up / device.up_s;
-    double lost = fc_device_lost(&r->devices, m->client, job->task, job->round, m->seconds);
+    double lost = fc_device_lost(&s->devices, m->client, work->task, work->round, m->seconds);
     lost = fmin(lost, device.until - start);
     m->fate = FC_FATE_OK;
     if (lost < m->seconds) {
@@ -103,10 +89,10 @@ static int ascending(const void *a, const void *b)
 }
 
 /* Seconds after which the round is closed, whoever is still at work. */
-static double closing(fc_cohort *c, const fc_run *r)
+static double closing(fc_cohort *c, const fc_setup *s)
 {
-    double deadline = r->cfg->fed.deadline_s;
-    int n = 0, want = wanted(r);
+    double deadline = s->cfg->fed.deadline_s;
+    int n = 0, want = fc_plan_wanted(s);
     if (deadline <= 0)
         deadline = INFINITY;
     for (int i = 0; i < c->n; i++)
@@ -118,30 +104,27 @@ static double closing(fc_cohort *c, const fc_run *r)
     return fmin(deadline, c->arrival[want - 1]);
 }
 
-fc_status fc_cohort_draw(fc_cohort *c, const fc_run *r, const fc_client_job *job, double clock,
+fc_status fc_cohort_draw(fc_cohort *c, const fc_setup *s, const fc_work *work, double clock,
                          fc_error *err)
 {
     double start = clock, last = 0;
-    fc_grams grams = fc_grams_first(&r->gram_shape, job->groups ? r->gram_shape.n : r->slots);
-    c->bytes_up = c->sim_s = 0;
-    FC_TRY(fc_server_bytes_down(&c->bytes_down, r, job->task, job->round, err));
-    if (!r->method->centralised)
-        FC_TRY(fc_message_size(&c->bytes_up, &r->global, job->groups, job->grams ? &grams : NULL,
-                               job->fisher ? &r->fisher.part : NULL, err));
-    c->n = fc_run_participants(r, job->task, job->round, &start, c->id);
+    c->sim_s = 0;
+    FC_TRY(fc_plan_bytes_down(&c->bytes_down, s, work->task, work->round, err));
+    FC_TRY(fc_plan_bytes_up(&c->bytes_up, s, work, err));
+    c->n = fc_participants(s, work->task, work->round, &start, c->id);
     for (int i = 0; i < c->n; i++)
         c->member[i] = (fc_member){c->id[i], FC_FATE_OK, NAN};
-    if (!r->devices.on)
+    if (!s->devices.on)
         return FC_OK;
     for (int i = 0; i < c->n; i++)
-        run_member(&c->member[i], c, r, job, start);
-    double close = closing(c, r);
+        run_member(&c->member[i], c, s, work, start);
+    double close = closing(c, s);
     for (int i = 0; i < c->n; i++) {
         fc_member *m = &c->member[i];
         if (m->fate == FC_FATE_OK && m->seconds > close)
             m->fate = FC_FATE_LATE;
         last = fmax(last, m->seconds);
     }
-    c->sim_s = start - clock + (c->n ? fmin(close, last) : r->cfg->fed.deadline_s);
+    c->sim_s = start - clock + (c->n ? fmin(close, last) : s->cfg->fed.deadline_s);
     return FC_OK;
 }

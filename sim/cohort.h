@@ -16,7 +16,7 @@
 #ifndef FC_COHORT_H
 #define FC_COHORT_H
 
-#include "sim/run.h"
+#include "sim/plan.h"
 
 typedef enum fc_fate {
     FC_FATE_OK,   /* merged */
@@ -39,17 +39,14 @@ typedef struct fc_cohort {
     double *arrival;             /* scratch */
 } fc_cohort;
 
-/* The most clients that take part in a round. */
-int fc_cohort_max(const fc_run *r);
-
 /* Who takes part in round `round` of task t if it is opened at *clock, ascending, into id
- * (fc_cohort_max); returns how many. *clock becomes the moment at which the round starts. */
-int fc_run_participants(const fc_run *r, int t, int round, double *clock, int *id);
+ * (fc_plan_cohort_max); returns how many. *clock becomes the moment at which the round starts. */
+int fc_participants(const fc_setup *s, int t, int round, double *clock, int *id);
 
 /* Room for any round. Errors: FC_EFAIL when memory is out. */
-fc_status fc_cohort_init(fc_cohort *c, const fc_run *r, fc_arena *arena, fc_error *err);
-/* Fills c for the round of the job, opened at `clock`. */
-fc_status fc_cohort_draw(fc_cohort *c, const fc_run *r, const fc_client_job *job, double clock,
+fc_status fc_cohort_init(fc_cohort *c, const fc_setup *s, fc_arena *arena, fc_error *err);
+/* Fills c for the round of that work, opened at `clock`. */
+fc_status fc_cohort_draw(fc_cohort *c, const fc_setup *s, const fc_work *work, double clock,
                          fc_error *err);
 
 #endif

@@ -1,9 +1,7 @@
 #include "sim/eval.h"
 
 #include "core/head.h"
-#include "sim/message.h"
 #include "sim/signals.h"
-#include "sim/spread.h"
 
 #include <math.h>
 
@@ -98,13 +96,13 @@ fc_status fc_test_run(fc_eval *out, const fc_test *t, fc_arena *scratch, fc_erro
     int n, lo = 0, hi;
     FC_TRY(make_blocks(&all, &n, t, scratch, err));
     hi = n;
-    if (t->run)
-        fc_spread_part(&lo, &hi, t->run, n);
+    if (t->ranks)
+        fc_ranks_part(&lo, &hi, t->ranks, n);
     j.block = all + lo;
     fc_pool_run(&t->crew->pool, hi - lo, test_block, &j);
     fc_status s = fc_stop_requested() ? fc_fail(err, FC_ESTOP, "stopped on request") : FC_OK;
-    if (t->run)
-        s = fc_ranks_unite(&t->run->ranks, s, all, (size_t)n * sizeof *all, err);
+    if (t->ranks)
+        s = fc_ranks_unite(t->ranks, s, all, (size_t)n * sizeof *all, err);
     FC_TRY(s);
     for (int i = 0; i < n; i++)
         if (i < lo || i >= hi) /* tested by another rank */
@@ -112,22 +110,4 @@ fc_status fc_test_run(fc_eval *out, const fc_test *t, fc_arena *scratch, fc_erro
     add_blocks(out, t, all, n);
     fc_arena_release(scratch, mark);
     return FC_OK;
-}
-
-fc_status fc_eval_run(fc_run *r, const fc_model *m, int t, const bool *skip, fc_error *err)
-{
-    fc_model packed = *m;
-    packed.packed = &r->packed_scratch;
-    fc_packed_fill(&r->packed_scratch, &r->net.shape, m->w);
-    fc_progress_test(&r->progress);
-    const fc_test test = {.net = &r->net,
-                          .model = &packed,
-                          .images = &r->data.test,
-                          .tasks = &r->tasks,
-                          .seen = t + 1,
-                          .crew = &r->crew,
-                          .progress = &r->progress,
-                          .run = r,
-                          .skip = skip};
-    return fc_test_run(&r->eval, &test, &r->arena, err);
 }

@@ -4,8 +4,7 @@
 
 #include "datasets/tasks.h"
 #include "sim/fit.h"
-
-struct fc_run;
+#include "sim/ranks.h"
 
 /* Test counts of one evaluation: tasks 0 .. seen-1. */
 typedef struct fc_eval {
@@ -23,18 +22,14 @@ typedef struct fc_test {
     int seen; /* tasks 0 .. seen-1: their test images, over the logits of all of them */
     fc_crew *crew;
     fc_progress *progress;
-    struct fc_run *run; /* its ranks share the work; NULL: this process does it all */
-    const bool *skip;   /* (seen) tasks that are left out: 0 of 0 right; NULL: none */
-    int *answer; /* (images->n) or NULL: the logit chosen among all seen, for each image of the
-                    tasks; one process only */
+    fc_ranks *ranks;  /* share the work; NULL: this process does it all */
+    const bool *skip; /* (seen) tasks that are left out: 0 of 0 right; NULL: none */
+    int *answer;      /* (images->n) or NULL: the logit chosen among all seen, for each image of the
+                         tasks; one process only */
 } fc_test;
 
 /* Fills out, whose arrays have room. Blocks of a fixed size, added in order: same bits for any
  * number of threads and ranks. Errors: FC_ESTOP when a stop was requested. */
 fc_status fc_test_run(fc_eval *out, const fc_test *t, fc_arena *scratch, fc_error *err);
-
-/* Test of tasks 0 .. t of a run under model m, into r->eval; skip as above. Packs m->w into
- * r->packed_scratch. */
-fc_status fc_eval_run(struct fc_run *r, const fc_model *m, int t, const bool *skip, fc_error *err);
 
 #endif

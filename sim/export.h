@@ -3,7 +3,7 @@
 #ifndef FC_EXPORT_H
 #define FC_EXPORT_H
 
-#include "sim/run.h"
+#include "sim/state.h"
 
 /* The model that the run tested last, with the rows of the head of all tasks seen, as one
  * safetensors file; with its experts (sim/expert_file.h) where it has some. Errors: FC_EDATA if no

@@ -2,7 +2,8 @@
 
 #include "core/head.h"
 #include "core/threads.h"
-#include "sim/run.h"
+#include "sim/fit.h"
+#include "sim/make.h"
 #include "sim/signals.h"
 
 #include <string.h>

@@ -1,7 +1,7 @@
 /* One run over several processes (ranks), started by mpirun or srun on one or more machines.
  *
  * All ranks run the same loop on the same state. Rank 0 is the server: it alone reads checkpoints,
- * folds, merges and writes files. The others train their share of the clients (sim/spread.h) and
+ * folds, merges and writes files. The others train their share of the clients (sim/wave.h) and
  * test their share of the images. A program that was not started as several ranks is rank 0 of 1;
  * then none of these functions does anything.
  *
@@ -16,15 +16,18 @@
 #ifndef FC_RANKS_H
 #define FC_RANKS_H
 
+#include "core/arena.h"
 #include "core/status.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 
 typedef struct fc_ranks {
-    int n, me; /* how many, and which one this is */
-    bool over; /* an agreement has failed */
-    bool told; /* that this rank was asked to stop */
+    int n, me;    /* how many, and which one this is */
+    bool over;    /* an agreement has failed */
+    bool told;    /* that this rank was asked to stop */
+    int *threads; /* (n) of each rank, and their sum: since fc_ranks_meet */
+    int all_threads;
 } fc_ranks;
 
 /* Once, before any other: join the `launched` processes (1: no MPI is started). FC_EUSAGE if they
@@ -35,6 +38,14 @@ void fc_ranks_close(void);
 
 /* Where this process stands: rank 0 of 1 unless fc_ranks_open joined several. */
 fc_ranks fc_ranks_world(void);
+
+/* The ranks get to know each other. mine (less than 256 bytes): what has to be the same everywhere,
+ * as text; threads: of this rank. s: how it has fared so far. k->threads comes from the arena.
+ * Errors: FC_EFAIL says what differs. */
+fc_status fc_ranks_meet(fc_ranks *k, fc_status s, const char *mine, int threads, fc_arena *arena,
+                        fc_error *err);
+/* Of n pieces of equal work, this rank does lo .. hi - 1: a share as its threads are one. */
+void fc_ranks_part(int *lo, int *hi, const fc_ranks *k, int n);
 
 /* FC_OK if all ranks come with FC_OK; else the status of the first one that failed, with its
  * message in err. */

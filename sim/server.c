@@ -1,73 +1,54 @@
-#include "sim/exchange.h"
-#include "sim/run.h"
+#include "sim/server.h"
+
+#include "sim/evaluate.h"
+#include "sim/plan.h"
+#include "sim/round.h"
 #include "sim/task_merge.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-/* Is there a model of the finished tasks that differs from the last round's? */
-static bool merges_tasks(const fc_run *r)
-{
-    return r->cfg->task_rule || r->method->task_base;
-}
-
-/* Is there a test after task t at all? */
-static bool tests_task(const fc_run *r, int t)
-{
-    enum { ALL, LAST };
-    return r->cfg->eval.tasks == ALL || t == r->tasks.n - 1;
-}
-
-bool fc_server_evaluates(const fc_run *r, int t, int round)
-{
-    enum { ALL, LAST, NONE };
-    int R = r->cfg->fed.rounds, when = r->cfg->eval.rounds;
-    if (round == R)
-        return merges_tasks(r) && tests_task(r, t);
-    if (!tests_task(r, t))
-        return false;
-    bool last = round == R - 1;
-    return when == ALL || (last && (when == LAST || !merges_tasks(r)));
-}
-
 /* w_scratch = W0 + what the method adds for its Gram model; the training model if it has none. */
-static void set_gram_model(fc_exchange *x, fc_run *r)
+static void set_gram_model(fc_round *x, fc_run *r)
 {
-    if (!x->job.grams || !r->method->gram_base)
+    if (!x->job.work.grams || !r->setup->method->gram_base)
         return;
-    memcpy(r->w_scratch, r->w0.p, r->w0.n * sizeof *r->w0.p);
-    r->method->gram_base(r->cfg, &r->deltas, r->w_scratch, &x->job.gram_scale);
-    fc_packed_fill(&r->packed_scratch, &r->net.shape, r->w_scratch);
-    x->job.gram_w = r->w_scratch;
-    x->job.gram_packed = &r->packed_scratch;
+    memcpy(r->scratch.w_scratch, r->setup->w0.p, r->setup->w0.n * sizeof *r->setup->w0.p);
+    r->setup->method->gram_base(r->setup->cfg, &r->state.deltas, r->scratch.w_scratch,
+                                &x->job.gram_scale);
+    fc_packed_fill(&r->scratch.packed_scratch, &r->setup->net.shape, r->scratch.w_scratch);
+    x->job.gram_w = r->scratch.w_scratch;
+    x->job.gram_packed = &r->scratch.packed_scratch;
 }
 
 fc_status fc_server_model(fc_model *m, fc_run *r, bool task_end, fc_error *err)
 {
-    const fc_vit_shape *s = &r->net.shape;
-    fc_deltas before = r->deltas; /* as they were in the last round */
-    if (task_end && r->cfg->task_rule) {
-        fc_merged merged = {.w = r->w_scratch};
+    const fc_vit_shape *s = &r->setup->net.shape;
+    fc_deltas before = r->state.deltas; /* as they were in the last round */
+    if (task_end && r->setup->cfg->task_rule) {
+        fc_merged merged = {.w = r->scratch.w_scratch};
         double scale;
         FC_TRY(fc_task_merge(&merged, &scale, r, err));
         return fc_task_merge_model(m, r, &merged, err);
     }
-    *m = fc_model_of(s, r->net.mode, r->net.rank, r->net.classes, r->w0.p, &r->global);
-    if (r->net.mode != FC_TRAIN_LORA)
+    *m = fc_model_of(s, r->setup->net.mode, r->setup->net.rank, r->setup->net.classes,
+                     r->setup->w0.p, &r->state.global);
+    if (r->setup->net.mode != FC_TRAIN_LORA)
         return FC_OK;
-    m->w = r->w_scratch;
+    m->w = r->scratch.w_scratch;
     m->rank = 0; /* B A goes into w */
-    memcpy(r->w_scratch, r->w0.p, r->w0.n * sizeof *r->w0.p);
-    if (task_end && r->method->task_base)
-        return r->method->task_base(r->cfg, &r->deltas, r->w_scratch, err);
+    memcpy(r->scratch.w_scratch, r->setup->w0.p, r->setup->w0.n * sizeof *r->setup->w0.p);
+    if (task_end && r->setup->method->task_base)
+        return r->setup->method->task_base(r->setup->cfg, &r->state.deltas, r->scratch.w_scratch,
+                                           err);
     before.tasks -= task_end;
-    if (r->method->eval_base)
-        r->method->eval_base(r->cfg, &before, r->w_scratch, &m->scale);
-    for (size_t i = 0; r->folded && i < r->w0.n; i++)
-        r->w_scratch[i] += m->scale * r->folded[i];
+    if (r->setup->method->eval_base)
+        r->setup->method->eval_base(r->setup->cfg, &before, r->scratch.w_scratch, &m->scale);
+    for (size_t i = 0; r->state.folded && i < r->setup->w0.n; i++)
+        r->scratch.w_scratch[i] += m->scale * r->state.folded[i];
     if (m->scale != 0)
-        fc_lora_apply(r->w_scratch, s, r->net.rank, m->A, m->B, m->scale);
+        fc_lora_apply(r->scratch.w_scratch, s, r->setup->net.rank, m->A, m->B, m->scale);
     return FC_OK;
 }
 
@@ -88,25 +69,25 @@ static void row_of_eval(fc_round_row *row, const fc_eval *e)
     row->loss = e->loss;
 }
 
-static fc_status log_round(fc_exchange *x, fc_run *r, fc_error *err)
+static fc_status log_round(fc_round *x, fc_run *r, fc_error *err)
 {
     fc_round_row *row = &x->row;
-    if (r->ranks.me > 0)
+    if (r->scratch.ranks.me > 0)
         return FC_OK;
-    r->at.bytes_up += (int64_t)row->bytes_up;
-    r->at.bytes_down += (int64_t)row->bytes_down;
-    row->step = (long)r->at.steps;
-    row->bytes_up_cum = (uint64_t)r->at.bytes_up;
-    row->bytes_down_cum = (uint64_t)r->at.bytes_down;
-    row->wall_s = r->clock[0] + fc_wall() - r->start_wall;
-    row->cpu_s = r->clock[1] + fc_cpu() - r->start_cpu;
+    r->state.at.bytes_up += (int64_t)row->bytes_up;
+    r->state.at.bytes_down += (int64_t)row->bytes_down;
+    row->step = (long)r->state.at.steps;
+    row->bytes_up_cum = (uint64_t)r->state.at.bytes_up;
+    row->bytes_down_cum = (uint64_t)r->state.at.bytes_down;
+    row->wall_s = r->state.clock[0] + fc_wall() - r->scratch.start_wall;
+    row->cpu_s = r->state.clock[1] + fc_cpu() - r->scratch.start_cpu;
     row->rss_mib = fc_rss_peak();
-    row->sim_s_cum = r->sim_s;
-    if (!r->devices.on)
+    row->sim_s_cum = r->state.sim_s;
+    if (!r->setup->devices.on)
         row->sim_s = row->sim_s_cum = NAN;
-    FC_TRY(fc_runlog_round(&r->log, row, err));
+    FC_TRY(fc_runlog_round(&r->scratch.log, row, err));
     char where[48], acc[32] = "", loss[32] = "", left[32];
-    int R = r->cfg->fed.rounds;
+    int R = r->setup->cfg->fed.rounds;
     if (row->round > R)
         snprintf(where, sizeof where, "end of task");
     else
@@ -115,230 +96,142 @@ static fc_status log_round(fc_exchange *x, fc_run *r, fc_error *err)
         snprintf(acc, sizeof acc, "  acc %6.2f %%", row->acc);
     if (!isnan(row->train_loss))
         snprintf(loss, sizeof loss, "  loss %.4f", row->train_loss);
-    double eta = fc_progress_eta(&r->progress);
-    fc_progress_line(&r->progress, FC_NORMAL, "task %d/%d  %-11s%s%s  [%s left]", row->task,
-                     r->tasks.n, where, acc, loss, isnan(eta) ? "?" : fc_duration(left, eta));
+    double eta = fc_progress_eta(&r->scratch.progress);
+    fc_progress_line(&r->scratch.progress, FC_NORMAL, "task %d/%d  %-11s%s%s  [%s left]", row->task,
+                     r->setup->tasks.n, where, acc, loss,
+                     isnan(eta) ? "?" : fc_duration(left, eta));
     return FC_OK;
 }
 
 /* Random A, B = 0. */
 static void fresh_lora(fc_run *r, int t, int round)
 {
-    int start = round * r->tasks.n + t; /* another one each time */
-    fc_lora_init(&r->global, &r->net.shape, fc_seed(r->cfg, r->cfg->seed.init), start);
+    int start = round * r->setup->tasks.n + t; /* another one each time */
+    fc_lora_init(&r->state.global, &r->setup->net.shape,
+                 fc_seed(r->setup->cfg, r->setup->cfg->seed.init), start);
 }
 
 fc_status fc_server_begin_task(fc_run *r, int t, fc_error *err)
 {
     char classes[64];
-    snprintf(classes, sizeof classes, "logits %d to %d", r->tasks.first[t],
-             r->tasks.first[t + 1] - 1);
-    if (r->ranks.me == 0)
-        FC_TRY(fc_runlog_event(&r->log, "task_start", t + 1, 0, classes, err));
-    if (r->net.mode == FC_TRAIN_LORA)
+    snprintf(classes, sizeof classes, "logits %d to %d", r->setup->tasks.first[t],
+             r->setup->tasks.first[t + 1] - 1);
+    if (r->scratch.ranks.me == 0)
+        FC_TRY(fc_runlog_event(&r->scratch.log, "task_start", t + 1, 0, classes, err));
+    if (r->setup->net.mode == FC_TRAIN_LORA)
         fresh_lora(r, t, 0);
-    if (r->folded)
-        memset(r->folded, 0, r->w0.n * sizeof *r->folded);
-    if (r->method->restarts && r->method->restarts(r->cfg))
-        memcpy(r->global.p, r->w0.p, r->w0.n * sizeof *r->w0.p);
+    if (r->state.folded)
+        memset(r->state.folded, 0, r->setup->w0.n * sizeof *r->state.folded);
+    if (r->setup->method->restarts && r->setup->method->restarts(r->setup->cfg))
+        memcpy(r->state.global.p, r->setup->w0.p, r->setup->w0.n * sizeof *r->setup->w0.p);
     return FC_OK;
 }
 
 void fc_server_prepare_task(fc_run *r)
 {
-    bool base = r->method->train_base && r->deltas.tasks > 0;
-    r->w_train = r->w0.p;
-    if (base || r->folded) {
-        memcpy(r->w_buffer, r->w0.p, r->w0.n * sizeof *r->w0.p);
+    bool base = r->setup->method->train_base && r->state.deltas.tasks > 0;
+    r->scratch.w_train = r->setup->w0.p;
+    if (base || r->state.folded) {
+        memcpy(r->scratch.w_buffer, r->setup->w0.p, r->setup->w0.n * sizeof *r->setup->w0.p);
         if (base)
-            r->method->train_base(r->cfg, &r->deltas, r->w_buffer);
-        for (size_t i = 0; r->folded && i < r->w0.n; i++)
-            r->w_buffer[i] += r->folded[i];
-        r->w_train = r->w_buffer;
+            r->setup->method->train_base(r->setup->cfg, &r->state.deltas, r->scratch.w_buffer);
+        for (size_t i = 0; r->state.folded && i < r->setup->w0.n; i++)
+            r->scratch.w_buffer[i] += r->state.folded[i];
+        r->scratch.w_train = r->scratch.w_buffer;
     }
-    if (r->packed_train.block)
-        fc_packed_fill(&r->packed_train, &r->net.shape, r->w_train);
-}
-
-unsigned fc_server_groups(const fc_run *r, int round)
-{
-    static const unsigned all[] = {[FC_TRAIN_LORA] =
-                                       1u << FC_GROUP_A | 1u << FC_GROUP_B | 1u << FC_GROUP_HEAD,
-                                   [FC_TRAIN_FULL] = 1u << FC_GROUP_BACKBONE | 1u << FC_GROUP_HEAD,
-                                   [FC_TRAIN_HEAD] = 1u << FC_GROUP_HEAD};
-    return r->method->groups ? r->method->groups(r->cfg, round) : all[r->net.mode];
-}
-
-/* Numbers of the finished tasks as the clients' models hold them: factors, or dense layers. */
-static size_t delta_numbers(const fc_run *r, int tasks)
-{
-    size_t one = r->deltas.n_A + r->deltas.n_B;
-    for (int i = 0; r->deltas.W && i < r->slots; i++) {
-        int out, in;
-        fc_slot_dims(&r->net.shape, i, &out, &in);
-        one += (size_t)out * (size_t)in;
-    }
-    return (size_t)tasks * one;
-}
-
-/* Numbers of what the last round folded into the weights, or (all) all rounds of the task: the
- * stacked factors of its clients, where the rule is a sum of them and they are the smaller form. */
-static size_t folded_numbers(const fc_run *r, bool all)
-{
-    const fc_merge_job job = fc_server_merge_job(r, 0, 0, fc_cohort_max(r));
-    bool stack = r->cfg->rule->scale && fc_merge_streams(r->cfg->rule, &job) && !all;
-    size_t n = 0, rank = (size_t)r->net.rank * (size_t)job.clients;
-    for (int i = 0; i < r->slots; i++) {
-        int out, in;
-        fc_slot_dims(&r->net.shape, i, &out, &in);
-        size_t dense = (size_t)out * (size_t)in, thin = rank * (size_t)(out + in);
-        n += stack && thin < dense ? thin : dense;
-    }
-    return n;
-}
-
-/* Down: what the last round merged; at the start of a task the fresh A (B is 0) and the head, and
- * the finished tasks where the clients' models hold them. Where a client may
- * have missed a round, each one gets all that its model holds. At the end of a task the head
- * is not needed. */
-fc_status fc_server_bytes_down(size_t *bytes, const fc_run *r, int t, int round, fc_error *err)
-{
-    const unsigned A = 1u << FC_GROUP_A, B = 1u << FC_GROUP_B, head = 1u << FC_GROUP_HEAD;
-    enum { PER_ROUND = 1 };
-    bool lora = r->net.mode == FC_TRAIN_LORA, end = round == r->cfg->fed.rounds;
-    bool strangers =
-        (r->cfg->fed.participation < 1 && r->cfg->fed.participation_draw == PER_ROUND) ||
-        fc_devices_come_and_go(&r->devices);
-    *bytes = 0;
-    if (r->method->centralised)
-        return FC_OK;
-    unsigned groups = fc_server_groups(r, round > 0 ? round - 1 : 0);
-    if (lora && round == 0)
-        groups = A | head;
-    else if (lora && strangers)
-        groups = A | B | head;
-    if (r->folded) /* B is 0 */
-        groups = A | head;
-    if (end)
-        groups &= ~head;
-    bool deltas = lora && (round == 0 || strangers) && r->method->sends_deltas &&
-                  r->method->sends_deltas(r->cfg);
-    size_t numbers = deltas ? delta_numbers(r, t) : 0;
-    if (r->folded && round > 0)
-        numbers += folded_numbers(r, strangers);
-    return fc_message_down_size(bytes, &r->global, groups, numbers, err);
+    if (r->scratch.packed_train.block)
+        fc_packed_fill(&r->scratch.packed_train, &r->setup->net.shape, r->scratch.w_train);
 }
 
 /* The merge of what was folded becomes the global state, which stays as it was if that is nothing.
  */
-static fc_status merge(fc_exchange *x, fc_run *r, fc_error *err)
+static fc_status merge(fc_round *x, fc_run *r, fc_error *err)
 {
     fc_params merged;
     if (x->loss_n == 0)
-        return fc_runlog_event(&r->log, "no_update", x->row.task, x->row.round,
+        return fc_runlog_event(&r->scratch.log, "no_update", x->row.task, x->row.round,
                                "no update with a sample: the model stays as it was", err);
     double lost = NAN;
     x->merge.lost = &lost;
-    FC_TRY(fc_params_alloc(&merged, &r->global, &r->arena, err));
-    FC_TRY(fc_merge_finish(x->merge_state, r->cfg->rule, &x->merge, &merged, err));
-    memcpy(r->global.p, merged.p, merged.n * sizeof *merged.p);
+    FC_TRY(fc_params_alloc(&merged, &r->state.global, &r->scratch.arena, err));
+    FC_TRY(fc_merge_finish(x->merge_state, r->setup->cfg->rule, &x->merge, &merged, err));
+    memcpy(r->state.global.p, merged.p, merged.n * sizeof *merged.p);
     if (isnan(lost))
         return FC_OK;
     char text[96];
-    snprintf(text, sizeof text, "cut to rank %d, which lost %.2f %% of its norm", r->net.rank,
-             100 * lost);
-    return fc_runlog_event(&r->log, "truncated", x->row.task, x->row.round, text, err);
-}
-
-fc_merge_job fc_server_merge_job(const fc_run *r, int t, int round, int clients)
-{
-    const fc_config *c = r->cfg;
-    return (fc_merge_job){
-        .base = &r->global,
-        .groups = fc_server_groups(r, round),
-        .slots = r->slots,
-        .slot_A = r->slot_A,
-        .slot_B = r->slot_B,
-        .slot_W = r->slot_W,
-        .head_W = fc_train_head(&r->global),
-        .shape = r->gram_shape.n ? &r->gram_shape : NULL,
-        .weighted = c->merge.weighted,
-        .options = c->rule_options,
-        .clients = clients,
-        .space = {(fc_space_kind)c->merge.space, c->merge.isotropise, (fc_knots_form)c->merge.knots,
-                  c->merge.knots_eps},
-        .key = {.seed = fc_seed(c, c->seed.train), .task = (uint32_t)t, .round = (uint32_t)round},
-        .product = r->method->products,
-        .sum = r->folded,
-        .sum_offset = r->slot_offset};
+    snprintf(text, sizeof text, "cut to rank %d, which lost %.2f %% of its norm",
+             r->setup->net.rank, 100 * lost);
+    return fc_runlog_event(&r->scratch.log, "truncated", x->row.task, x->row.round, text, err);
 }
 
 fc_status fc_server_round(fc_run *r, int t, int round, fc_error *err)
 {
-    fc_mark mark = fc_arena_mark(&r->arena);
-    fc_exchange x;
-    if (r->folded && round > 0)
+    fc_mark mark = fc_arena_mark(&r->scratch.arena);
+    fc_round x;
+    if (r->state.folded && round > 0)
         fc_server_prepare_task(r);
-    FC_TRY(fc_exchange_init(&x, r, t, round, fc_server_groups(r, round), err));
+    FC_TRY(fc_round_init(&x, r, t, round, err));
     set_gram_model(&x, r);
-    x.merge = fc_server_merge_job(r, t, round, x.n);
-    FC_TRY(fc_merge_begin(&x.merge_state, r->cfg->rule, &x.merge, &r->arena, err));
-    FC_TRY(fc_exchange_run(&x, r, err));
+    x.merge = fc_plan_merge_job(r->setup, &r->state.global, r->state.folded, t, round, x.n);
+    FC_TRY(fc_merge_begin(&x.merge_state, r->setup->cfg->rule, &x.merge, &r->scratch.arena, err));
+    FC_TRY(fc_round_run(&x, r, err));
 
     double begin = fc_wall();
-    fc_status s = r->ranks.me == 0 ? merge(&x, r, err) : FC_OK;
-    s = fc_ranks_share(&r->ranks, s, r->global.p, r->global.n * sizeof *r->global.p, err);
-    if (r->folded) {
-        s = fc_ranks_share(&r->ranks, s, r->folded, r->w0.n * sizeof *r->folded, err);
+    fc_status s = r->scratch.ranks.me == 0 ? merge(&x, r, err) : FC_OK;
+    s = fc_ranks_share(&r->scratch.ranks, s, r->state.global.p,
+                       r->state.global.n * sizeof *r->state.global.p, err);
+    if (r->state.folded) {
+        s = fc_ranks_share(&r->scratch.ranks, s, r->state.folded,
+                           r->setup->w0.n * sizeof *r->state.folded, err);
         fresh_lora(r, t, round + 1);
     }
     FC_TRY(s);
     x.row.merge_s = fc_wall() - begin;
 
     begin = fc_wall();
-    if (fc_server_evaluates(r, t, round)) {
+    if (fc_plan_evaluates(r->setup, t, round)) {
         fc_model m;
         FC_TRY(fc_server_model(&m, r, false, err));
         FC_TRY(fc_eval_run(r, &m, t, NULL, err));
-        row_of_eval(&x.row, &r->eval);
+        row_of_eval(&x.row, &r->state.eval);
     }
     x.row.eval_s = fc_wall() - begin;
-    fc_arena_release(&r->arena, mark);
+    fc_arena_release(&r->scratch.arena, mark);
     return log_round(&x, r, err);
 }
 
 /* Row t of the task matrix, from the evaluation at the end of task t. */
 static fc_status log_task(fc_run *r, int t, fc_error *err)
 {
-    int ld = r->acc.ld;
-    if (r->ranks.me > 0)
+    int ld = r->state.acc.ld;
+    if (r->scratch.ranks.me > 0)
         return FC_OK;
     for (int s = 0; s <= t; s++) {
-        r->acc.correct[t * ld + s] = r->eval.correct[s];
-        r->acc.total[t * ld + s] = r->eval.total[s];
+        r->state.acc.correct[t * ld + s] = r->state.eval.correct[s];
+        r->state.acc.total[t * ld + s] = r->state.eval.total[s];
         fc_task_row row = {.after_task = t + 1,
                            .eval_task = s + 1,
-                           .correct = r->eval.correct[s],
-                           .total = r->eval.total[s],
-                           .correct_masked = r->eval.masked[s]};
-        FC_TRY(fc_runlog_task(&r->log, &row, err));
+                           .correct = r->state.eval.correct[s],
+                           .total = r->state.eval.total[s],
+                           .correct_masked = r->state.eval.masked[s]};
+        FC_TRY(fc_runlog_task(&r->scratch.log, &row, err));
     }
-    r->acc.done = t + 1;
+    r->state.acc.done = t + 1;
     char acc[64];
-    if (tests_task(r, t))
-        snprintf(acc, sizeof acc, "acc %.4f", fc_acc_micro(&r->acc, t));
+    if (fc_plan_tests_task(r->setup, t))
+        snprintf(acc, sizeof acc, "acc %.4f", fc_acc_micro(&r->state.acc, t));
     else
         snprintf(acc, sizeof acc, "not tested");
-    FC_TRY(fc_runlog_event(&r->log, "task_end", t + 1, 0, acc, err));
-    return fc_runlog_matrix(&r->log, &r->acc, err);
+    FC_TRY(fc_runlog_event(&r->scratch.log, "task_end", t + 1, 0, acc, err));
+    return fc_runlog_matrix(&r->scratch.log, &r->state.acc, err);
 }
 
 /* Clients take the Grams of the slots once more, now with the merged matrices. */
-static fc_status collect_task_grams(fc_exchange *x, fc_run *r, int t, fc_error *err)
+static fc_status collect_task_grams(fc_round *x, fc_run *r, int t, fc_error *err)
 {
-    FC_TRY(fc_exchange_init(x, r, t, r->cfg->fed.rounds, 0, err));
+    FC_TRY(fc_round_init(x, r, t, r->setup->cfg->fed.rounds, err));
     set_gram_model(x, r);
-    return fc_ranks_share(&r->ranks, fc_exchange_run(x, r, err), x->sum.g,
+    return fc_ranks_share(&r->scratch.ranks, fc_round_run(x, r, err), x->sum.g,
                           x->sum.size * sizeof *x->sum.g, err);
 }
 
@@ -346,19 +239,19 @@ static fc_status collect_task_grams(fc_exchange *x, fc_run *r, int t, fc_error *
  */
 static fc_status push_delta(fc_run *r, const fc_grams *Gs, fc_error *err)
 {
-    if (*r->source_hash) {
-        r->deltas.tasks++; /* there from the start */
+    if (*r->setup->source_hash) {
+        r->state.deltas.tasks++; /* there from the start */
         return FC_OK;
     }
-    if (r->deltas.A)
-        return fc_deltas_push(&r->deltas, &r->global, Gs, err);
-    if (r->folded) {
-        fc_deltas_push_dense(&r->deltas, r->folded, NULL);
-    } else if (r->deltas.W) { /* the backbone is the first part of the block */
-        memcpy(r->w_scratch, r->w0.p, r->w0.n * sizeof *r->w0.p);
-        if (!r->method->restarts || !r->method->restarts(r->cfg))
-            fc_deltas_add_sum(r->w_scratch, &r->deltas, r->deltas.tasks, 1);
-        fc_deltas_push_dense(&r->deltas, r->global.p, r->w_scratch);
+    if (r->state.deltas.A)
+        return fc_deltas_push(&r->state.deltas, &r->state.global, Gs, err);
+    if (r->state.folded) {
+        fc_deltas_push_dense(&r->state.deltas, r->state.folded, NULL);
+    } else if (r->state.deltas.W) { /* the backbone is the first part of the block */
+        memcpy(r->scratch.w_scratch, r->setup->w0.p, r->setup->w0.n * sizeof *r->setup->w0.p);
+        if (!r->setup->method->restarts || !r->setup->method->restarts(r->setup->cfg))
+            fc_deltas_add_sum(r->scratch.w_scratch, &r->state.deltas, r->state.deltas.tasks, 1);
+        fc_deltas_push_dense(&r->state.deltas, r->state.global.p, r->scratch.w_scratch);
     }
     return FC_OK;
 }
@@ -366,18 +259,18 @@ static fc_status push_delta(fc_run *r, const fc_grams *Gs, fc_error *err)
 /* Counts of 0 of 0. */
 static void nothing_tested(fc_run *r, int t)
 {
-    r->eval.seen = t + 1;
+    r->state.eval.seen = t + 1;
     for (int s = 0; s <= t; s++)
-        r->eval.correct[s] = r->eval.masked[s] = r->eval.total[s] = 0;
+        r->state.eval.correct[s] = r->state.eval.masked[s] = r->state.eval.total[s] = 0;
 }
 
 /* The model of tasks.merge, and its test. */
-static fc_status eval_merged(fc_exchange *x, fc_run *r, int t, fc_error *err)
+static fc_status eval_merged(fc_round *x, fc_run *r, int t, fc_error *err)
 {
-    fc_merged m = {.w = r->w_scratch};
+    fc_merged m = {.w = r->scratch.w_scratch};
     double begin = fc_wall();
     FC_TRY(fc_task_merge(&m, &x->row.merge_scale, r, err));
-    x->row.merge_extra = (double)fc_task_merge_extra(r, &m);
+    x->row.merge_extra = (double)fc_task_merge_extra(r->setup, &m);
     x->row.merge_s = fc_wall() - begin;
     begin = fc_wall();
     FC_TRY(fc_task_merge_test(r, &m, t, err));
@@ -386,11 +279,11 @@ static fc_status eval_merged(fc_exchange *x, fc_run *r, int t, fc_error *err)
 }
 
 /* The model of the finished tasks, and its test. */
-static fc_status eval_tasks(fc_exchange *x, fc_run *r, int t, fc_error *err)
+static fc_status eval_tasks(fc_round *x, fc_run *r, int t, fc_error *err)
 {
     fc_model m;
     double begin = fc_wall();
-    if (r->cfg->task_rule)
+    if (r->setup->cfg->task_rule)
         return eval_merged(x, r, t, err);
     FC_TRY(fc_server_model(&m, r, true, err));
     x->row.merge_s = fc_wall() - begin;
@@ -402,23 +295,23 @@ static fc_status eval_tasks(fc_exchange *x, fc_run *r, int t, fc_error *err)
 
 fc_status fc_server_end_task(fc_run *r, int t, fc_error *err)
 {
-    fc_mark mark = fc_arena_mark(&r->arena);
-    fc_exchange x = {.row = fc_exchange_row(t, r->cfg->fed.rounds)};
-    bool grams = r->method->task_grams && r->gram_shape.n > 0;
+    fc_mark mark = fc_arena_mark(&r->scratch.arena);
+    fc_round x = {.row = fc_round_row_new(t, r->setup->cfg->fed.rounds)};
+    bool grams = fc_plan_task_grams(r->setup);
     if (grams)
         FC_TRY(collect_task_grams(&x, r, t, err));
-    if (grams && r->ranks.me == 0 && x.row.clients_ok == 0)
-        FC_TRY(fc_runlog_event(&r->log, "no_update", t + 1, x.row.round,
+    if (grams && r->scratch.ranks.me == 0 && x.row.clients_ok == 0)
+        FC_TRY(fc_runlog_event(&r->scratch.log, "no_update", t + 1, x.row.round,
                                "no Grams: the task has no weight in the merged model", err));
     FC_TRY(push_delta(r, grams ? &x.sum : NULL, err));
-    if (r->task_head && !*r->source_hash)
-        fc_task_head_keep(r, t);
-    if (fc_server_evaluates(r, t, r->cfg->fed.rounds))
+    if (r->state.task_head && !*r->setup->source_hash)
+        fc_task_head_keep(&r->state, r->setup, t);
+    if (fc_plan_evaluates(r->setup, t, r->setup->cfg->fed.rounds))
         FC_TRY(eval_tasks(&x, r, t, err));
-    if (!tests_task(r, t))
+    if (!fc_plan_tests_task(r->setup, t))
         nothing_tested(r, t);
-    fc_arena_release(&r->arena, mark);
-    row_of_eval(&x.row, &r->eval);
+    fc_arena_release(&r->scratch.arena, mark);
+    row_of_eval(&x.row, &r->state.eval);
     FC_TRY(log_round(&x, r, err));
     return log_task(r, t, err);
 }

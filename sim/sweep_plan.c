@@ -2,8 +2,8 @@
 
 #include "core/file.h"
 #include "sim/config_parts.h"
+#include "sim/experiment.h"
 #include "sim/outfile.h"
-#include "sim/run.h"
 #include "sim/sweep_table.h"
 
 #include <errno.h>
@@ -88,14 +88,14 @@ static const char *key_of(fc_config *c, bool speed, fc_arena *arena, fc_error *e
 static void try_run(answer *a, const fc_sweep_run *r, double s_per_flop)
 {
     fc_config c;
-    fc_run run;
+    fc_experiment e;
     a->status = fc_config_load(&c, r->config, r->override, r->n_override, &a->error);
     if (a->status != FC_OK)
         return;
-    a->status = fc_run_open(&run, &c, (fc_console){0}, &a->error);
+    a->status = fc_experiment_open(&e, &c, (fc_console){0}, &a->error);
     if (a->status == FC_OK) {
-        a->status = fc_estimate_make(&a->cost, &run, s_per_flop, &a->error);
-        fc_run_close(&run);
+        a->status = fc_estimate_make(&a->cost, &e.run, s_per_flop, &a->error);
+        fc_experiment_close(&e);
     }
     fc_config_free(&c);
 }

@@ -1,5 +1,8 @@
 #include "sim/task_merge.h"
 
+#include "sim/evaluate.h"
+#include "sim/plan.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,17 +13,17 @@ static bool by_grams(const fc_merge_method *rule)
     return !rule->combine && rule->needs & FC_MERGE_NEEDS_GRAMS;
 }
 
-static fc_space space_of(const fc_run *r)
+static fc_space space_of(const fc_setup *s)
 {
-    return (fc_space){(fc_space_kind)r->cfg->task_merge.space, r->cfg->task_merge.isotropise,
-                      (fc_knots_form)r->cfg->task_merge.knots, r->cfg->task_merge.knots_eps};
+    return (fc_space){(fc_space_kind)s->cfg->task_merge.space, s->cfg->task_merge.isotropise,
+                      (fc_knots_form)s->cfg->task_merge.knots, s->cfg->task_merge.knots_eps};
 }
 
 /* The list of task_merge.scales. */
-static fc_status read_scales(const double **out, int *n, const fc_run *r, fc_arena *arena,
+static fc_status read_scales(const double **out, int *n, const fc_setup *s, fc_arena *arena,
                              fc_error *err)
 {
-    const char *text = r->cfg->task_merge.scales;
+    const char *text = s->cfg->task_merge.scales;
     double *list = fc_arena_alloc(arena, strlen(text) + 1, sizeof *list, err);
     if (!list)
         return FC_EFAIL;
@@ -32,71 +35,53 @@ static fc_status read_scales(const double **out, int *n, const fc_run *r, fc_are
             return fc_fail(
                 err, FC_EUSAGE,
                 "task_merge.scales: found '%s', expected numbers with commas between them",
-                r->cfg->task_merge.scales);
+                s->cfg->task_merge.scales);
         list[(*n)++] = x;
         text = *end ? end + 1 : end;
     }
-    if (*n > 0 && r->cfg->data.hold_out_per_class == 0)
+    if (*n > 0 && s->cfg->data.hold_out_per_class == 0)
         return fc_fail(err, FC_EUSAGE,
                        "task_merge.scales: the best is found on held-out images, and "
                        "data.hold_out_per_class is 0");
     return FC_OK;
 }
 
-fc_status fc_task_merge_check(const fc_run *r, fc_error *err)
+fc_status fc_task_merge_check(const fc_setup *s, fc_error *err)
 {
-    const fc_merge_method *rule = r->cfg->task_rule;
-    const fc_space space = space_of(r);
+    const fc_merge_method *rule = s->cfg->task_rule;
+    const fc_space space = space_of(s);
     const double *scales;
     fc_error why = {0};
     fc_arena arena = {0};
     int n;
     if (!rule)
         return FC_OK;
-    if (r->method->single_task || r->net.mode == FC_TRAIN_HEAD)
+    if (s->method->single_task || s->net.mode == FC_TRAIN_HEAD)
         return fc_fail(err, FC_EUSAGE, "tasks.merge: method %s leaves no delta per task",
-                       r->method->name);
-    fc_status s = read_scales(&scales, &n, r, &arena, err);
+                       s->method->name);
+    fc_status status = read_scales(&scales, &n, s, &arena, err);
     fc_arena_free(&arena);
-    FC_TRY(s);
-    if (rule->experts && (n > 0 || r->cfg->task_merge.scale != 1))
+    FC_TRY(status);
+    if (rule->experts && (n > 0 || s->cfg->task_merge.scale != 1))
         return fc_fail(err, FC_EUSAGE,
                        "task_merge.scale: %s keeps the updates apart, there is nothing to scale",
                        rule->name);
-    if (by_grams(rule) && !r->deltas.AG)
+    if (by_grams(rule) && (s->net.mode != FC_TRAIN_LORA || s->folds || !fc_plan_task_grams(s)))
         return fc_fail(
             err, FC_EUSAGE,
             "tasks.merge: %s needs the Grams of each task, which method %s does not send",
-            rule->name, r->method->name);
+            rule->name, s->method->name);
     if (by_grams(rule))
         return FC_OK;
-    if (fc_merged_needs_grams(rule) && r->gram_shape.n > 0)
+    if (fc_merged_needs_grams(rule) && s->gram_shape.n > 0)
         return fc_fail(err, FC_EUSAGE,
                        "tasks.merge: %s takes Grams of its own, and so does method %s: lorm merges "
                        "by those that are there",
-                       rule->name, r->method->name);
-    if (fc_merged_check(rule, &space, r->deltas.A != NULL, true, &why) != FC_OK)
+                       rule->name, s->method->name);
+    if (fc_merged_check(rule, &space, s->net.mode == FC_TRAIN_LORA && !s->folds, true, &why) !=
+        FC_OK)
         return fc_fail(err, FC_EUSAGE, "tasks.merge: %s", why.msg);
     return FC_OK;
-}
-
-/* --- the head -----------------------------------------------------------------------------------
- */
-
-size_t fc_task_head_size(const fc_run *r)
-{
-    return (size_t)r->net.classes * ((size_t)r->net.shape.width + 1);
-}
-
-void fc_task_head_keep(fc_run *r, int t)
-{
-    const fc_spec *head = &r->global.spec[fc_train_head(&r->global)];
-    size_t D = (size_t)r->net.shape.width, C = (size_t)r->net.classes;
-    size_t lo = (size_t)r->tasks.first[t], hi = (size_t)r->tasks.first[t + 1];
-    memcpy(r->task_head + lo * D, r->global.p + head[0].offset + lo * D,
-           (hi - lo) * D * sizeof *r->task_head);
-    memcpy(r->task_head + C * D + lo, r->global.p + head[1].offset + lo,
-           (hi - lo) * sizeof *r->task_head);
 }
 
 /* --- the backbone -------------------------------------------------------------------------------
@@ -122,12 +107,12 @@ static double *as_double(const fc_real *x, size_t n, fc_arena *arena, fc_error *
 /* Tensor t of task k. */
 static fc_status load_tensor(task_vectors *v, fc_run *r, int k, int t, fc_error *err)
 {
-    const fc_deltas *d = &r->deltas;
+    const fc_deltas *d = &r->state.deltas;
     const fc_tv_shape *s = &v->shape[t];
     fc_tv *tv = &v->tv[fc_tv_index(&v->set, k, t)];
-    fc_arena *arena = &r->arena;
+    fc_arena *arena = &r->scratch.arena;
     if (d->W) {
-        const fc_real *W = d->W + (size_t)k * d->n_W + r->w0.spec[v->tensor[t]].offset;
+        const fc_real *W = d->W + (size_t)k * d->n_W + r->setup->w0.spec[v->tensor[t]].offset;
         tv->dense = as_double(W, fc_tv_size(s), arena, err);
         return tv->dense ? FC_OK : FC_EFAIL;
     }
@@ -143,18 +128,19 @@ static fc_status load_tensor(task_vectors *v, fc_run *r, int k, int t, fc_error 
 static void describe(task_vectors *v, const fc_run *r)
 {
     for (int t = 0; t < v->set.tensors; t++) {
-        int tensor = v->tensor[t] = r->deltas.W ? t : fc_slot_tensor(t);
-        const fc_spec *s = &r->w0.spec[tensor];
+        int tensor = v->tensor[t] = r->state.deltas.W ? t : fc_slot_tensor(t);
+        const fc_spec *s = &r->setup->w0.spec[tensor];
         v->shape[t] = (fc_tv_shape){s->name, s->rows, s->cols, false};
     }
-    for (int i = 0; i < fc_vit_slots(&r->net.shape); i++)
-        v->shape[r->deltas.W ? fc_slot_tensor(i) : i].linear = true;
+    for (int i = 0; i < fc_vit_slots(&r->setup->net.shape); i++)
+        v->shape[r->state.deltas.W ? fc_slot_tensor(i) : i].linear = true;
 }
 
 static fc_status load(task_vectors *v, fc_run *r, fc_error *err)
 {
-    fc_arena *arena = &r->arena;
-    int tensors = r->deltas.W ? r->w0.nspec : fc_vit_slots(&r->net.shape), n = r->deltas.tasks;
+    fc_arena *arena = &r->scratch.arena;
+    int tensors = r->state.deltas.W ? r->setup->w0.nspec : fc_vit_slots(&r->setup->net.shape),
+        n = r->state.deltas.tasks;
     size_t T = (size_t)tensors, N = (size_t)n;
     v->shape = fc_arena_alloc(arena, T, sizeof *v->shape, err);
     v->tensor = fc_arena_alloc(arena, T, sizeof *v->tensor, err);
@@ -162,13 +148,14 @@ static fc_status load(task_vectors *v, fc_run *r, fc_error *err)
     v->id = fc_arena_alloc(arena, N, sizeof *v->id, err);
     if (!v->shape || !v->tensor || !v->tv || !v->id)
         return FC_EFAIL;
-    v->set = (fc_tv_set){.n = n,
-                         .tensors = tensors,
-                         .shape = v->shape,
-                         .tv = v->tv,
-                         .kind = "task",
-                         .id = v->id,
-                         .key = {.seed = fc_seed(r->cfg, r->cfg->seed.train), .task = (uint32_t)n}};
+    v->set = (fc_tv_set){
+        .n = n,
+        .tensors = tensors,
+        .shape = v->shape,
+        .tv = v->tv,
+        .kind = "task",
+        .id = v->id,
+        .key = {.seed = fc_seed(r->setup->cfg, r->setup->cfg->seed.train), .task = (uint32_t)n}};
     describe(v, r);
     for (int k = 0; k < n; k++) {
         v->id[k] = k + 1;
@@ -180,44 +167,46 @@ static fc_status load(task_vectors *v, fc_run *r, fc_error *err)
 
 static const fc_real *head_bias(const fc_run *r)
 {
-    return r->task_head + (size_t)r->net.classes * (size_t)r->net.shape.width;
+    return r->state.task_head + (size_t)r->setup->net.classes * (size_t)r->setup->net.shape.width;
 }
 
 static fc_status merge(fc_merged *out, fc_run *r, fc_error *err)
 {
-    const fc_config *c = r->cfg;
+    const fc_config *c = r->setup->cfg;
     task_vectors v;
-    fc_merged_task *task = fc_arena_alloc(&r->arena, (size_t)r->deltas.tasks, sizeof *task, err);
+    fc_merged_task *task =
+        fc_arena_alloc(&r->scratch.arena, (size_t)r->state.deltas.tasks, sizeof *task, err);
     if (!task)
         return FC_EFAIL;
     uint64_t seed = fc_seed(c, c->seed.train);
     FC_TRY(load(&v, r, err));
-    for (int k = 0; k < r->deltas.tasks; k++)
-        FC_TRY(fc_merged_images(&task[k], &r->tasks, k, k + 1, k, (size_t)c->task_merge.samples,
-                                seed, &r->arena, err));
+    for (int k = 0; k < r->state.deltas.tasks; k++)
+        FC_TRY(fc_merged_images(&task[k], &r->setup->tasks, k, k + 1, k,
+                                (size_t)c->task_merge.samples, seed, &r->scratch.arena, err));
     const fc_merged_job job = {.rule = c->task_rule,
                                .options = c->task_rule_options,
-                               .space = space_of(r),
-                               .w0 = &r->w0,
+                               .space = space_of(r->setup),
+                               .w0 = &r->setup->w0,
                                .in = &v.set,
                                .tensor = v.tensor,
-                               .head_w = r->task_head,
+                               .head_w = r->state.task_head,
                                .head_b = head_bias(r),
                                .task = task,
-                               .net = &r->net,
-                               .crew = &r->crew,
-                               .split = &r->data.train,
+                               .net = &r->setup->net,
+                               .crew = &r->scratch.crew,
+                               .split = &r->setup->data.train,
                                .seed = seed,
-                               .progress = &r->progress};
-    return fc_merged_make(out, &job, &r->arena, err);
+                               .progress = &r->scratch.progress};
+    return fc_merged_make(out, &job, &r->scratch.arena, err);
 }
 
 static fc_status by_lorm(fc_merged *out, fc_run *r, fc_error *err)
 {
-    memcpy(out->w, r->w0.p, r->w0.n * sizeof *out->w);
-    if (r->deltas.tasks > 1)
-        return fc_deltas_add_gram_merge(out->w, &r->deltas, err);
-    fc_deltas_add_sum(out->w, &r->deltas, 1, 1); /* Grams of one task need not have full rank */
+    memcpy(out->w, r->setup->w0.p, r->setup->w0.n * sizeof *out->w);
+    if (r->state.deltas.tasks > 1)
+        return fc_deltas_add_gram_merge(out->w, &r->state.deltas, err);
+    fc_deltas_add_sum(out->w, &r->state.deltas, 1,
+                      1); /* Grams of one task need not have full rank */
     return FC_OK;
 }
 
@@ -226,11 +215,11 @@ static fc_status by_lorm(fc_merged *out, fc_run *r, fc_error *err)
 
 static fc_model model_of(const fc_run *r, const fc_merged *m)
 {
-    return (fc_model){.shape = &r->net.shape,
-                      .classes = r->net.classes,
+    return (fc_model){.shape = &r->setup->net.shape,
+                      .classes = r->setup->net.classes,
                       .w = m->w,
                       .scale = 1,
-                      .head_w = r->task_head,
+                      .head_w = r->state.task_head,
                       .head_b = head_bias(r),
                       .smile = m->smile,
                       .wemoe = m->wemoe};
@@ -241,7 +230,7 @@ fc_status fc_task_merge_model(fc_model *out, const fc_run *r, const fc_merged *m
     *out = model_of(r, m);
     return fc_merged_per_task(m)
                ? fc_fail(err, FC_EUSAGE, "tasks.merge: %s makes a model for each task, not one",
-                         r->cfg->task_rule->name)
+                         r->setup->cfg->task_rule->name)
                : FC_OK;
 }
 
@@ -250,33 +239,33 @@ static fc_status test_experts(fc_run *r, const fc_merged *m, int t, fc_error *er
 {
     fc_arena arena = {0};
     long *count[3] = {0};
-    bool *skip = fc_arena_alloc(&arena, (size_t)r->tasks.n, sizeof *skip, err);
-    fc_merged one = {.w = fc_arena_alloc(&arena, r->w0.n, sizeof *one.w, err)};
+    bool *skip = fc_arena_alloc(&arena, (size_t)r->setup->tasks.n, sizeof *skip, err);
+    fc_merged one = {.w = fc_arena_alloc(&arena, r->setup->w0.n, sizeof *one.w, err)};
     for (int k = 0; k < 3; k++)
-        count[k] = fc_arena_alloc(&arena, (size_t)r->tasks.n, sizeof **count, err);
+        count[k] = fc_arena_alloc(&arena, (size_t)r->setup->tasks.n, sizeof **count, err);
     fc_status s = skip && one.w && count[0] && count[1] && count[2] ? FC_OK : FC_EFAIL;
     double loss = 0;
     for (int k = 0; s == FC_OK && k <= t; k++) {
         for (int i = 0; i <= t; i++)
             skip[i] = i != k;
-        memcpy(one.w, m->w, r->w0.n * sizeof *one.w);
-        s = fc_merged_expert(one.w, m, &r->w0, k, err);
+        memcpy(one.w, m->w, r->setup->w0.n * sizeof *one.w);
+        s = fc_merged_expert(one.w, m, &r->setup->w0, k, err);
         fc_model model = model_of(r, &one);
         if (s == FC_OK)
             s = fc_eval_run(r, &model, t, skip, err);
-        count[0][k] = r->eval.correct[k];
-        count[1][k] = r->eval.masked[k];
-        count[2][k] = r->eval.total[k];
-        loss += r->eval.loss * (double)r->eval.total[k];
+        count[0][k] = r->state.eval.correct[k];
+        count[1][k] = r->state.eval.masked[k];
+        count[2][k] = r->state.eval.total[k];
+        loss += r->state.eval.loss * (double)r->state.eval.total[k];
     }
     double images = 0;
     for (int k = 0; s == FC_OK && k <= t; k++) {
-        r->eval.correct[k] = count[0][k];
-        r->eval.masked[k] = count[1][k];
-        r->eval.total[k] = count[2][k];
+        r->state.eval.correct[k] = count[0][k];
+        r->state.eval.masked[k] = count[1][k];
+        r->state.eval.total[k] = count[2][k];
         images += (double)count[2][k];
     }
-    r->eval.loss = loss / images;
+    r->state.eval.loss = loss / images;
     fc_arena_free(&arena);
     return s;
 }
@@ -292,39 +281,40 @@ fc_status fc_task_merge_test(fc_run *r, const fc_merged *m, int t, fc_error *err
 /* w = W0 + c (merged - W0) */
 static void scale_update(fc_real *w, const fc_run *r, const fc_real *merged, double c)
 {
-    for (size_t i = 0; i < r->w0.n; i++)
+    for (size_t i = 0; i < r->setup->w0.n; i++)
         w[i] = c == 1 ? merged[i]
-                      : (fc_real)(r->w0.p[i] + c * ((double)merged[i] - (double)r->w0.p[i]));
+                      : (fc_real)(r->setup->w0.p[i] +
+                                  c * ((double)merged[i] - (double)r->setup->w0.p[i]));
 }
 
 /* Images of the held-out ones that model m gets right. */
 static fc_status count_held(long *right, fc_run *r, const fc_merged *m, fc_error *err)
 {
     enum { ACC, ACC_MASKED };
-    int seen = r->deltas.tasks;
-    fc_tasks held = r->tasks;
+    int seen = r->state.deltas.tasks;
+    fc_tasks held = r->setup->tasks;
     fc_arena arena = {0};
     size_t T = (size_t)seen;
     fc_eval e = {.correct = fc_arena_alloc(&arena, T, sizeof(long), err),
                  .masked = fc_arena_alloc(&arena, T, sizeof(long), err),
                  .total = fc_arena_alloc(&arena, T, sizeof(long), err)};
     fc_model model = model_of(r, m);
-    model.packed = &r->packed_scratch;
-    fc_packed_fill(&r->packed_scratch, &r->net.shape, m->w);
-    held.test = r->tasks.held;
-    held.n_test = r->tasks.n_held;
-    const fc_test test = {.net = &r->net,
+    model.packed = &r->scratch.packed_scratch;
+    fc_packed_fill(&r->scratch.packed_scratch, &r->setup->net.shape, m->w);
+    held.test = r->setup->tasks.held;
+    held.n_test = r->setup->tasks.n_held;
+    const fc_test test = {.net = &r->setup->net,
                           .model = &model,
-                          .images = &r->data.train,
+                          .images = &r->setup->data.train,
                           .tasks = &held,
                           .seen = seen,
-                          .crew = &r->crew,
-                          .progress = &r->progress,
-                          .run = r};
+                          .crew = &r->scratch.crew,
+                          .progress = &r->scratch.progress,
+                          .ranks = &r->scratch.ranks};
     fc_status s = e.correct && e.masked && e.total ? fc_test_run(&e, &test, &arena, err) : FC_EFAIL;
     *right = 0;
     for (int k = 0; s == FC_OK && k < seen; k++)
-        *right += r->cfg->task_merge.criterion == ACC_MASKED ? e.masked[k] : e.correct[k];
+        *right += r->setup->cfg->task_merge.criterion == ACC_MASKED ? e.masked[k] : e.correct[k];
     fc_arena_free(&arena);
     return s;
 }
@@ -334,9 +324,10 @@ static fc_status choose_scale(double *best, fc_run *r, const fc_merged *m, fc_er
     const double *scales;
     int n;
     long most = -1, right;
-    *best = r->cfg->task_merge.scale;
-    FC_TRY(read_scales(&scales, &n, r, &r->arena, err));
-    fc_merged trial = {.w = n ? fc_arena_alloc(&r->arena, r->w0.n, sizeof *trial.w, err) : NULL};
+    *best = r->setup->cfg->task_merge.scale;
+    FC_TRY(read_scales(&scales, &n, r->setup, &r->scratch.arena, err));
+    fc_merged trial = {
+        .w = n ? fc_arena_alloc(&r->scratch.arena, r->setup->w0.n, sizeof *trial.w, err) : NULL};
     if (n && !trial.w)
         return FC_EFAIL;
     for (int i = 0; i < n; i++) {
@@ -352,23 +343,23 @@ static fc_status choose_scale(double *best, fc_run *r, const fc_merged *m, fc_er
 
 fc_status fc_task_merge(fc_merged *out, double *scale, fc_run *r, fc_error *err)
 {
-    FC_TRY(by_grams(r->cfg->task_rule) ? by_lorm(out, r, err) : merge(out, r, err));
+    FC_TRY(by_grams(r->setup->cfg->task_rule) ? by_lorm(out, r, err) : merge(out, r, err));
     FC_TRY(choose_scale(scale, r, out, err));
     if (*scale != 1)
         scale_update(out->w, r, out->w, *scale);
     return FC_OK;
 }
 
-size_t fc_task_merge_extra(const fc_run *r, const fc_merged *m)
+size_t fc_task_merge_extra(const fc_setup *s, const fc_merged *m)
 {
-    size_t n = 0, slots = (size_t)fc_vit_slots(&r->net.shape);
+    size_t n = 0, slots = (size_t)fc_vit_slots(&s->net.shape);
     for (size_t i = 0; m->smile && i < slots; i++) {
-        const fc_smile *s = &m->smile[i];
-        n += fc_experts_numbers(&s->of);
-        for (int e = 0; e < s->of.n; e++)
-            n += (size_t)s->gate[e] * (size_t)s->of.cols;
+        const fc_smile *layer = &m->smile[i];
+        n += fc_experts_numbers(&layer->of);
+        for (int e = 0; e < layer->of.n; e++)
+            n += (size_t)layer->gate[e] * (size_t)layer->of.cols;
     }
-    for (int i = 0; m->wemoe && i < 2 * r->net.shape.depth; i++)
+    for (int i = 0; m->wemoe && i < 2 * s->net.shape.depth; i++)
         n += fc_experts_numbers(&m->wemoe->mlp[i]);
     n += m->wemoe ? m->wemoe->gates.n : 0;
     for (int t = 0; m->emr && t < m->emr->tensors; t++) /* masks count as bits of floats */
@@ -382,22 +373,22 @@ size_t fc_task_merge_extra(const fc_run *r, const fc_merged *m)
     return n + (m->emr ? (size_t)m->emr->n : 0);
 }
 
-double fc_task_merge_flop(const fc_run *r, int n)
+double fc_task_merge_flop(const fc_setup *s, int n)
 {
-    const fc_merge_method *rule = r->cfg->task_rule;
-    const fc_vit_shape *s = &r->net.shape;
-    double forward = fc_vit_flop(s, 0, r->net.classes, FC_TRAIN_FULL, 0, false), held = 0;
+    const fc_merge_method *rule = s->cfg->task_rule;
+    const fc_vit_shape *shape = &s->net.shape;
+    double forward = fc_vit_flop(shape, 0, s->net.classes, FC_TRAIN_FULL, 0, false), held = 0;
     const double *scales;
     int n_scales = 0;
     fc_arena arena = {0};
-    if (read_scales(&scales, &n_scales, r, &arena, NULL) != FC_OK)
+    if (read_scales(&scales, &n_scales, s, &arena, NULL) != FC_OK)
         n_scales = 0;
     fc_arena_free(&arena);
     for (int k = 0; k < n; k++)
-        held += (double)r->tasks.n_held[k];
+        held += (double)s->tasks.n_held[k];
     return forward * held * n_scales +
            (by_grams(rule)
                 ? 0
-                : fc_merged_flop(rule, r->cfg->task_rule_options, &r->net, n,
-                                 r->cfg->task_merge.samples, r->net.classes / r->tasks.n));
+                : fc_merged_flop(rule, s->cfg->task_rule_options, &s->net, n,
+                                 s->cfg->task_merge.samples, s->net.classes / s->tasks.n));
 }

@@ -9,15 +9,10 @@
 #define FC_TASK_MERGE_H
 
 #include "sim/merged.h"
-#include "sim/run.h"
+#include "sim/state.h"
 
 /* Is the rule of tasks.merge one that this run can use? FC_EUSAGE with the reason if not. */
-fc_status fc_task_merge_check(const fc_run *r, fc_error *err);
-
-/* Numbers of fc_run.task_head. */
-size_t fc_task_head_size(const fc_run *r);
-/* The head rows of task t as they are now. */
-void fc_task_head_keep(fc_run *r, int t);
+fc_status fc_task_merge_check(const fc_setup *s, fc_error *err);
 
 /* The model of the finished tasks. out->w has room; the rest is put into r->arena. *scale: the
  * factor taken. Same bits for any number of threads. */
@@ -30,9 +25,9 @@ fc_status fc_task_merge_model(fc_model *out, const fc_run *r, const fc_merged *m
 fc_status fc_task_merge_test(fc_run *r, const fc_merged *m, int t, fc_error *err);
 
 /* Numbers that the model keeps beside one backbone. */
-size_t fc_task_merge_extra(const fc_run *r, const fc_merged *m);
+size_t fc_task_merge_extra(const fc_setup *s, const fc_merged *m);
 
 /* FLOP of the merge of n tasks, where images take part. */
-double fc_task_merge_flop(const fc_run *r, int n);
+double fc_task_merge_flop(const fc_setup *s, int n);
 
 #endif

@@ -6,16 +6,16 @@
 #ifndef FC_TASK_SOURCE_H
 #define FC_TASK_SOURCE_H
 
-#include "sim/run.h"
+#include "sim/state.h"
 
 /* Both do nothing without tasks.from.
  *
- * Looks at the other run without starting it, and sets r->source_hash. Errors: those of opening it;
- * FC_EUSAGE where the two do not fit, with the reason. */
-fc_status fc_task_source_open(fc_run *r, fc_error *err);
+ * Looks at the other run without starting it, and sets s->source_hash and the hash that follows
+ * from it (fc_setup_look). Errors: those of opening it; FC_EUSAGE where the two do not fit, with
+ * the reason. */
+fc_status fc_task_source_look(fc_setup *s, fc_console console, fc_error *err);
 
-/* Fills r->deltas and r->task_head of an opened run. All ranks call it. Errors: those of the other
- * run. */
+/* Fills deltas and head rows of a fresh run. All ranks call it. Errors: those of the other run. */
 fc_status fc_task_source_take(fc_run *r, fc_error *err);
 
 #endif

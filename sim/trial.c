@@ -1,6 +1,6 @@
 #include "sim/trial.h"
 
-#include "sim/run.h"
+#include "sim/make.h"
 
 #include <math.h>
 #include <string.h>

@@ -14,8 +14,6 @@
 
 #include <stdbool.h>
 
-typedef struct fc_run fc_run;
-
 /* One array of the server's state that a checkpoint holds. */
 typedef struct fc_state_field {
     const char *name;
