@@ -90,8 +90,8 @@ size_t fc_vit_offset(const fc_vit_shape *s, int tensor)
     return start + count_of(s, b == s->depth ? last : block, i);
 }
 
-static void add(fc_params *out, fc_spec *spec, const fc_vit_shape *s, const row *r, int n,
-                const char *prefix)
+static void add_rows(fc_params *out, fc_spec *spec, const fc_vit_shape *s, const row *r, int n,
+                     const char *prefix)
 {
     for (int i = 0; i < n; i++) {
         char name[FC_NAME_MAX];
@@ -110,13 +110,13 @@ static int backbone_tensors(const fc_vit_shape *s)
 
 static void add_backbone(fc_params *out, fc_spec *spec, const fc_vit_shape *s)
 {
-    add(out, spec, s, first, FC_VIT_BLOCK0, "");
+    add_rows(out, spec, s, first, FC_VIT_BLOCK0, "");
     for (int b = 0; b < s->depth; b++) {
         char prefix[32];
         snprintf(prefix, sizeof prefix, "blocks.%d.", b);
-        add(out, spec, s, block, FC_VIT_PER_BLOCK, prefix);
+        add_rows(out, spec, s, block, FC_VIT_PER_BLOCK, prefix);
     }
-    add(out, spec, s, last, 2, "");
+    add_rows(out, spec, s, last, 2, "");
 }
 
 fc_status fc_vit_layout(fc_params *out, const fc_vit_shape *s, fc_arena *arena, fc_error *err)

@@ -38,7 +38,7 @@ static inline const fc_spec *spec_B(const fc_collect *c, int t)
 }
 
 /* The arrays of a task vector that we own. */
-static inline double *own(const double *x)
+static inline double *own_array(const double *x)
 {
     union {
         const double *given;

@@ -7,12 +7,13 @@
 #include "core/merge/closed_form.h"
 #include "core/merge/rule_task_arithmetic.h"
 
-static fc_status begin(void **state, const fc_merge_job *job, fc_arena *arena, fc_error *err)
+static fc_status begin_average(void **state, const fc_merge_job *job, fc_arena *arena,
+                               fc_error *err)
 {
     return fc_closed_form_begin(state, job, NULL, 0, false, arena, err);
 }
 
-static double scale(const void *options, double total)
+static double scale_average(const void *options, double total)
 {
     (void)options;
     return 1 / total;
@@ -23,10 +24,10 @@ const fc_merge_method fc_merge_average = {
     .paper = "McMahan et al., AISTATS 2017",
     .help = "mean of parameters or task vectors, weighted by samples or uniform",
     .laws = FC_LAW_ONE_CLIENT | FC_LAW_EQUAL_FIXED | FC_LAW_ORDER | FC_LAW_SCALE,
-    .begin = begin,
+    .begin = begin_average,
     .fold = fc_closed_form_fold,
     .finish = fc_closed_form_finish,
     .combine = fc_rule_average,
-    .scale = scale,
+    .scale = scale_average,
     .weighs = true,
 };

@@ -17,7 +17,8 @@ static const fc_opt rows[] = {
              "Grams as the method sends them"},
 };
 
-static fc_status begin(void **state, const fc_merge_job *job, fc_arena *arena, fc_error *err)
+static fc_status begin_regmean(void **state, const fc_merge_job *job, fc_arena *arena,
+                               fc_error *err)
 {
     if (!job->shape)
         return fc_fail(err, FC_EUSAGE, "merge regmean: no Grams here, and the rule needs them");
@@ -36,7 +37,7 @@ const fc_merge_method fc_merge_regmean = {
     .help = "linear layers by regression on their inputs (Grams), the rest by the mean",
     .needs = FC_MERGE_NEEDS_GRAMS,
     .laws = FC_LAW_ONE_CLIENT | FC_LAW_EQUAL_FIXED | FC_LAW_ORDER | FC_LAW_SCALE,
-    .begin = begin,
+    .begin = begin_regmean,
     .options = rows,
     .n_options = sizeof rows / sizeof *rows,
     .options_size = sizeof(fc_regmean_options),

@@ -14,7 +14,7 @@ static const fc_opt rows[] = {
      .help = "factor on the sum"},
 };
 
-static double scale(const void *options, double total)
+static double scale_task_arithmetic(const void *options, double total)
 {
     (void)total;
     return ((const fc_task_arithmetic_options *)options)->lambda;
@@ -29,5 +29,5 @@ const fc_merge_method fc_merge_task_arithmetic = {
     .n_options = sizeof rows / sizeof *rows,
     .options_size = sizeof(fc_task_arithmetic_options),
     .combine = fc_rule_task_arithmetic,
-    .scale = scale,
+    .scale = scale_task_arithmetic,
 };

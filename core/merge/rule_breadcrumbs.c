@@ -60,7 +60,7 @@ static void add_kept(double *out, const double *x, size_t n, const fc_breadcrumb
     }
 }
 
-static fc_status merge(void *ctx, int t, fc_arena *scratch, fc_error *err)
+static fc_status merge_breadcrumbs(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
     const job *j = ctx;
     const fc_tv_shape *s = &j->in->shape[t];
@@ -87,5 +87,5 @@ fc_status fc_rule_breadcrumbs(double *const *out, const fc_tv_set *in, const voi
     FC_TRY(fc_combine_range("Breadcrumbs: beta", o->beta, 0, 1, err));
     FC_TRY(fc_combine_range("Breadcrumbs: gamma", o->gamma, 0, 1, err));
     FC_TRY(fc_tv_check(in, err));
-    return fc_parallel_for(in->tensors, merge, &(job){out, in, o}, err);
+    return fc_parallel_for(in->tensors, merge_breadcrumbs, &(job){out, in, o}, err);
 }

@@ -5,8 +5,8 @@
 
 #include <math.h>
 
-static fc_status cart(double *out, const fc_tv_set *in, int t, const void *options, fc_arena *arena,
-                      fc_error *err)
+static fc_status cart_weight(double *out, const fc_tv_set *in, int t, const void *options,
+                             fc_arena *arena, fc_error *err)
 {
     const fc_cart_options *o = options;
     const fc_tv_shape *s = &in->shape[t];
@@ -38,5 +38,5 @@ fc_status fc_rule_cart(double *const *out, const fc_tv_set *in, const void *opti
     const fc_cart_options *o = options;
     FC_TRY(fc_combine_range("CART: rank_fraction", o->rank_fraction, 0, 1, err));
     (void)arena;
-    return fc_each_weight(out, in, cart, o, o->lambda, err);
+    return fc_each_weight(out, in, cart_weight, o, o->lambda, err);
 }

@@ -12,7 +12,7 @@ typedef struct job {
 } job;
 
 /* x (rows, cols) = mask_i tau_i / (1 - p) */
-static void thin(double *x, const job *j, int i, int t)
+static void thin_tensor(double *x, const job *j, int i, int t)
 {
     const fc_dare_options *o = j->options;
     const fc_tv_shape *s = &j->in->shape[t];
@@ -40,7 +40,7 @@ static fc_status add_thinned(void *ctx, int t, fc_arena *scratch, fc_error *err)
         return FC_EFAIL;
     memset(j->out[t], 0, n * sizeof *x);
     for (int i = 0; i < j->in->n; i++) {
-        thin(x, j, i, t);
+        thin_tensor(x, j, i, t);
         for (size_t e = 0; e < n; e++)
             j->out[t][e] += j->options->lambda * x[e];
     }
@@ -51,7 +51,7 @@ static fc_status keep_thinned(void *ctx, int k, fc_arena *scratch, fc_error *err
 {
     (void)scratch, (void)err;
     const job *j = ctx;
-    thin(j->thinned[k], j, k / j->in->tensors, k % j->in->tensors);
+    thin_tensor(j->thinned[k], j, k / j->in->tensors, k % j->in->tensors);
     return FC_OK;
 }
 

@@ -19,7 +19,7 @@ static const double *fisher_at(const job *j, int i, int t)
     return j->in->fisher[fc_tv_index(j->in, i, t)];
 }
 
-static fc_status check_fisher(const job *j, fc_error *err)
+static fc_status check_fisher_set(const job *j, fc_error *err)
 {
     char who[FC_TV_NAME_MAX];
     if (!j->in->fisher)
@@ -37,7 +37,7 @@ static fc_status check_fisher(const job *j, fc_error *err)
     return FC_OK;
 }
 
-static void measure(const job *j)
+static void measure_norms(const job *j)
 {
     for (int i = 0; i < j->in->n; i++)
         for (int t = 0; t < j->in->tensors; t++) {
@@ -54,7 +54,7 @@ void fc_rule_fisher_weights(double *w, size_t n, double norm, const void *option
         w[e] = c * (w[e] + o->epsilon);
 }
 
-static fc_status merge(void *ctx, int t, fc_arena *scratch, fc_error *err)
+static fc_status merge_fisher(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
     const job *j = ctx;
     size_t n = fc_tv_size(&j->in->shape[t]);
@@ -85,13 +85,13 @@ fc_status fc_rule_fisher(double *const *out, const fc_tv_set *in, const void *op
     job j = {.out = out, .in = in, .options = options};
     FC_TRY(fc_combine_range("Fisher: epsilon", j.options->epsilon, DBL_MIN, DBL_MAX, err));
     FC_TRY(fc_tv_check(in, err));
-    FC_TRY(check_fisher(&j, err));
+    FC_TRY(check_fisher_set(&j, err));
     fc_mark mark = fc_arena_mark(arena);
     j.norm = fc_arena_alloc(arena, (size_t)in->n, sizeof *j.norm, err);
     fc_status status = j.norm ? FC_OK : FC_EFAIL;
     if (status == FC_OK) {
-        measure(&j);
-        status = fc_parallel_for(in->tensors, merge, &j, err);
+        measure_norms(&j);
+        status = fc_parallel_for(in->tensors, merge_fisher, &j, err);
     }
     fc_arena_release(arena, mark);
     return status;

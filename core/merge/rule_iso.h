@@ -22,6 +22,7 @@
 #ifndef FC_RULE_ISO_H
 #define FC_RULE_ISO_H
 
+#include "core/linalg.h"
 #include "core/merge/combine.h"
 
 typedef struct fc_iso_options {
@@ -30,6 +31,12 @@ typedef struct fc_iso_options {
 } fc_iso_options;
 
 fc_combine fc_rule_iso_c, fc_rule_iso_cts;
+
+/* sum_j s_j over n singular values, added in order. */
+double fc_sum_singular(const double *S, int n);
+
+/* out (m, n) = level U V^T over the numerical support of x, its first fc_svd_rank triplets. */
+void fc_flatten_spectrum(double *out, const fc_usv *x, double level);
 
 /* X (m, n) <- (sum_j s_j / count) U V^T on the support of X: Iso-C of one matrix, in place. count:
  * how many singular values the mean runs over, min(m, n) for X as it stands. */

@@ -35,7 +35,7 @@ static double balance(double x, double sum, range c, int n)
     return exp(n * (intra * intra - 1)) * tanh(x * sum);
 }
 
-static fc_status sum_tensor(void *ctx, int t, fc_arena *scratch, fc_error *err)
+static fc_status sum_updates(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
     (void)scratch, (void)err;
     const job *j = ctx;
@@ -44,7 +44,7 @@ static fc_status sum_tensor(void *ctx, int t, fc_arena *scratch, fc_error *err)
 }
 
 /* x (d) = tau_i, or b_i where the range of c is known */
-static void flatten(double *x, const job *j, int i, const range *c)
+static void flatten_update(double *x, const job *j, int i, const range *c)
 {
     for (int t = 0; t < j->in->tensors; t++) {
         size_t n = fc_tv_size(&j->in->shape[t]);
@@ -66,17 +66,17 @@ static fc_status find_ranges(void *ctx, int i, fc_arena *scratch, fc_error *err)
     double *x = fc_arena_alloc(scratch, d, sizeof *x, err);
     if (!x)
         return FC_EFAIL;
-    flatten(x, j, i, NULL);
+    flatten_update(x, j, i, NULL);
     j->c[i].low = fc_select(x, d, (size_t)((double)d * 1e-4));
     j->c[i].high = fc_select(x, d, (size_t)fmax((double)d * (1 - 1e-4) - 1, 0));
-    flatten(x, j, i, &j->c[i]);
+    flatten_update(x, j, i, &j->c[i]);
     size_t rank = (size_t)((double)d * (1 - j->options->ratio));
     j->b[i].low = fc_select(x, d, rank < d ? rank : d - 1);
     j->b[i].high = fc_select(x, d, d - 1);
     return FC_OK;
 }
 
-static fc_status merge(void *ctx, int t, fc_arena *scratch, fc_error *err)
+static fc_status merge_pcb(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
     const job *j = ctx;
     size_t n = fc_tv_size(&j->in->shape[t]);
@@ -112,11 +112,11 @@ fc_status fc_rule_pcb(double *const *out, const fc_tv_set *in, const void *optio
     j.b = fc_arena_alloc(arena, (size_t)in->n, sizeof *j.b, err);
     fc_status status = j.c && j.b ? FC_OK : FC_EFAIL;
     if (status == FC_OK)
-        status = fc_parallel_for(in->tensors, sum_tensor, &j, err);
+        status = fc_parallel_for(in->tensors, sum_updates, &j, err);
     if (status == FC_OK)
         status = fc_parallel_for(in->n, find_ranges, &j, err);
     if (status == FC_OK)
-        status = fc_parallel_for(in->tensors, merge, &j, err);
+        status = fc_parallel_for(in->tensors, merge_pcb, &j, err);
     fc_arena_release(arena, mark);
     return status;
 }

@@ -19,7 +19,7 @@ static const double *gram_at(const job *j, int i, int t)
 }
 
 /* M (d, d) of update i; sum += M */
-static fc_status gram(double *M, double *sum, const job *j, int i, int t, fc_error *err)
+static fc_status add_scaled_gram(double *M, double *sum, const job *j, int i, int t, fc_error *err)
 {
     const fc_tv_shape *s = &j->in->shape[t];
     const double *G = gram_at(j, i, t);
@@ -52,7 +52,7 @@ static void add_product(double *out, const fc_tv *tv, const double *M, const fc_
     }
 }
 
-static fc_status merge(void *ctx, int t, fc_arena *scratch, fc_error *err)
+static fc_status merge_regmean(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
     const job *j = ctx;
     const fc_tv_set *in = j->in;
@@ -75,7 +75,7 @@ static fc_status merge(void *ctx, int t, fc_arena *scratch, fc_error *err)
         return FC_EFAIL;
     memset(j->out[t], 0, fc_tv_size(s) * sizeof *j->out[t]);
     for (int i = 0; i < in->n; i++) {
-        FC_TRY(gram(M, sum, j, i, t, err));
+        FC_TRY(add_scaled_gram(M, sum, j, i, t, err));
         add_product(j->out[t], fc_tv_at(in, i, t), M, s, AM);
     }
     return fc_spd_solve(j->out[t], sum, j->out[t], s->rows, s->cols, s->name, NULL, scratch, err);
@@ -96,5 +96,5 @@ fc_status fc_rule_regmean(double *const *out, const fc_tv_set *in, const void *o
             return fc_fail(err, FC_EUSAGE,
                            "RegMean: the Grams of %s have %g rows, expected more than 0",
                            fc_tv_name(who, in, i), in->gram_rows[i]);
-    return fc_parallel_for(in->tensors, merge, &(job){out, in, o}, err);
+    return fc_parallel_for(in->tensors, merge_regmean, &(job){out, in, o}, err);
 }

@@ -33,7 +33,7 @@ typedef struct mean_job {
     double total; /* of the weights */
 } mean_job;
 
-static double weight_of(const fc_tv_set *in, int i)
+static double update_weight(const fc_tv_set *in, int i)
 {
     return in->weight ? in->weight[i] : 1;
 }
@@ -45,7 +45,7 @@ static fc_status mean_tensor(void *ctx, int t, fc_arena *scratch, fc_error *err)
     const fc_tv_shape *s = &j->in->shape[t];
     memset(j->out[t], 0, fc_tv_size(s) * sizeof *j->out[t]);
     for (int i = 0; i < j->in->n; i++)
-        fc_tv_add(j->out[t], weight_of(j->in, i) / j->total, fc_tv_at(j->in, i, t), s);
+        fc_tv_add(j->out[t], update_weight(j->in, i) / j->total, fc_tv_at(j->in, i, t), s);
     return FC_OK;
 }
 
@@ -56,7 +56,7 @@ fc_status fc_rule_average(double *const *out, const fc_tv_set *in, const void *o
     mean_job j = {out, in, 0};
     FC_TRY(fc_tv_check(in, err));
     for (int i = 0; i < in->n; i++)
-        j.total += weight_of(in, i);
+        j.total += update_weight(in, i);
     if (!(j.total > 0))
         return fc_fail(err, FC_EUSAGE, "average: the weights sum to %g, expected more than 0",
                        j.total);

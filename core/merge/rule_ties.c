@@ -16,7 +16,7 @@ typedef struct job {
 } job;
 
 /* Linear interpolation between order statistics, as numpy and torch do; x (n) is reordered. */
-static double quantile(double *x, size_t n, double q)
+static double interpolated_quantile(double *x, size_t n, double q)
 {
     double at = (double)(n - 1) * q, t = at - floor(at);
     size_t k = (size_t)at;
@@ -26,7 +26,7 @@ static double quantile(double *x, size_t n, double q)
     return t < 0.5 ? low + (high - low) * t : high - (high - low) * (1 - t);
 }
 
-static fc_status find_level(void *ctx, int i, fc_arena *scratch, fc_error *err)
+static fc_status find_trim_level(void *ctx, int i, fc_arena *scratch, fc_error *err)
 {
     const job *j = ctx;
     const fc_tv_set *in = j->in;
@@ -46,13 +46,13 @@ static fc_status find_level(void *ctx, int i, fc_arena *scratch, fc_error *err)
     }
     for (size_t e = 0; e < d; e++)
         x[e] = fabs(x[e]);
-    j->level[i] =
-        j->options->quantile ? quantile(x, d, 1 - keep) : fc_select(x, d, d - (size_t)kept - 1);
+    j->level[i] = j->options->quantile ? interpolated_quantile(x, d, 1 - keep)
+                                       : fc_select(x, d, d - (size_t)kept - 1);
     return FC_OK;
 }
 
 /* out = sum_i trimmed tau_i, whose sign is g */
-static fc_status elect(void *ctx, int t, fc_arena *scratch, fc_error *err)
+static fc_status elect_signs(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
     const job *j = ctx;
     size_t n = fc_tv_size(&j->in->shape[t]);
@@ -71,7 +71,7 @@ static fc_status elect(void *ctx, int t, fc_arena *scratch, fc_error *err)
     return FC_OK;
 }
 
-static fc_status merge(void *ctx, int t, fc_arena *scratch, fc_error *err)
+static fc_status merge_ties(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
     const job *j = ctx;
     const fc_ties_options *o = j->options;
@@ -117,16 +117,16 @@ fc_status fc_rule_ties(double *const *out, const fc_tv_set *in, const void *opti
     j.votes = fc_arena_alloc(arena, (size_t)in->tensors, sizeof *j.votes, err);
     fc_status status = j.level && j.votes ? FC_OK : FC_EFAIL;
     if (status == FC_OK)
-        status = fc_parallel_for(in->n, find_level, &j, err);
+        status = fc_parallel_for(in->n, find_trim_level, &j, err);
     if (status == FC_OK)
-        status = fc_parallel_for(in->tensors, elect, &j, err);
+        status = fc_parallel_for(in->tensors, elect_signs, &j, err);
     double votes = 0;
     for (int t = 0; status == FC_OK && t < in->tensors; t++)
         votes += j.votes[t];
     if (!o->quantile)
         j.no_sign = (votes > 0) - (votes < 0);
     if (status == FC_OK)
-        status = fc_parallel_for(in->tensors, merge, &j, err);
+        status = fc_parallel_for(in->tensors, merge_ties, &j, err);
     fc_arena_release(arena, mark);
     return status;
 }

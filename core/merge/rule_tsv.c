@@ -3,8 +3,8 @@
 #include "core/gemm.h"
 #include "core/merge/spectral.h"
 
-static fc_status tsv(double *out, const fc_tv_set *in, int t, const void *options, fc_arena *arena,
-                     fc_error *err)
+static fc_status tsv_weight(double *out, const fc_tv_set *in, int t, const void *options,
+                            fc_arena *arena, fc_error *err)
 {
     const fc_tsv_options *o = options;
     const fc_tv_shape *s = &in->shape[t];
@@ -39,5 +39,5 @@ fc_status fc_rule_tsv(double *const *out, const fc_tv_set *in, const void *optio
 {
     const fc_tsv_options *o = options;
     (void)arena;
-    return fc_each_weight(out, in, tsv, o, o->lambda, err);
+    return fc_each_weight(out, in, tsv_weight, o, o->lambda, err);
 }

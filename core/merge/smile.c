@@ -27,9 +27,10 @@ static bool is_whole(const fc_tv *tv, const fc_tv_shape *s, const fc_smile_optio
     return o->k < 0 || o->k >= triplets(tv, s);
 }
 
-/* Memory for all that fill() writes, and experts that need no SVD. */
-static fc_status reserve(fc_smile *s, const fc_smile_source *from, const fc_smile_options *o,
-                         fc_arena *arena, fc_arena *scratch, fc_error *err)
+/* Memory for all that fill_experts() writes, and experts that need no SVD. */
+static fc_status reserve_experts(fc_smile *s, const fc_smile_source *from,
+                                 const fc_smile_options *o, fc_arena *arena, fc_arena *scratch,
+                                 fc_error *err)
 {
     const fc_tv_shape *shape = &from->in->shape[from->t];
     size_t m = (size_t)shape->rows, n = (size_t)shape->cols, k = (size_t)o->k, vectors = 0;
@@ -114,8 +115,8 @@ static fc_status fill_expert(fc_smile *s, int e, fc_real *G, const fc_smile_sour
     return FC_OK;
 }
 
-static fc_status fill(fc_smile *s, const fc_smile_source *from, const fc_smile_options *o,
-                      fc_arena *scratch, fc_error *err)
+static fc_status fill_experts(fc_smile *s, const fc_smile_source *from, const fc_smile_options *o,
+                              fc_arena *scratch, fc_error *err)
 {
     fc_real *G = s->G;
     for (int e = 0; e < s->of.n; e++) {
@@ -140,8 +141,8 @@ fc_status fc_smile_init(fc_smile *s, const fc_smile_source *from, const fc_smile
         if (fc_tv_check(&one, &found) != FC_OK)
             return fc_fail(err, found.code, "SMILE, expert %d: %s", e, found.msg);
     }
-    FC_TRY(reserve(s, from, o, arena, scratch, err));
-    return fill(s, from, o, scratch, err);
+    FC_TRY(reserve_experts(s, from, o, arena, scratch, err));
+    return fill_experts(s, from, o, scratch, err);
 }
 
 /* ---- a backbone --------------------------------------------------------------------------- */
@@ -157,12 +158,12 @@ static fc_status fill_layer(void *ctx, int i, fc_arena *scratch, fc_error *err)
     const layers *l = ctx;
     if (l->out[i].of.n == 0)
         return FC_OK;
-    return fill(&l->out[i], &l->from[i], l->options, scratch, err);
+    return fill_experts(&l->out[i], &l->from[i], l->options, scratch, err);
 }
 
 /* The biases of tensor t, or NULL with t = -1. Numbers from arena, the list from scratch. */
-static fc_status biases(const fc_real *const **out, const fc_tv_set *in, int t, fc_arena *arena,
-                        fc_arena *scratch, fc_error *err)
+static fc_status expert_biases(const fc_real *const **out, const fc_tv_set *in, int t,
+                               fc_arena *arena, fc_arena *scratch, fc_error *err)
 {
     *out = NULL;
     if (t < 0)
@@ -192,16 +193,16 @@ static fc_status make_layers(layers *l, int *at, const fc_vit_shape *shape, cons
             continue;
         fc_smile_source *from = &l->from[i];
         *from = (fc_smile_source){.in = in, .t = at[t], .W0 = w + fc_vit_offset(shape, t)};
-        FC_TRY(biases(&from->bias, in, at[t + 1], arena, scratch, err));
-        FC_TRY(reserve(&l->out[i], from, l->options, arena, scratch, err));
+        FC_TRY(expert_biases(&from->bias, in, at[t + 1], arena, scratch, err));
+        FC_TRY(reserve_experts(&l->out[i], from, l->options, arena, scratch, err));
         at[t] = at[t + 1] = -1;
     }
     return fc_parallel_for(slots, fill_layer, l, err);
 }
 
-static fc_status backbone(fc_smile *out, fc_real *w, const fc_vit_shape *shape, const fc_tv_set *in,
-                          const fc_smile_options *o, fc_arena *arena, fc_arena *scratch,
-                          fc_error *err)
+static fc_status make_backbone(fc_smile *out, fc_real *w, const fc_vit_shape *shape,
+                               const fc_tv_set *in, const fc_smile_options *o, fc_arena *arena,
+                               fc_arena *scratch, fc_error *err)
 {
     fc_params layout;
     layers l = {.out = out, .options = o};
@@ -224,7 +225,7 @@ fc_status fc_smile_backbone(fc_smile *out, fc_real *w, const fc_vit_shape *shape
                             fc_error *err)
 {
     fc_arena scratch = {0};
-    fc_status status = backbone(out, w, shape, in, o, arena, &scratch, err);
+    fc_status status = make_backbone(out, w, shape, in, o, arena, &scratch, err);
     fc_arena_free(&scratch);
     return status;
 }
@@ -232,7 +233,7 @@ fc_status fc_smile_backbone(fc_smile *out, fc_real *w, const fc_vit_shape *shape
 /* ---- forward ------------------------------------------------------------------------------ */
 
 /* w (experts): softmax of the logits over the top_k largest, the first of equals; 0 elsewhere. */
-static void choose(double *w, const double *logit, int experts, int top_k)
+static void choose_experts(double *w, const double *logit, int experts, int top_k)
 {
     double top = logit[0], sum = 0;
     for (int e = 1; e < experts; e++)
@@ -286,7 +287,7 @@ void fc_smile_route(const fc_engine *e, double *w, double *logit, const fc_smile
                 norm2 += (double)*P * (double)*P;
             logit[j] = sqrt(norm2);
         }
-        choose(w, logit, E, s->top_k);
+        choose_experts(w, logit, E, s->top_k);
     }
 }
 

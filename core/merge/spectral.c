@@ -97,7 +97,7 @@ typedef struct weight_job {
     double lambda;
 } weight_job;
 
-static fc_status merge_weight(void *ctx, int t, fc_arena *scratch, fc_error *err)
+static fc_status apply_weight_rule(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
     const weight_job *j = ctx;
     if (j->in->shape[t].linear)
@@ -110,8 +110,8 @@ fc_status fc_each_weight(double *const *out, const fc_tv_set *in, fc_weight_rule
                          const void *options, double lambda, fc_error *err)
 {
     FC_TRY(fc_tv_check(in, err));
-    return fc_parallel_for(in->tensors, merge_weight, &(weight_job){out, in, rule, options, lambda},
-                           err);
+    return fc_parallel_for(in->tensors, apply_weight_rule,
+                           &(weight_job){out, in, rule, options, lambda}, err);
 }
 
 fc_status fc_triplets_init(fc_triplets *s, int m, int n, int most, fc_arena *arena, fc_error *err)

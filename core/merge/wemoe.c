@@ -12,8 +12,7 @@
 
 enum { MLP_SLOT = 2, SLOTS = 4 }; /* fc1 is slot 2 of the four of a block, fc2 slot 3 */
 
-/* The slot of m->mlp[i]. */
-static int mlp_slot(int i)
+int fc_wemoe_slot(int i)
 {
     return i / 2 * SLOTS + MLP_SLOT + i % 2;
 }
@@ -87,8 +86,9 @@ static fc_status make_experts(fc_experts *x, const fc_tv_set *in, int t, int b, 
     return FC_OK;
 }
 
-static fc_status init(fc_wemoe *m, fc_real *w, const fc_vit_shape *shape, const fc_tv_set *in,
-                      double lambda, fc_arena *arena, fc_arena *scratch, fc_error *err)
+static fc_status split_updates(fc_wemoe *m, fc_real *w, const fc_vit_shape *shape,
+                               const fc_tv_set *in, double lambda, fc_arena *arena,
+                               fc_arena *scratch, fc_error *err)
 {
     fc_params layout;
     FC_TRY(fc_tv_check(in, err));
@@ -98,7 +98,7 @@ static fc_status init(fc_wemoe *m, fc_real *w, const fc_vit_shape *shape, const 
         return FC_EFAIL;
     FC_TRY(fc_backbone_find(at, &layout, in->shape, in->tensors, err));
     for (int i = 0; i < 2 * shape->depth; i++) {
-        int t = fc_slot_tensor(mlp_slot(i));
+        int t = fc_slot_tensor(fc_wemoe_slot(i));
         FC_TRY(make_experts(&m->mlp[i], in, at[t], at[t + 1], arena, scratch, err));
         at[t] = at[t + 1] = -1;
     }
@@ -122,7 +122,7 @@ fc_status fc_wemoe_alloc(fc_wemoe *m, const fc_vit_shape *shape, int tasks,
     if (!m->mlp)
         return FC_EFAIL;
     for (int i = 0; i < 2 * shape->depth; i++)
-        fc_slot_dims(shape, mlp_slot(i), &m->mlp[i].rows, &m->mlp[i].cols);
+        fc_slot_dims(shape, fc_wemoe_slot(i), &m->mlp[i].rows, &m->mlp[i].cols);
     return alloc_gates(m, shape->depth, arena, err);
 }
 
@@ -132,7 +132,7 @@ fc_status fc_wemoe_init(fc_wemoe *m, fc_real *w, const fc_vit_shape *shape, cons
     FC_TRY(fc_wemoe_alloc(m, shape, in->n, o, arena, err));
     fill_gates(m, shape->depth, o->lambda, seed);
     fc_arena scratch = {0};
-    fc_status status = init(m, w, shape, in, o->lambda, arena, &scratch, err);
+    fc_status status = split_updates(m, w, shape, in, o->lambda, arena, &scratch, err);
     fc_arena_free(&scratch);
     return status;
 }
@@ -175,13 +175,13 @@ size_t fc_gate_bytes(const fc_engine *e, int width, int images, int rows)
            fc_linear_bytes(e, width, width, 0, rows);
 }
 
-static fc_linear first_layer(const fc_gate *g)
+static fc_linear first_gate_layer(const fc_gate *g)
 {
     return (fc_linear){.d_in = g->width, .d_out = g->width, .W = g->W1, .b = g->b1};
 }
 
 /* Each of the n rows of w (n, E) becomes their mean. */
-static void reduce(double *w, int n, int E)
+static void average_rows(double *w, int n, int E)
 {
     for (int i = 0; i < E; i++) {
         double sum = 0;
@@ -209,7 +209,7 @@ void fc_gate_forward(const fc_engine *e, double *w, fc_real *mean, fc_real *z, c
 {
     size_t N = (size_t)n, rows = (size_t)T, D = (size_t)g->width, E = (size_t)g->tasks;
     if (g->layers == 2) {
-        fc_linear l = first_layer(g);
+        fc_linear l = first_gate_layer(g);
         fc_linear_forward(e, z, NULL, &l, h, NULL, n * T);
         for (size_t i = 0; i < N * rows * D; i++)
             z[i] = z[i] < 0 ? 0 : z[i]; /* NaN stays */
@@ -226,12 +226,12 @@ void fc_gate_forward(const fc_engine *e, double *w, fc_real *mean, fc_real *z, c
         }
     }
     if (g->batch_reduce)
-        reduce(w, n, g->tasks);
+        average_rows(w, n, g->tasks);
 }
 
 /* W2 and b2: their gradients, and dmean (n, D). */
-static void second_backward(fc_real *dmean, const fc_gate *d, const fc_gate *g, const double *dw,
-                            const fc_real *mean, int n)
+static void second_layer_backward(fc_real *dmean, const fc_gate *d, const fc_gate *g,
+                                  const double *dw, const fc_real *mean, int n)
 {
     size_t D = (size_t)g->width, E = (size_t)g->tasks;
     memset(dmean, 0, (size_t)n * D * sizeof *dmean);
@@ -255,9 +255,9 @@ void fc_gate_backward(const fc_engine *e, fc_real *dh, const fc_gate *d, const f
     size_t D = (size_t)g->width, rows = (size_t)n * (size_t)T;
     fc_engine work = *e;
     if (g->batch_reduce)
-        reduce(dw, n, g->tasks);
+        average_rows(dw, n, g->tasks);
     fc_real *dmean = fc_engine_take(&work, (size_t)n * D * sizeof *dmean);
-    second_backward(dmean, d, g, dw, mean, n);
+    second_layer_backward(dmean, d, g, dw, mean, n);
     if (g->layers == 0)
         return;
     fc_real *dx = fc_engine_take(&work, rows * D * sizeof *dx); /* of W2's input, token by token */
@@ -267,7 +267,7 @@ void fc_gate_backward(const fc_engine *e, fc_real *dh, const fc_gate *d, const f
     }
     if (g->layers == 2) {
         fc_real *dz = dx;
-        fc_linear l = first_layer(g);
+        fc_linear l = first_gate_layer(g);
         fc_linear_grads grads = {.W = d ? d->W1 : NULL, .b = d ? d->b1 : NULL};
         dx = fc_engine_take(&work, rows * D * sizeof *dx);
         fc_linear_backward(&work, dx, &grads, &l, dz, h, NULL, n * T);

@@ -57,6 +57,8 @@ fc_status fc_wemoe_init(fc_wemoe *m, fc_real *w, const fc_vit_shape *shape, cons
 fc_status fc_wemoe_alloc(fc_wemoe *m, const fc_vit_shape *shape, int tasks,
                          const fc_wemoe_options *o, fc_arena *arena, fc_error *err);
 
+/* The slot of mlp[i]: fc1 (even i) or fc2 of block i / 2. */
+int fc_wemoe_slot(int i);
 /* The experts of a slot; NULL where it is not of an MLP. */
 const fc_experts *fc_wemoe_experts(const fc_wemoe *m, int slot);
 
