@@ -1,7 +1,7 @@
 #include "core/kernels.h"
-#include "core/merge/smile.h"
-#include "core/merge/wemoe.h"
+#include "core/smile_layer.h"
 #include "core/vit_acts.h"
+#include "core/wemoe_gate.h"
 
 #include <assert.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 #include "core/vit_acts.h"
 
 #include "core/kernels.h"
-#include "core/merge/smile.h"
-#include "core/merge/wemoe.h"
+#include "core/smile_layer.h"
+#include "core/wemoe_gate.h"
 
 #include <stdlib.h>
 #include <string.h>
