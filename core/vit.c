@@ -1,6 +1,7 @@
+#include "core/vit.h"
+
 #include "core/kernels.h"
 #include "core/smile_layer.h"
-#include "core/vit_acts.h"
 #include "core/wemoe_gate.h"
 
 #include <assert.h>

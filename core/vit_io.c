@@ -1,6 +1,4 @@
-/* Vision Transformers in timm's tensor names as safetensors files. */
-#include "core/safetensors.h"
-#include "core/vit.h"
+#include "core/vit_io.h"
 
 #include <stdio.h>
 #include <stdlib.h>
