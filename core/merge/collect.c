@@ -1,8 +1,8 @@
-#include "core/merge/collect_parts.h"
+#include "core/merge/collect.h"
 
 #include "core/gemm.h"
-#include "core/linalg.h"
 #include "core/merge/closed_form.h"
+#include "core/merge/collect_parts.h"
 #include "core/parallel.h"
 #include "core/threads.h"
 
@@ -60,19 +60,6 @@ static int stack_rank(const fc_collect *c, int t)
     bool stack = t < c->pairs && !c->rule->entry_weights;
     size_t r = stack ? (size_t)spec_of(c, t)->rows * (size_t)c->job->clients : 0;
     return r * (m + n) <= m * n ? (int)r : 0;
-}
-
-fc_status fc_collect_tv(fc_tv *tv, const fc_tv_shape *s, int rank, fc_arena *arena, fc_error *err)
-{
-    size_t m = (size_t)s->rows, n = (size_t)s->cols, r = (size_t)rank;
-    *tv = (fc_tv){.rank = rank};
-    if (rank == 0) {
-        tv->dense = fc_arena_alloc(arena, m * n, sizeof *tv->dense, err);
-        return tv->dense ? FC_OK : FC_EFAIL;
-    }
-    tv->B = fc_arena_alloc(arena, m * r, sizeof *tv->B, err);
-    tv->A = fc_arena_alloc(arena, r * n, sizeof *tv->A, err);
-    return tv->B && tv->A ? FC_OK : FC_EFAIL;
 }
 
 static bool any_nonzero(const fc_params *p, const fc_spec *s)
@@ -171,14 +158,6 @@ static fc_status check_finite_tensor(const fc_update *u, const fc_spec *s, fc_er
                            "client %d: element %zu of %s is %g, expected a finite number",
                            u->client, i - s->offset, s->name, (double)u->params->p[i]);
     return FC_OK;
-}
-
-void fc_collect_put(double *dst, int ld, int at, double c, const fc_params *p, const fc_spec *s)
-{
-    const fc_real *x = p->p + s->offset;
-    for (int i = 0; i < s->rows; i++)
-        for (int j = 0; j < s->cols; j++)
-            dst[(size_t)i * (size_t)ld + (size_t)(at + j)] = c * *x++;
 }
 
 /* tau of tensor t as it is kept. */

@@ -1,6 +1,7 @@
 /* The result of a round of task vectors. */
 #include "core/linalg.h"
 #include "core/merge/closed_form.h"
+#include "core/merge/collect.h"
 #include "core/merge/collect_parts.h"
 #include "core/merge/lora_average.h"
 #include "core/parallel.h"

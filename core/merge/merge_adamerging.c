@@ -1,6 +1,6 @@
 /* AdaMerging: see core/merge/adamerging.h. */
 #include "core/merge/adamerging.h"
-#include "core/merge/merge.h"
+#include "core/merge/rule.h"
 
 #include <stddef.h>
 

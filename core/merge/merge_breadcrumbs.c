@@ -1,5 +1,5 @@
 /* Model Breadcrumbs: see core/merge/rule_breadcrumbs.h. */
-#include "core/merge/merge.h"
+#include "core/merge/rule.h"
 #include "core/merge/rule_breadcrumbs.h"
 
 #include <stddef.h>

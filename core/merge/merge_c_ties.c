@@ -1,5 +1,5 @@
 /* TIES-Merging of one task vector after the other: see core/merge/rule_ties.h. */
-#include "core/merge/merge.h"
+#include "core/merge/rule.h"
 #include "core/merge/rule_ties.h"
 
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /* CART: see core/merge/rule_cart.h. */
-#include "core/merge/merge.h"
+#include "core/merge/rule.h"
 #include "core/merge/rule_cart.h"
 
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /* DARE: see core/merge/rule_dare.h. */
-#include "core/merge/merge.h"
+#include "core/merge/rule.h"
 #include "core/merge/rule_dare.h"
 
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /* EMR-Merging: see core/merge/rule_emr.h. */
-#include "core/merge/merge.h"
+#include "core/merge/rule.h"
 
 const fc_merge_method fc_merge_emr = {
     .name = "emr",

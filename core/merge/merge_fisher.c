@@ -1,5 +1,5 @@
 /* Fisher merging: see core/merge/rule_fisher.h. */
-#include "core/merge/merge.h"
+#include "core/merge/rule.h"
 #include "core/merge/rule_fisher.h"
 
 #include <stddef.h>

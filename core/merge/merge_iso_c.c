@@ -1,5 +1,5 @@
 /* Iso-C: see core/merge/rule_iso.h. */
-#include "core/merge/merge.h"
+#include "core/merge/rule.h"
 #include "core/merge/rule_iso.h"
 
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* OPCM over the updates in the order in which they stand: see core/merge/opcm.h. */
-#include "core/merge/merge.h"
 #include "core/merge/opcm.h"
+#include "core/merge/rule.h"
 
 #include <stddef.h>
 

@@ -1,5 +1,5 @@
 /* PCB-Merging: see core/merge/rule_pcb.h. */
-#include "core/merge/merge.h"
+#include "core/merge/rule.h"
 #include "core/merge/rule_pcb.h"
 
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /* Task Arithmetic: see core/merge/rule_task_arithmetic.h. */
-#include "core/merge/merge.h"
+#include "core/merge/rule.h"
 #include "core/merge/rule_task_arithmetic.h"
 
 #include <stddef.h>

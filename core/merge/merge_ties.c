@@ -1,5 +1,5 @@
 /* TIES-Merging: see core/merge/rule_ties.h. */
-#include "core/merge/merge.h"
+#include "core/merge/rule.h"
 #include "core/merge/rule_ties.h"
 
 #include <stddef.h>

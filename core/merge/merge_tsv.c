@@ -1,5 +1,5 @@
 /* TSV-Merge: see core/merge/rule_tsv.h. */
-#include "core/merge/merge.h"
+#include "core/merge/rule.h"
 #include "core/merge/rule_tsv.h"
 
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /* WEMoE: see core/merge/wemoe.h. */
-#include "core/merge/merge.h"
+#include "core/merge/rule.h"
 #include "core/merge/wemoe.h"
 
 #include <stddef.h>
