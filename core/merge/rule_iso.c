@@ -6,35 +6,9 @@
 #include <math.h>
 #include <string.h>
 
-double fc_sum_singular(const double *S, int n)
-{
-    double sum = 0;
-    for (int i = 0; i < n; i++)
-        sum += S[i];
-    return sum;
-}
-
 static int least_side(const fc_tv_shape *s)
 {
     return s->rows < s->cols ? s->rows : s->cols;
-}
-
-void fc_flatten_spectrum(double *out, const fc_usv *x, double level)
-{
-    fc_dgemm(false, false, x->m, x->n, fc_svd_rank(x), level, x->U, x->k, x->Vt, x->n, 0, out,
-             x->n);
-}
-
-fc_status fc_isotropise(double *X, int m, int n, int count, const char *what, fc_arena *scratch,
-                        fc_error *err)
-{
-    fc_usv x;
-    fc_mark mark = fc_arena_mark(scratch);
-    fc_status status = fc_svd(&x, X, m, n, what, scratch, err);
-    if (status == FC_OK)
-        fc_flatten_spectrum(X, &x, fc_sum_singular(x.S, x.k) / count);
-    fc_arena_release(scratch, mark);
-    return status;
 }
 
 static fc_status iso_c_weight(double *out, const fc_tv_set *in, int t, const void *options,

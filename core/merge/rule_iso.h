@@ -22,7 +22,6 @@
 #ifndef FC_RULE_ISO_H
 #define FC_RULE_ISO_H
 
-#include "core/linalg.h"
 #include "core/merge/combine.h"
 
 typedef struct fc_iso_options {
@@ -31,17 +30,6 @@ typedef struct fc_iso_options {
 } fc_iso_options;
 
 fc_combine fc_rule_iso_c, fc_rule_iso_cts;
-
-/* sum_j s_j over n singular values, added in order. */
-double fc_sum_singular(const double *S, int n);
-
-/* out (m, n) = level U V^T over the numerical support of x, its first fc_svd_rank triplets. */
-void fc_flatten_spectrum(double *out, const fc_usv *x, double level);
-
-/* X (m, n) <- (sum_j s_j / count) U V^T on the support of X: Iso-C of one matrix, in place. count:
- * how many singular values the mean runs over, min(m, n) for X as it stands. */
-fc_status fc_isotropise(double *X, int m, int n, int count, const char *what, fc_arena *scratch,
-                        fc_error *err);
 
 /* Directions of Iso-CTS for T tasks: *per_task and the rest, returned, in common. Published
  * rounding: c = floor(q fraction), per_task = half-to-even((q - c) / T), at most q / T. */

@@ -140,3 +140,29 @@ fc_status fc_triplets_orthogonalise(fc_triplets *s, const char *what, fc_arena *
     FC_TRY(fc_polar(s->U, s->U, s->m, s->most, what, scratch, err));
     return fc_polar(s->Vt, s->Vt, s->most, s->n, what, scratch, err);
 }
+
+double fc_sum_singular(const double *S, int n)
+{
+    double sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += S[i];
+    return sum;
+}
+
+void fc_flatten_spectrum(double *out, const fc_usv *x, double level)
+{
+    fc_dgemm(false, false, x->m, x->n, fc_svd_rank(x), level, x->U, x->k, x->Vt, x->n, 0, out,
+             x->n);
+}
+
+fc_status fc_isotropise(double *X, int m, int n, int count, const char *what, fc_arena *scratch,
+                        fc_error *err)
+{
+    fc_usv x;
+    fc_mark mark = fc_arena_mark(scratch);
+    fc_status status = fc_svd(&x, X, m, n, what, scratch, err);
+    if (status == FC_OK)
+        fc_flatten_spectrum(X, &x, fc_sum_singular(x.S, x.k) / count);
+    fc_arena_release(scratch, mark);
+    return status;
+}
