@@ -1,4 +1,4 @@
-/* Merging: the registry of rules (merge_table.def), one file each (rule_<name>.c), and a round of
+/* Merging: the registry of rules (rule_table.def), one file each (rule_<name>.c), and a round of
  * clients merged by one of them. A round calls fc_merge_begin, fc_merge_fold and fc_merge_finish,
  * which pick the form of the rule that fits the job (core/merge/rule.h). */
 #ifndef FC_MERGE_H
