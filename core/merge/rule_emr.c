@@ -1,15 +1,16 @@
 #include "core/merge/rule_emr.h"
 
 #include "core/merge/backbone.h"
+#include "core/merge/rule.h"
 #include "core/parallel.h"
 
 #include <math.h>
 
-typedef struct job {
+typedef struct emr_job {
     const fc_emr *emr;
     const fc_tv_set *in;
     double *size, *masked; /* (n, tensors) mean |tau_i|, mean |mask_i u| */
-} job;
+} emr_job;
 
 static bool is_set(const unsigned char *mask, size_t e)
 {
@@ -18,7 +19,7 @@ static bool is_set(const unsigned char *mask, size_t e)
 
 static fc_status unify_tensor(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
-    const job *j = ctx;
+    const emr_job *j = ctx;
     const fc_tv_set *in = j->in;
     size_t n = fc_tv_size(&in->shape[t]), tensors = (size_t)in->tensors;
     double *u = j->emr->unified[t];
@@ -82,7 +83,7 @@ fc_status fc_emr_merge(fc_emr *emr, const fc_tv_set *in, fc_arena *arena, fc_err
     FC_TRY(fc_tv_check(in, err));
     FC_TRY(alloc_emr(emr, in, arena, err));
     fc_mark mark = fc_arena_mark(arena);
-    job j = {.emr = emr, .in = in};
+    emr_job j = {.emr = emr, .in = in};
     size_t n = (size_t)in->n, tensors = (size_t)in->tensors;
     j.size = fc_arena_alloc(arena, n * tensors, sizeof *j.size, err);
     j.masked = fc_arena_alloc(arena, n * tensors, sizeof *j.masked, err);
@@ -126,3 +127,11 @@ fc_status fc_emr_apply(fc_real *w, const fc_params *layout, const fc_emr *emr, i
     }
     return FC_OK;
 }
+
+const fc_merge_method fc_merge_emr = {
+    .name = "emr",
+    .paper = "Huang et al., NeurIPS 2024, arXiv 2405.17461",
+    .help =
+        "one task vector, and a mask and a factor for each update; a test needs to know the task",
+    .experts = true,
+};

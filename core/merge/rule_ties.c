@@ -1,19 +1,21 @@
 #include "core/merge/rule_ties.h"
 
+#include "core/merge/rule.h"
 #include "core/parallel.h"
 #include "core/select.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 
-typedef struct job {
+typedef struct ties_job {
     double *const *out;
     const fc_tv_set *in;
     const fc_ties_options *options;
     double *level;  /* (n) smallest |.| that is kept */
     double *votes;  /* (tensors) entries elected positive less those negative */
     double no_sign; /* the g of entries without a sign of their own */
-} job;
+} ties_job;
 
 /* Linear interpolation between order statistics, as numpy and torch do; x (n) is reordered. */
 static double interpolated_quantile(double *x, size_t n, double q)
@@ -28,7 +30,7 @@ static double interpolated_quantile(double *x, size_t n, double q)
 
 static fc_status find_trim_level(void *ctx, int i, fc_arena *scratch, fc_error *err)
 {
-    const job *j = ctx;
+    const ties_job *j = ctx;
     const fc_tv_set *in = j->in;
     double keep = j->options->top_k / 100;
     size_t d = 0, n = 0;
@@ -54,7 +56,7 @@ static fc_status find_trim_level(void *ctx, int i, fc_arena *scratch, fc_error *
 /* out = sum_i trimmed tau_i, whose sign is g */
 static fc_status elect_signs(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
-    const job *j = ctx;
+    const ties_job *j = ctx;
     size_t n = fc_tv_size(&j->in->shape[t]);
     double *sum = j->out[t];
     double *dense = fc_arena_alloc(scratch, fc_tv_scratch(j->in, t), sizeof *dense, err);
@@ -73,7 +75,7 @@ static fc_status elect_signs(void *ctx, int t, fc_arena *scratch, fc_error *err)
 
 static fc_status merge_ties(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
-    const job *j = ctx;
+    const ties_job *j = ctx;
     const fc_ties_options *o = j->options;
     size_t n = fc_tv_size(&j->in->shape[t]);
     double *out = j->out[t];
@@ -112,7 +114,7 @@ fc_status fc_rule_ties(double *const *out, const fc_tv_set *in, const void *opti
     FC_TRY(fc_combine_range("TIES: top_k", o->top_k, 0, INFINITY, err));
     FC_TRY(fc_tv_check(in, err));
     fc_mark mark = fc_arena_mark(arena);
-    job j = {.out = out, .in = in, .options = o};
+    ties_job j = {.out = out, .in = in, .options = o};
     j.level = fc_arena_alloc(arena, (size_t)in->n, sizeof *j.level, err);
     j.votes = fc_arena_alloc(arena, (size_t)in->tensors, sizeof *j.votes, err);
     fc_status status = j.level && j.votes ? FC_OK : FC_EFAIL;
@@ -165,3 +167,43 @@ done:
     fc_arena_release(arena, mark);
     return status;
 }
+
+static const fc_opt rows[] = {
+    {.key = "top_k",
+     .type = FC_OPT_REAL,
+     .offset = offsetof(fc_ties_options, top_k),
+     .def = "20",
+     .low = 0,
+     .high = 100,
+     .help = "per cent of the entries of a task vector that are kept, by size"},
+    {.key = "merge_func",
+     .type = FC_OPT_CHOICE,
+     .offset = offsetof(fc_ties_options, merge),
+     .def = "sum",
+     .choices = "sum|mean|max",
+     .help = "of the entries that agree with the elected sign: their sum (FusionBench), mean (the "
+             "paper) or largest"},
+    {.key = "quantile",
+     .type = FC_OPT_BOOL,
+     .offset = offsetof(fc_ties_options, quantile),
+     .def = "false",
+     .help = "trim at a quantile and leave undecided signs at 0: fed-mammoth's form"},
+    {.key = "lambda",
+     .type = FC_OPT_REAL,
+     .offset = offsetof(fc_ties_options, lambda),
+     .def = "0.3",
+     .low = -1000,
+     .high = 1000,
+     .help = "factor on the merged task vector"},
+};
+
+const fc_merge_method fc_merge_ties = {
+    .name = "ties",
+    .paper = "Yadav et al., NeurIPS 2023, arXiv 2306.01708",
+    .help = "trims each task vector, elects a sign per entry, merges what agrees with it",
+    .laws = FC_LAW_ORDER,
+    .options = rows,
+    .n_options = sizeof rows / sizeof *rows,
+    .options_size = sizeof(fc_ties_options),
+    .combine = fc_rule_ties,
+};
