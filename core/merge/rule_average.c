@@ -1,11 +1,45 @@
-/* The mean, of parameters as they are sent (FedAvg) or of task vectors:
- *
- *     W* = sum_i w_i W_i / sum_i w_i        w_i = n_samples, or 1
- *
- * Of LoRA's products B A this is what FLoRA computes (exact) and FlexLoRA (cut to the rank); of A
- * and B as they are sent it is FedIT, whose mean(B) mean(A) is not mean(B A). */
+#include "core/merge/rule_average.h"
+
 #include "core/merge/closed_form.h"
-#include "core/merge/rule_task_arithmetic.h"
+#include "core/parallel.h"
+
+#include <string.h>
+
+typedef struct mean_job {
+    double *const *out;
+    const fc_tv_set *in;
+    double total; /* of the weights */
+} mean_job;
+
+static double update_weight(const fc_tv_set *in, int i)
+{
+    return in->weight ? in->weight[i] : 1;
+}
+
+static fc_status mean_tensor(void *ctx, int t, fc_arena *scratch, fc_error *err)
+{
+    (void)scratch, (void)err;
+    const mean_job *j = ctx;
+    const fc_tv_shape *s = &j->in->shape[t];
+    memset(j->out[t], 0, fc_tv_size(s) * sizeof *j->out[t]);
+    for (int i = 0; i < j->in->n; i++)
+        fc_tv_add(j->out[t], update_weight(j->in, i) / j->total, fc_tv_at(j->in, i, t), s);
+    return FC_OK;
+}
+
+fc_status fc_rule_average(double *const *out, const fc_tv_set *in, const void *options,
+                          fc_arena *arena, fc_error *err)
+{
+    (void)options, (void)arena;
+    mean_job j = {out, in, 0};
+    FC_TRY(fc_tv_check(in, err));
+    for (int i = 0; i < in->n; i++)
+        j.total += update_weight(in, i);
+    if (!(j.total > 0))
+        return fc_fail(err, FC_EUSAGE, "average: the weights sum to %g, expected more than 0",
+                       j.total);
+    return fc_parallel_for(in->tensors, mean_tensor, &j, err);
+}
 
 static fc_status begin_average(void **state, const fc_merge_job *job, fc_arena *arena,
                                fc_error *err)

@@ -12,7 +12,7 @@ static fc_status cart_weight(double *out, const fc_tv_set *in, int t, const void
 {
     const fc_cart_options *o = options;
     const fc_tv_shape *s = &in->shape[t];
-    int q = s->rows < s->cols ? s->rows : s->cols, k = (int)ceil(o->rank_fraction * q);
+    int q = fc_tv_least_side(s), k = (int)ceil(o->rank_fraction * q);
     double *p = fc_arena_alloc(arena, (size_t)in->n, sizeof *p, err);
     if (!p)
         return FC_EFAIL;

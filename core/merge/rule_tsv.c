@@ -11,7 +11,7 @@ static fc_status tsv_weight(double *out, const fc_tv_set *in, int t, const void 
 {
     const fc_tsv_options *o = options;
     const fc_tv_shape *s = &in->shape[t];
-    int m = s->rows, n = s->cols, q = m < n ? m : n;
+    int m = s->rows, n = s->cols, q = fc_tv_least_side(s);
     int k = (int)(q * (1.0 / in->n)); /* this product, as published: 49 * (1.0 / 49) is below 1 */
     if (k == 0)
         return fc_fail(err, FC_EUSAGE,

@@ -68,8 +68,7 @@ fc_status fc_tv_sum_svd(fc_usv *x, const fc_tv_set *in, int t, const double *p, 
                         fc_error *err)
 {
     const fc_tv_shape *s = &in->shape[t];
-    int least = s->rows < s->cols ? s->rows : s->cols;
-    if (first_dense(in, t) == in->n && total_rank(in, t) < least) {
+    if (first_dense(in, t) == in->n && total_rank(in, t) < fc_tv_least_side(s)) {
         fc_tv stack;
         FC_TRY(fc_tv_stack(&stack, in, t, p, arena, err));
         return fc_svd_product(x, stack.B, stack.A, s->rows, stack.rank, s->cols, s->name, arena,
