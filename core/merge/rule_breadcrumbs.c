@@ -111,7 +111,7 @@ static const fc_opt rows[] = {
      .type = FC_OPT_CHOICE,
      .offset = offsetof(fc_breadcrumbs_options, form),
      .def = "remove_first",
-     .choices = "remove_first|keep_first|layer",
+     .choices = FC_BREADCRUMBS_CHOICES,
      .help = "remove the largest and keep of the rest (official code), keep and remove of these, "
              "or over the whole tensor (mergekit)"},
     {.key = "lambda",
