@@ -2,6 +2,16 @@
 
 #include <string.h>
 
+fc_optim_config fc_optim_adam(double lr)
+{
+    return (fc_optim_config){.kind = FC_ADAM,
+                             .lr = {[FC_GROUP_BACKBONE] = lr},
+                             .groups = 1u << FC_GROUP_BACKBONE,
+                             .beta1 = 0.9,
+                             .beta2 = 0.999,
+                             .eps = 1e-8};
+}
+
 fc_status fc_optim_init(fc_optim *o, const fc_optim_config *cfg, const fc_params *p,
                         fc_arena *arena, fc_error *err)
 {

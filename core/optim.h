@@ -27,6 +27,10 @@ typedef struct fc_optim {
     long step;
 } fc_optim;
 
+/* Adam with torch's defaults (0.9, 0.999, 1e-8) and no weight decay, of one block of numbers that
+ * are all of group FC_GROUP_BACKBONE. */
+fc_optim_config fc_optim_adam(double lr);
+
 /* Buffers from arena. */
 fc_status fc_optim_init(fc_optim *o, const fc_optim_config *cfg, const fc_params *p,
                         fc_arena *arena, fc_error *err);

@@ -14,12 +14,7 @@ fc_status fc_ada_init(fc_adamerging *a, const fc_tv_set *in, const fc_ada_option
     FC_TRY(fc_combine_range("AdaMerging: lr", o->lr, FLT_MIN, FLT_MAX, err));
     FC_TRY(fc_tv_check(in, err));
     *a = (fc_adamerging){.in = in, .columns = o->layer_wise ? in->tensors : 1};
-    fc_optim_config adam = {.kind = FC_ADAM,
-                            .lr = {[FC_GROUP_BACKBONE] = o->lr},
-                            .groups = 1u << FC_GROUP_BACKBONE,
-                            .beta1 = 0.9,
-                            .beta2 = 0.999,
-                            .eps = 1e-8};
+    fc_optim_config adam = fc_optim_adam(o->lr);
     fc_params layout = {0};
     fc_spec *spec = fc_arena_alloc(arena, 1, sizeof *spec, err);
     if (!spec)
