@@ -27,20 +27,20 @@ double fc_experts_flop(const fc_experts *x)
     return 2 * sum;
 }
 
-static fc_real *take(fc_engine *e, int rows, size_t cols)
+static fc_real *take_reals(fc_engine *e, int rows, size_t cols)
 {
     return fc_engine_take(e, (size_t)rows * cols * sizeof(fc_real));
 }
 
 /* out (c, rows) = in (c, cols) Delta^T */
-static void multiply(fc_engine w, fc_real *out, const fc_experts *x, const fc_expert *d,
-                     const fc_real *in, int c)
+static void multiply_expert(fc_engine w, fc_real *out, const fc_experts *x, const fc_expert *d,
+                            const fc_real *in, int c)
 {
     if (d->dense) {
         fc_matmul(&w, false, true, c, x->rows, x->cols, 1, in, x->cols, d->dense, x->cols, false,
                   out, x->rows);
     } else if (d->rank > 0) {
-        fc_real *h = take(&w, c, (size_t)d->rank);
+        fc_real *h = take_reals(&w, c, (size_t)d->rank);
         fc_matmul(&w, false, true, c, d->rank, x->cols, 1, in, x->cols, d->A, x->cols, false, h,
                   d->rank);
         fc_matmul(&w, false, true, c, x->rows, d->rank, 1, h, d->rank, d->B, d->rank, false, out,
@@ -62,7 +62,7 @@ static void add_expert(fc_engine work, fc_real *Y, const fc_experts *x, const fc
         return;
     const fc_real *in = X;
     if (c < n) {
-        fc_real *to = take(&work, c, cols);
+        fc_real *to = take_reals(&work, c, cols);
         in = to;
         for (int i = 0; i < n; i++)
             if (w[(size_t)(i / share) * E] != 0) {
@@ -70,8 +70,8 @@ static void add_expert(fc_engine work, fc_real *Y, const fc_experts *x, const fc
                 to += cols;
             }
     }
-    fc_real *out = take(&work, c, m);
-    multiply(work, out, x, d, in, c);
+    fc_real *out = take_reals(&work, c, m);
+    multiply_expert(work, out, x, d, in, c);
     for (int i = 0; i < n; i++, Y += m) {
         fc_real weight = (fc_real)w[(size_t)(i / share) * E];
         if (weight == 0)
@@ -98,7 +98,7 @@ static bool any_shared(const fc_experts *x, int share)
 }
 
 /* M (rows, cols) = sum_e w_e Delta_e, row by row: M stays in the cache. */
-static void add_up(fc_real *M, const fc_experts *x, const double *w)
+static void sum_experts(fc_real *M, const fc_experts *x, const double *w)
 {
     size_t n = (size_t)x->cols;
     for (size_t i = 0; i < (size_t)x->rows; i++, M += n) {
@@ -116,8 +116,8 @@ static void add_shared(fc_engine work, fc_real *Y, const fc_experts *x, const fc
                        const double *w, int c)
 {
     size_t m = (size_t)x->rows;
-    fc_real *M = take(&work, x->rows, (size_t)x->cols);
-    add_up(M, x, w);
+    fc_real *M = take_reals(&work, x->rows, (size_t)x->cols);
+    sum_experts(M, x, w);
     fc_matmul(&work, false, true, c, x->rows, x->cols, 1, X, x->cols, M, x->cols, true, Y, x->rows);
     for (int k = 0; k < x->n; k++)
         for (size_t i = 0; x->expert[k].dense && x->expert[k].bias && i < (size_t)c * m; i++)
@@ -138,7 +138,7 @@ void fc_experts_forward(const fc_engine *e, fc_real *Y, const fc_experts *x, con
 }
 
 /* In a fixed order, with independent sums that vectors can hold. */
-static double dot(const fc_real *a, const fc_real *b, size_t n)
+static double dot_product(const fc_real *a, const fc_real *b, size_t n)
 {
     enum { LANES = 8 };
     double part[LANES] = {0}, sum = 0;
@@ -160,12 +160,12 @@ static void expert_backward(fc_engine work, fc_real *dX, double *dw, const fc_ex
                             const double *w, int share, int n)
 {
     size_t E = (size_t)x->n, m = (size_t)x->rows, k = (size_t)(d->dense ? x->cols : d->rank);
-    fc_real *P = take(&work, n, k), *Q = NULL;
+    fc_real *P = take_reals(&work, n, k), *Q = NULL;
     if (d->dense) {
         fc_matmul(&work, false, false, n, x->cols, x->rows, 1, dY, x->rows, d->dense, x->cols,
                   false, P, x->cols);
     } else if (k > 0) {
-        Q = take(&work, n, k);
+        Q = take_reals(&work, n, k);
         fc_matmul(&work, false, false, n, d->rank, x->rows, 1, dY, x->rows, d->B, d->rank, false, P,
                   d->rank);
         fc_matmul(&work, false, true, n, d->rank, x->cols, 1, X, x->cols, d->A, x->cols, false, Q,
@@ -174,9 +174,9 @@ static void expert_backward(fc_engine work, fc_real *dX, double *dw, const fc_ex
     const fc_real *q = Q ? Q : X;
     for (size_t i = 0; i < (size_t)n; i++) {
         size_t at = i / (size_t)share * E;
-        dw[at] += dot(P + i * k, q + i * k, k);
+        dw[at] += dot_product(P + i * k, q + i * k, k);
         if (d->bias)
-            dw[at] += dot(dY + i * m, d->bias, m);
+            dw[at] += dot_product(dY + i * m, d->bias, m);
         for (size_t j = 0; j < k; j++)
             P[i * k + j] *= (fc_real)w[at];
     }
@@ -192,8 +192,8 @@ static void shared_backward(fc_engine work, fc_real *dX, double *dw, const fc_ex
                             const fc_real *dY, const fc_real *X, const double *w, int c)
 {
     size_t m = (size_t)x->rows, n = (size_t)x->cols;
-    fc_real *M = take(&work, x->rows, n), *G = take(&work, x->rows, n);
-    add_up(M, x, w);
+    fc_real *M = take_reals(&work, x->rows, n), *G = take_reals(&work, x->rows, n);
+    sum_experts(M, x, w);
     fc_matmul(&work, false, false, c, x->cols, x->rows, 1, dY, x->rows, M, x->cols, true, dX,
               x->cols);
     fc_matmul(&work, true, false, x->rows, x->cols, c, 1, dY, x->rows, X, x->cols, false, G,
@@ -202,9 +202,9 @@ static void shared_backward(fc_engine work, fc_real *dX, double *dw, const fc_ex
         const fc_expert *d = &x->expert[k];
         if (!d->dense)
             continue;
-        dw[k] += dot(G, d->dense, m * n);
+        dw[k] += dot_product(G, d->dense, m * n);
         for (size_t i = 0; d->bias && i < (size_t)c; i++)
-            dw[k] += dot(dY + i * m, d->bias, m);
+            dw[k] += dot_product(dY + i * m, d->bias, m);
     }
 }
 

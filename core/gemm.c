@@ -12,7 +12,7 @@
 #define SYRK cblas_ssyrk
 #endif
 
-static CBLAS_TRANSPOSE op(bool transposed)
+static CBLAS_TRANSPOSE blas_op(bool transposed)
 {
     return transposed ? CblasTrans : CblasNoTrans;
 }
@@ -20,13 +20,14 @@ static CBLAS_TRANSPOSE op(bool transposed)
 void fc_gemm(bool ta, bool tb, int m, int n, int k, fc_real alpha, const fc_real *A, int lda,
              const fc_real *B, int ldb, fc_real beta, fc_real *C, int ldc)
 {
-    GEMM(CblasRowMajor, op(ta), op(tb), m, n, k, alpha, A, lda, B, ldb, beta, C, ldc);
+    GEMM(CblasRowMajor, blas_op(ta), blas_op(tb), m, n, k, alpha, A, lda, B, ldb, beta, C, ldc);
 }
 
 void fc_dgemm(bool ta, bool tb, int m, int n, int k, double alpha, const double *A, int lda,
               const double *B, int ldb, double beta, double *C, int ldc)
 {
-    cblas_dgemm(CblasRowMajor, op(ta), op(tb), m, n, k, alpha, A, lda, B, ldb, beta, C, ldc);
+    cblas_dgemm(CblasRowMajor, blas_op(ta), blas_op(tb), m, n, k, alpha, A, lda, B, ldb, beta, C,
+                ldc);
 }
 
 void fc_gram(fc_real *G, const fc_real *X, int n, int d)
@@ -45,7 +46,7 @@ void fc_gram(fc_real *G, const fc_real *X, int n, int d)
 enum { K_BLOCK = 768, BLOCK_BYTES = 384 << 10, ALIGN = 64, TILE_ROWS = 16 };
 
 /* Are operands stored as 16-bit numbers? Otherwise they are fc_real, rounded to bf16 if asked. */
-static bool halves(const fc_engine *e)
+static bool holds_bf16(const fc_engine *e)
 {
     return e->bf16 && e->isa->panel_bf16;
 }
@@ -55,22 +56,22 @@ static size_t aligned(size_t bytes)
     return (bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1);
 }
 
-static int padded(const fc_engine *e, int k)
+static int padded_depth(const fc_engine *e, int k)
 {
-    int unit = halves(e) ? e->isa->bf16_k : 1;
+    int unit = holds_bf16(e) ? e->isa->bf16_k : 1;
     return (k + unit - 1) / unit * unit;
 }
 
 /* Rows of bf16 begin at cache lines. */
 static size_t row_length(const fc_engine *e, int k)
 {
-    size_t line = halves(e) ? ALIGN / sizeof(uint16_t) : 1;
+    size_t line = holds_bf16(e) ? ALIGN / sizeof(uint16_t) : 1;
     return ((size_t)k + line - 1) / line * line;
 }
 
-static size_t element(const fc_engine *e)
+static size_t element_bytes(const fc_engine *e)
 {
-    return halves(e) ? sizeof(uint16_t) : sizeof(fc_real);
+    return holds_bf16(e) ? sizeof(uint16_t) : sizeof(fc_real);
 }
 
 void *fc_engine_take(fc_engine *e, size_t bytes)
@@ -87,7 +88,7 @@ size_t fc_left_bytes(const fc_engine *e, int m, int k)
 {
     /* tiles of AMX read whole */
     size_t rows = ((size_t)m + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
-    return aligned(rows * row_length(e, k) * element(e));
+    return aligned(rows * row_length(e, k) * element_bytes(e));
 }
 
 size_t fc_right_bytes(const fc_engine *e, int n, int k)
@@ -95,7 +96,7 @@ size_t fc_right_bytes(const fc_engine *e, int n, int k)
     if (!e->isa->panel && !e->bf16)
         return 0; /* BLAS takes it as it is */
     size_t panels = ((size_t)n + FC_PANEL - 1) / FC_PANEL;
-    return aligned(panels * FC_PANEL * (size_t)padded(e, k) * element(e));
+    return aligned(panels * FC_PANEL * (size_t)padded_depth(e, k) * element_bytes(e));
 }
 
 /* A copy of X (rows, cols) rounded to bf16, for BLAS. */
@@ -118,7 +119,7 @@ fc_operand fc_left(fc_engine *e, bool ta, int m, int k, const fc_real *A, int ld
     if (!isa->panel)
         return rounded_copy(dst, e, ta, k, ta ? k : m, ta ? m : k, A, lda);
 #ifndef FC_REAL_DOUBLE
-    if (halves(e))
+    if (holds_bf16(e))
         isa->rows_bf16(dst, ld, ta, m, k, A, (size_t)lda);
     else
 #endif
@@ -126,7 +127,7 @@ fc_operand fc_left(fc_engine *e, bool ta, int m, int k, const fc_real *A, int ld
         isa->transpose(dst, (size_t)k, A, (size_t)lda, m, k, e->bf16);
     else
         rounded_copy(dst, e, false, k, m, k, A, lda);
-    return (fc_operand){.p = dst, .ld = ld, .k = padded(e, k)};
+    return (fc_operand){.p = dst, .ld = ld, .k = padded_depth(e, k)};
 }
 
 fc_operand fc_right_into(void *dst, const fc_engine *e, bool tb, int n, int k, const fc_real *B,
@@ -137,14 +138,15 @@ fc_operand fc_right_into(void *dst, const fc_engine *e, bool tb, int n, int k, c
         return (fc_operand){.p = B, .ld = (size_t)ldb, .k = k, .t = tb};
     if (!isa->panel)
         return rounded_copy(dst, e, tb, k, tb ? n : k, tb ? k : n, B, ldb);
-    int kp = padded(e, k);
-    fc_operand o = {.p = dst, .ld = FC_PANEL, .k = kp, .step = FC_PANEL * (size_t)kp * element(e)};
+    int kp = padded_depth(e, k);
+    fc_operand o = {
+        .p = dst, .ld = FC_PANEL, .k = kp, .step = FC_PANEL * (size_t)kp * element_bytes(e)};
     for (int j = 0; j < n; j += FC_PANEL) {
         int cols = n - j < FC_PANEL ? n - j : FC_PANEL;
         char *panel = (char *)dst + (size_t)j / FC_PANEL * o.step;
         const fc_real *from = B + (size_t)j * (tb ? (size_t)ldb : 1);
 #ifndef FC_REAL_DOUBLE
-        if (halves(e)) {
+        if (holds_bf16(e)) {
             isa->pack_bf16((uint16_t *)(void *)panel, tb, cols, k, kp, from, (size_t)ldb);
             continue;
         }
@@ -180,11 +182,11 @@ bool fc_right_columns(fc_operand *view, const fc_engine *e, const fc_operand *o,
 bool fc_right_rows(fc_operand *view, const fc_engine *e, const fc_operand *o, int first, int k)
 {
     size_t at = (size_t)first;
-    if (first % padded(e, 1) != 0 || k % padded(e, 1) != 0)
+    if (first % padded_depth(e, 1) != 0 || k % padded_depth(e, 1) != 0)
         return false;
     *view = *o;
     view->k = k;
-    view->p = (const char *)o->p + at * (o->t ? 1 : o->ld) * element(e);
+    view->p = (const char *)o->p + at * (o->t ? 1 : o->ld) * element_bytes(e);
     return true;
 }
 
@@ -208,7 +210,7 @@ static void set_term(fc_panel *panel, int s, const fc_engine *e, const fc_produc
                      size_t col, int k, int n)
 {
     const fc_operand *a = p->A[s], *b = p->B[s];
-    size_t at = (size_t)k, size = element(e);
+    size_t at = (size_t)k, size = element_bytes(e);
     panel->term[s].A = (const char *)a->p + (row * a->ld + at) * size;
     panel->term[s].lda = a->ld;
     panel->term[s].B = (const char *)b->p + col / FC_PANEL * b->step + at * b->ld * size;
@@ -222,10 +224,10 @@ void fc_multiply(const fc_engine *e, const fc_product *p)
         multiply_blas(p);
         return;
     }
-    void (*kernel)(const fc_panel *) = halves(e) ? e->isa->panel_bf16 : e->isa->panel;
+    void (*kernel)(const fc_panel *) = holds_bf16(e) ? e->isa->panel_bf16 : e->isa->panel;
     int depth = p->A[0]->k, block = depth < K_BLOCK ? depth : K_BLOCK;
     size_t m = (size_t)p->m, n = (size_t)p->n;
-    size_t rows = BLOCK_BYTES / ((size_t)block * element(e) + 1) / TILE_ROWS * TILE_ROWS;
+    size_t rows = BLOCK_BYTES / ((size_t)block * element_bytes(e) + 1) / TILE_ROWS * TILE_ROWS;
     rows = rows < TILE_ROWS ? TILE_ROWS : rows;
     for (size_t row = 0; row < m; row += rows)
         for (int k = 0; k < depth; k += block) {

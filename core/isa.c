@@ -72,7 +72,7 @@ bool fc_isa_usable(const fc_isa *isa, const char **why)
 }
 
 #ifndef FC_REAL_DOUBLE
-static double seconds(void)
+static double clock_seconds(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -91,9 +91,9 @@ static double time_of(void (*panel)(const fc_panel *), const void *A, const void
     p.term[0].ldb = FC_PANEL;
     p.term[0].k = k;
     for (int try = 0; try < 20; try++) {
-        double begin = seconds();
+        double begin = clock_seconds();
         panel(&p);
-        double t = seconds() - begin;
+        double t = clock_seconds() - begin;
         best = t < best ? t : best;
     }
     return best;

@@ -44,7 +44,7 @@ INLINE void accumulate(const fc_panel *p, int s, size_t row, bool lower, bool ri
 }
 
 /* Sums (SIDE, FC_PANEL) of rows row .. to C. */
-static void finish(const fc_panel *p, const float *sum, size_t row)
+static void finish_tiles(const fc_panel *p, const float *sum, size_t row)
 {
     size_t rows = (size_t)p->m - row < SIDE ? (size_t)p->m - row : SIDE;
     for (size_t i = 0; i < rows; i++, sum += FC_PANEL) {
@@ -82,9 +82,9 @@ static void panel_bf16(const fc_panel *p)
         _tile_stored(1, sum + SIDE, line);
         _tile_stored(2, sum + SIDE * FC_PANEL, line);
         _tile_stored(3, sum + SIDE * FC_PANEL + SIDE, line);
-        finish(p, sum, row);
+        finish_tiles(p, sum, row);
         if (lower)
-            finish(p, sum + SIDE * FC_PANEL, row + SIDE);
+            finish_tiles(p, sum + SIDE * FC_PANEL, row + SIDE);
     }
     _tile_release();
 }

@@ -19,7 +19,7 @@ static void panel(const fc_panel *p)
 }
 
 #ifndef FC_REAL_DOUBLE
-static float widen(uint16_t x)
+static float widen_bf16(uint16_t x)
 {
     uint32_t u = (uint32_t)x << 16;
     float f;
@@ -35,8 +35,8 @@ static void panel_bf16(const fc_panel *p)
             for (int s = 0; s < 2; s++) {
                 const uint16_t *a = p->term[s].A, *b = p->term[s].B;
                 for (size_t k = 0; k < (size_t)p->term[s].k; k++)
-                    sum += widen(a[i * p->term[s].lda + k]) *
-                           widen(b[(k / 2 * p->term[s].ldb + j) * 2 + k % 2]);
+                    sum += widen_bf16(a[i * p->term[s].lda + k]) *
+                           widen_bf16(b[(k / 2 * p->term[s].ldb + j) * 2 + k % 2]);
             }
             float c = p->alpha * sum;
             c += p->bias ? p->bias[j] : 0;

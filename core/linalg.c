@@ -14,8 +14,8 @@ static double noise_level(int n)
     return fmax(n, 64) * DBL_EPSILON;
 }
 
-static fc_status check_finite(const double *x, size_t n, const char *name, const char *what,
-                              fc_error *err)
+static fc_status check_finite_matrix(const double *x, size_t n, const char *name, const char *what,
+                                     fc_error *err)
 {
     for (size_t i = 0; i < n; i++)
         if (!isfinite(x[i]))
@@ -89,8 +89,8 @@ fc_status fc_spd_solve(double *X, double *S, const double *R, int m, int n, cons
                        int *used_pinv, fc_arena *scratch, fc_error *err)
 {
     size_t nn = (size_t)n * (size_t)n, mn = (size_t)m * (size_t)n;
-    FC_TRY(check_finite(S, nn, "the matrix to invert", what, err));
-    FC_TRY(check_finite(R, mn, "the right-hand side", what, err));
+    FC_TRY(check_finite_matrix(S, nn, "the matrix to invert", what, err));
+    FC_TRY(check_finite_matrix(R, mn, "the right-hand side", what, err));
     fc_mark mark = fc_arena_mark(scratch);
     bool regular = false;
     double *L = fc_arena_alloc(scratch, nn, sizeof *L, err);
@@ -177,7 +177,7 @@ static fc_status usv_alloc(fc_usv *x, int m, int n, int k, fc_arena *arena, fc_e
 fc_status fc_svd(fc_usv *x, const double *X, int m, int n, const char *what, fc_arena *arena,
                  fc_error *err)
 {
-    FC_TRY(check_finite(X, (size_t)m * (size_t)n, "the matrix to decompose", what, err));
+    FC_TRY(check_finite_matrix(X, (size_t)m * (size_t)n, "the matrix to decompose", what, err));
     FC_TRY(usv_alloc(x, m, n, m < n ? m : n, arena, err));
     fc_mark mark = fc_arena_mark(arena);
     fc_status status = svd_into(x, X, what, arena, err);
@@ -198,7 +198,7 @@ fc_status fc_qr(double *Q, double *R, const double *X, int m, int n, const char 
 {
     enum { BLOCK = 64 }; /* LAPACK's widest */
     int k = m < n ? m : n, lwork = BLOCK * n;
-    FC_TRY(check_finite(X, (size_t)m * (size_t)n, "the matrix to decompose", what, err));
+    FC_TRY(check_finite_matrix(X, (size_t)m * (size_t)n, "the matrix to decompose", what, err));
     fc_mark mark = fc_arena_mark(scratch);
     double *a = fc_arena_alloc(scratch, (size_t)m * (size_t)n, sizeof *a, err);
     double *tau = fc_arena_alloc(scratch, (size_t)k, sizeof *tau, err);

@@ -3,29 +3,29 @@
 #include <math.h>
 #include <stddef.h>
 
-static size_t at(const fc_acc_matrix *m, int i, int s)
+static size_t matrix_index(const fc_acc_matrix *m, int i, int s)
 {
     return (size_t)i * (size_t)m->ld + (size_t)s;
 }
 
-static double percent(long correct, long total)
+static double percent_of(long correct, long total)
 {
     return total > 0 ? 100.0 * (double)correct / (double)total : NAN;
 }
 
 double fc_acc(const fc_acc_matrix *m, int i, int s)
 {
-    return percent(m->correct[at(m, i, s)], m->total[at(m, i, s)]);
+    return percent_of(m->correct[matrix_index(m, i, s)], m->total[matrix_index(m, i, s)]);
 }
 
 double fc_acc_micro(const fc_acc_matrix *m, int i)
 {
     long correct = 0, total = 0;
     for (int s = 0; s <= i; s++) {
-        correct += m->correct[at(m, i, s)];
-        total += m->total[at(m, i, s)];
+        correct += m->correct[matrix_index(m, i, s)];
+        total += m->total[matrix_index(m, i, s)];
     }
-    return percent(correct, total);
+    return percent_of(correct, total);
 }
 
 double fc_acc_task_mean(const fc_acc_matrix *m, int i)

@@ -102,7 +102,7 @@ const char *fc_opt_expected(const fc_opt *o, char *buf, size_t size)
 }
 
 /* where: found 'text', expected ...; did you mean ...? */
-static fc_status wrong(const fc_opt *o, const char *text, const char *where, fc_error *err)
+static fc_status fail_wrong(const fc_opt *o, const char *text, const char *where, fc_error *err)
 {
     char want[512], copy[512], hint[WORD_MAX + 32] = "";
     fc_opt_expected(o, want, sizeof want);
@@ -123,7 +123,7 @@ static fc_status wrong(const fc_opt *o, const char *text, const char *where, fc_
 }
 
 /* [+-]digits, at most 18 of them, so that int64_t cannot overflow. */
-static bool whole_number(int64_t *v, const char *s, size_t n)
+static bool whole_number_of(int64_t *v, const char *s, size_t n)
 {
     bool negative = n > 0 && s[0] == '-';
     size_t i = n > 0 && (s[0] == '-' || s[0] == '+');
@@ -288,7 +288,7 @@ static const char *word_of(const char *choices, const char *text, fc_arena *aren
         if (n == length && word[n - 1] != '*' && memcmp(word, text, n) == 0)
             return fc_arena_strdup(arena, text, err);
         if (word[n - 1] == '*' && length >= n && memcmp(word, text, n - 1) == 0 &&
-            whole_number(&v, text + n - 1, length - n + 1) && v >= 0) {
+            whole_number_of(&v, text + n - 1, length - n + 1) && v >= 0) {
             char buf[WORD_MAX + 24];
             snprintf(buf, sizeof buf, "%.*s%lld", (int)n - 1, word, (long long)v);
             return fc_arena_strdup(arena, buf, err);
@@ -305,7 +305,7 @@ static fc_status set_list(fc_ints *out, const fc_opt *o, const char *text, const
     bool bracket = *s == '[';
     if (bracket) {
         if (end[-1] != ']' || end - s < 2)
-            return wrong(o, text, where, err);
+            return fail_wrong(o, text, where, err);
         s++;
         end--;
     }
@@ -320,22 +320,22 @@ static fc_status set_list(fc_ints *out, const fc_opt *o, const char *text, const
         s += strspn(s, " ");
         size_t n = strcspn(s, ",] ");
         int64_t v;
-        if (!whole_number(&v, s, n) || !in_range_int(o, v)) {
+        if (!whole_number_of(&v, s, n) || !in_range_int(o, v)) {
             char element[SHOWN_MAX + 1], at[512];
             if (!bracket && count == 1)
-                return wrong(o, text, where, err);
+                return fail_wrong(o, text, where, err);
             fc_opt number = *o;
             number.type = FC_OPT_INT;
             number.choices = NULL;
             snprintf(element, sizeof element, "%.*s", (int)(n < SHOWN_MAX ? n : SHOWN_MAX), s);
             snprintf(at, sizeof at, "%s: element %d", where, list.n + 1);
-            return wrong(&number, element, at, err);
+            return fail_wrong(&number, element, at, err);
         }
         list.v[list.n] = (int)v;
         s += n;
         s += strspn(s, " ");
         if (s != end && *s++ != ',')
-            return wrong(o, text, where, err);
+            return fail_wrong(o, text, where, err);
     }
     *out = list;
     return FC_OK;
@@ -363,28 +363,28 @@ fc_status fc_opt_set(void *base, const fc_opt *o, const char *text, const char *
     int index;
     switch (o->type) {
     case FC_OPT_INT:
-        if (!whole_number(&whole, text, strlen(text)) || !in_range_int(o, whole))
-            return wrong(o, text, where, err);
+        if (!whole_number_of(&whole, text, strlen(text)) || !in_range_int(o, whole))
+            return fail_wrong(o, text, where, err);
         *(int *)f = (int)whole;
         return FC_OK;
     case FC_OPT_SEED:
-        if (!whole_number(&whole, text, strlen(text)) || !in_range(o, (double)whole))
-            return wrong(o, text, where, err);
+        if (!whole_number_of(&whole, text, strlen(text)) || !in_range(o, (double)whole))
+            return fail_wrong(o, text, where, err);
         *(int64_t *)f = whole;
         return FC_OK;
     case FC_OPT_REAL:
         if (!real_number(&real, text) || !in_range(o, real))
-            return wrong(o, text, where, err);
+            return fail_wrong(o, text, where, err);
         *(double *)f = real;
         return FC_OK;
     case FC_OPT_BOOL:
         if (strcmp(text, "true") != 0 && strcmp(text, "false") != 0)
-            return wrong(o, text, where, err);
+            return fail_wrong(o, text, where, err);
         *(bool *)f = *text == 't';
         return FC_OK;
     case FC_OPT_CHOICE:
         if (!choice(&index, o->choices, text))
-            return wrong(o, text, where, err);
+            return fail_wrong(o, text, where, err);
         *(int *)f = index;
         return FC_OK;
     case FC_OPT_TEXT: {

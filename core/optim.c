@@ -2,6 +2,16 @@
 
 #include <string.h>
 
+fc_optim_config fc_optim_adam(double lr)
+{
+    return (fc_optim_config){.kind = FC_ADAM,
+                             .lr = {[FC_GROUP_BACKBONE] = lr},
+                             .groups = 1u << FC_GROUP_BACKBONE,
+                             .beta1 = 0.9,
+                             .beta2 = 0.999,
+                             .eps = 1e-8};
+}
+
 fc_status fc_optim_init(fc_optim *o, const fc_optim_config *cfg, const fc_params *p,
                         fc_arena *arena, fc_error *err)
 {
@@ -28,17 +38,17 @@ static size_t count(const fc_spec *s)
     return (size_t)s->rows * (size_t)s->cols;
 }
 
-static bool trained(const fc_optim *o, const fc_spec *s)
+static bool is_trained(const fc_optim *o, const fc_spec *s)
 {
     return o->cfg.groups & 1u << s->group;
 }
 
 /* torch.nn.utils.clip_grad_norm_: g *= min(1, max_norm / (norm + 1e-6)), norm over all tensors. */
-static void clip(const fc_optim *o, const fc_params *p, fc_real *grad)
+static void clip_gradient(const fc_optim *o, const fc_params *p, fc_real *grad)
 {
     double square = 0;
     for (int i = 0; i < p->nspec; i++) {
-        if (!trained(o, &p->spec[i]))
+        if (!is_trained(o, &p->spec[i]))
             continue;
         const fc_real *g = grad + p->spec[i].offset;
         double part = 0;
@@ -50,7 +60,7 @@ static void clip(const fc_optim *o, const fc_params *p, fc_real *grad)
     if (factor >= 1)
         return;
     for (int i = 0; i < p->nspec; i++) {
-        if (!trained(o, &p->spec[i]))
+        if (!is_trained(o, &p->spec[i]))
             continue;
         fc_real *g = grad + p->spec[i].offset;
         for (size_t j = 0; j < count(&p->spec[i]); j++)
@@ -69,8 +79,8 @@ typedef struct rule {
     fc_real momentum;
 } rule;
 
-static void adam(fc_real *restrict p, fc_real *restrict m, fc_real *restrict v, const fc_real *g,
-                 size_t n, const rule *u)
+static void adam_tensor(fc_real *restrict p, fc_real *restrict m, fc_real *restrict v,
+                        const fc_real *g, size_t n, const rule *u)
 {
     rule r = *u;
     for (size_t i = 0; i < n; i++) {
@@ -81,7 +91,8 @@ static void adam(fc_real *restrict p, fc_real *restrict m, fc_real *restrict v, 
     }
 }
 
-static void sgd(fc_real *restrict p, fc_real *restrict m, const fc_real *g, size_t n, const rule *r)
+static void sgd_tensor(fc_real *restrict p, fc_real *restrict m, const fc_real *g, size_t n,
+                       const rule *r)
 {
     for (size_t i = 0; i < n; i++) {
         m[i] = m[i] * r->momentum + (g[i] + r->decay * p[i]);
@@ -99,7 +110,7 @@ void fc_optim_step(fc_optim *o, fc_params *p, fc_real *grad, double lr_scale, in
 {
     const fc_optim_config *c = &o->cfg;
     if (c->clip_norm > 0)
-        clip(o, p, grad);
+        clip_gradient(o, p, grad);
     o->step++;
     double fix1 = 1 - pow(c->beta1, (double)o->step), fix2 = 1 - pow(c->beta2, (double)o->step);
     rule r = {.beta1 = (fc_real)c->beta1,
@@ -111,7 +122,7 @@ void fc_optim_step(fc_optim *o, fc_params *p, fc_real *grad, double lr_scale, in
               .momentum = (fc_real)c->momentum};
     for (int i = 0; i < p->nspec; i++) {
         const fc_spec *s = &p->spec[i];
-        if (!trained(o, s))
+        if (!is_trained(o, s))
             continue;
         double lr = c->lr[s->group] * lr_scale;
         double decay = decays(s, no_decay_1d) ? c->weight_decay : 0;
@@ -119,10 +130,10 @@ void fc_optim_step(fc_optim *o, fc_params *p, fc_real *grad, double lr_scale, in
         r.shrink = c->kind == FC_ADAMW ? (fc_real)(1 - lr * decay) : 1;
         r.rate = (fc_real)(c->kind == FC_SGD ? lr : lr / fix1);
         if (c->kind == FC_SGD)
-            sgd(p->p + s->offset, o->m + s->offset, grad + s->offset, count(s), &r);
+            sgd_tensor(p->p + s->offset, o->m + s->offset, grad + s->offset, count(s), &r);
         else
-            adam(p->p + s->offset, o->m + s->offset, o->v + s->offset, grad + s->offset, count(s),
-                 &r);
+            adam_tensor(p->p + s->offset, o->m + s->offset, o->v + s->offset, grad + s->offset,
+                        count(s), &r);
     }
 }
 

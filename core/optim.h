@@ -7,6 +7,7 @@
 #include "core/status.h"
 
 typedef enum fc_optim_kind { FC_ADAMW, FC_ADAM, FC_SGD } fc_optim_kind;
+#define FC_OPTIM_CHOICES "adamw|adam|sgd"
 
 typedef struct fc_optim_config {
     fc_optim_kind kind;
@@ -26,6 +27,10 @@ typedef struct fc_optim {
     long step;
 } fc_optim;
 
+/* Adam with torch's defaults (0.9, 0.999, 1e-8) and no weight decay, of one block of numbers that
+ * are all of group FC_GROUP_BACKBONE. */
+fc_optim_config fc_optim_adam(double lr);
+
 /* Buffers from arena. */
 fc_status fc_optim_init(fc_optim *o, const fc_optim_config *cfg, const fc_params *p,
                         fc_arena *arena, fc_error *err);
@@ -38,6 +43,7 @@ void fc_optim_reset(fc_optim *o, const fc_optim_config *cfg, const fc_params *p)
 void fc_optim_step(fc_optim *o, fc_params *p, fc_real *grad, double lr_scale, int no_decay_1d);
 
 typedef enum fc_schedule { FC_CONSTANT, FC_COSINE } fc_schedule;
+#define FC_SCHEDULE_CHOICES "constant|cosine"
 /* Factor for step s of n (0-based): linear warm-up over the first `warmup` steps ((s+1)/warmup),
  * then 1 or 0.5 (1 + cos(pi (s - warmup) / (n - warmup))). */
 double fc_schedule_at(fc_schedule kind, long s, long n, long warmup);

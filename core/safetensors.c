@@ -40,7 +40,7 @@ static fc_status parse_dtype(fc_tensor *t, const json_t *v, const char *path, fc
                    t->name, word ? word : "not a string");
 }
 
-static fc_status parse_shape(fc_tensor *t, const json_t *v, const char *path, fc_error *err)
+static fc_status parse_st_shape(fc_tensor *t, const json_t *v, const char *path, fc_error *err)
 {
     size_t n = json_array_size(v);
     if (!json_is_array(v))
@@ -119,7 +119,7 @@ static fc_status check_tiling(const fc_st *f, const unsigned char *data, size_t 
     return FC_OK;
 }
 
-static int by_key(const void *a, const void *b)
+static int compare_keys(const void *a, const void *b)
 {
     const char *const *x = a, *const *y = b;
     return strcmp(x[0], y[0]);
@@ -145,12 +145,12 @@ static fc_status parse_metadata(fc_st *f, json_t *v, fc_error *err)
         if (!pair[0] || !pair[1])
             return FC_EFAIL;
     }
-    qsort(f->metadata, (size_t)f->n_metadata, sizeof *f->metadata, by_key);
+    qsort(f->metadata, (size_t)f->n_metadata, sizeof *f->metadata, compare_keys);
     return FC_OK;
 }
 
-static fc_status parse_header(fc_st *f, json_t *header, const unsigned char *data, size_t size,
-                              fc_error *err)
+static fc_status parse_st_header(fc_st *f, json_t *header, const unsigned char *data, size_t size,
+                                 fc_error *err)
 {
     f->tensor = fc_arena_alloc(&f->arena, json_object_size(header), sizeof *f->tensor, err);
     if (!f->tensor)
@@ -168,7 +168,7 @@ static fc_status parse_header(fc_st *f, json_t *header, const unsigned char *dat
         if (!t->name)
             return FC_EFAIL;
         FC_TRY(parse_dtype(t, json_object_get(v, "dtype"), f->path, err));
-        FC_TRY(parse_shape(t, json_object_get(v, "shape"), f->path, err));
+        FC_TRY(parse_st_shape(t, json_object_get(v, "shape"), f->path, err));
         FC_TRY(parse_extent(t, json_object_get(v, "data_offsets"), data, size, f->path, err));
     }
     qsort(f->tensor, (size_t)f->n, sizeof *f->tensor, by_offset);
@@ -196,8 +196,8 @@ static fc_status parse_file(fc_st *f, const unsigned char *p, size_t size, fc_er
     if (!header)
         return fc_fail(err, FC_EDATA, "%s: header is not valid JSON: byte %d: %s", f->path,
                        why.position, why.text);
-    fc_status s =
-        parse_header(f, header, p + LENGTH_SIZE + length, size - LENGTH_SIZE - (size_t)length, err);
+    fc_status s = parse_st_header(f, header, p + LENGTH_SIZE + length,
+                                  size - LENGTH_SIZE - (size_t)length, err);
     json_decref(header);
     return s;
 }
@@ -282,7 +282,7 @@ static double from_bf16(uint16_t h)
     return (double)v;
 }
 
-static double element(const fc_tensor *t, size_t i)
+static double element_value(const fc_tensor *t, size_t i)
 {
     const unsigned char *p = t->data + i * dtypes[t->dtype].size;
     union {
@@ -309,7 +309,8 @@ static double element(const fc_tensor *t, size_t i)
     return NAN;
 }
 
-static fc_status not_finite(const fc_st *f, const fc_tensor *t, size_t i, double v, fc_error *err)
+static fc_status fail_not_finite(const fc_st *f, const fc_tensor *t, size_t i, double v,
+                                 fc_error *err)
 {
     return fc_fail(err, FC_EDATA, "%s: tensor %s: element %zu is %g, expected a finite number",
                    f->path, t->name, i, v);
@@ -318,9 +319,9 @@ static fc_status not_finite(const fc_st *f, const fc_tensor *t, size_t i, double
 fc_status fc_st_read(fc_real *out, const fc_st *f, const fc_tensor *t, fc_error *err)
 {
     for (size_t i = 0; i < t->count; i++) {
-        out[i] = (fc_real)element(t, i);
+        out[i] = (fc_real)element_value(t, i);
         if (!isfinite(out[i])) /* also a double beyond the range of float */
-            return not_finite(f, t, i, element(t, i), err);
+            return fail_not_finite(f, t, i, element_value(t, i), err);
     }
     return FC_OK;
 }
@@ -328,9 +329,9 @@ fc_status fc_st_read(fc_real *out, const fc_st *f, const fc_tensor *t, fc_error 
 fc_status fc_st_read_double(double *out, const fc_st *f, const fc_tensor *t, fc_error *err)
 {
     for (size_t i = 0; i < t->count; i++) {
-        out[i] = element(t, i);
+        out[i] = element_value(t, i);
         if (!isfinite(out[i]))
-            return not_finite(f, t, i, out[i], err);
+            return fail_not_finite(f, t, i, out[i], err);
     }
     return FC_OK;
 }

@@ -1,7 +1,8 @@
+#include "core/vit.h"
+
 #include "core/kernels.h"
-#include "core/merge/smile.h"
-#include "core/merge/wemoe.h"
-#include "core/vit_acts.h"
+#include "core/smile_layer.h"
+#include "core/wemoe_gate.h"
 
 #include <assert.h>
 #include <string.h>
@@ -15,7 +16,7 @@ typedef struct chunk {
 
 enum { QKV, PROJ, FC1, FC2 }; /* slots of a block */
 
-static const fc_real *tensor(const fc_model *m, int index)
+static const fc_real *model_tensor(const fc_model *m, int index)
 {
     return m->w + fc_vit_offset(m->shape, index);
 }
@@ -28,7 +29,8 @@ static int block_tensor(int l, int i)
 static fc_linear slot_layer(const fc_model *m, int slot)
 {
     int t = fc_slot_tensor(slot);
-    fc_linear l = {.W = tensor(m, t), .b = tensor(m, t + 1), .rank = m->rank, .scale = m->scale};
+    fc_linear l = {
+        .W = model_tensor(m, t), .b = model_tensor(m, t + 1), .rank = m->rank, .scale = m->scale};
     fc_slot_dims(m->shape, slot, &l.d_out, &l.d_in);
     if (m->rank > 0) {
         size_t A, B;
@@ -61,7 +63,7 @@ static fc_linear_grads slot_grads(const fc_grads *g, const fc_model *m, int slot
 
 static fc_norm norm_layer(const fc_model *m, int weight)
 {
-    return (fc_norm){m->shape->width, tensor(m, weight), tensor(m, weight + 1)};
+    return (fc_norm){m->shape->width, model_tensor(m, weight), model_tensor(m, weight + 1)};
 }
 
 static void norm_backward(const fc_engine *e, fc_real *dx, const fc_model *m, const fc_grads *g,
@@ -78,8 +80,8 @@ static fc_linear patch_layer(const fc_model *m)
     int patch = m->shape->patch;
     return (fc_linear){.d_in = 3 * patch * patch,
                        .d_out = m->shape->width,
-                       .W = tensor(m, FC_VIT_PATCH_W),
-                       .b = tensor(m, FC_VIT_PATCH_B),
+                       .W = model_tensor(m, FC_VIT_PATCH_W),
+                       .b = model_tensor(m, FC_VIT_PATCH_B),
                        .forward = m->packed ? &m->packed->patch : NULL};
 }
 
@@ -90,7 +92,7 @@ static fc_linear head_layer(const fc_model *m)
 }
 
 /* The head and its logits are small: float products in bf16 mode too. */
-static fc_engine exact(const fc_acts *a)
+static fc_engine exact_engine(const fc_acts *a)
 {
     fc_engine e = a->engine;
     e.bf16 = false;
@@ -118,7 +120,7 @@ static void scatter_cls(fc_real *x, int n, int T, int D)
 
 /* ---- forward ------------------------------------------------------------------------------ */
 
-static void feed(fc_grams *stats, int slot, const fc_real *x, int rows, int dim)
+static void feed_gram(fc_grams *stats, int slot, const fc_real *x, int rows, int dim)
 {
     if (stats && slot < stats->n)
         fc_grams_add(stats, slot, x, rows, dim);
@@ -218,7 +220,7 @@ static void block_forward(fc_acts *a, const fc_model *m, int l, chunk c, fc_real
     fc_norm norm2 = norm_layer(m, block_tensor(l, FC_N2W));
 
     fc_norm_forward(&a->engine, a->norm, b->stat1, &norm1, b->x, rows);
-    feed(stats, 4 * l + QKV, a->norm, rows, D);
+    feed_gram(stats, 4 * l + QKV, a->norm, rows, D);
     const fc_real *residual = b->x;
     bool cls_only = a->cls_only && l == s->depth - 1;
     if (cls_only && !m->smile)
@@ -232,11 +234,11 @@ static void block_forward(fc_acts *a, const fc_model *m, int l, chunk c, fc_real
         rows = c.n;
     }
     attention_forward(a, b, c.n, rows / c.n);
-    feed(stats, 4 * l + PROJ, b->att, rows, D);
+    feed_gram(stats, 4 * l + PROJ, b->att, rows, D);
     fc_linear_forward(&a->engine, b->mid, b->xa[PROJ], &layer[PROJ], b->att, residual, rows);
     add_experts(a, b, b->mid, m, 4 * l + PROJ, b->att, rows);
     fc_norm_forward(&a->engine, a->norm, b->stat2, &norm2, b->mid, rows);
-    feed(stats, 4 * l + FC1, a->norm, rows, D);
+    feed_gram(stats, 4 * l + FC1, a->norm, rows, D);
     if (m->wemoe) {
         fc_gate gate = fc_wemoe_gate(m->wemoe, m->wemoe->gates.p, l);
         fc_gate_forward(&a->engine, b->w, b->mean, b->z, &gate, a->norm, c.n, T);
@@ -248,7 +250,7 @@ static void block_forward(fc_acts *a, const fc_model *m, int l, chunk c, fc_real
         fc_gelu_forward_derivative(&a->engine, a->gelu, b->pre, wide);
     else
         fc_gelu_forward(&a->engine, a->gelu, b->pre, wide);
-    feed(stats, 4 * l + FC2, a->gelu, rows, s->hidden);
+    feed_gram(stats, 4 * l + FC2, a->gelu, rows, s->hidden);
     fc_linear_forward(&a->engine, out, b->xa[FC2], &layer[FC2], a->gelu, b->mid, rows);
     add_experts(a, b, out, m, 4 * l + FC2, a->gelu, rows);
 }
@@ -270,8 +272,8 @@ static void chunk_forward(fc_acts *a, const fc_model *m, const fc_real *x, chunk
     fc_patches(cols, x + (size_t)c.first * 3 * (size_t)s->image * (size_t)s->image, c.n, s->image,
                s->patch);
     fc_linear_forward(&a->engine, a->norm, NULL, &patches, cols, NULL, c.n * (T - 1));
-    fc_tokens_forward(block_of(a, 0, c).x, a->norm, tensor(m, FC_VIT_CLS), tensor(m, FC_VIT_POS),
-                      c.n, T, D);
+    fc_tokens_forward(block_of(a, 0, c).x, a->norm, model_tensor(m, FC_VIT_CLS),
+                      model_tensor(m, FC_VIT_POS), c.n, T, D);
     for (int l = 0; l < s->depth; l++)
         block_forward(a, m, l, c, l + 1 < s->depth ? block_of(a, l + 1, c).x : a->out, stats);
     gather_cls(a->top + (size_t)c.first * (size_t)D, a->out, c.n, a->cls_only ? 1 : T, D);
@@ -293,10 +295,10 @@ void fc_vit_forward(fc_acts *a, const fc_model *m, const fc_real *x, int n, fc_g
 
     fc_norm norm = norm_layer(m, block_tensor(s->depth, 0));
     fc_norm_forward(&a->engine, a->features, a->stat, &norm, a->top, n);
-    feed(stats, fc_vit_slots(s), a->features, n, s->width);
+    feed_gram(stats, fc_vit_slots(s), a->features, n, s->width);
     if (m->head_w) {
         fc_linear head = head_layer(m);
-        fc_engine e = exact(a);
+        fc_engine e = exact_engine(a);
         fc_linear_forward(&e, a->logits, NULL, &head, a->features, NULL, n);
     }
 }
@@ -444,7 +446,7 @@ void fc_vit_backward(fc_acts *a, const fc_model *m, const fc_real *dlogits, cons
 
     fc_linear head = head_layer(m);
     fc_linear_grads head_grads = {.W = g->head_w, .b = g->head_b};
-    fc_engine e = exact(a);
+    fc_engine e = exact_engine(a);
     fc_linear_backward(&e, backbone ? a->dfeature : NULL, &head_grads, &head, dlogits, a->features,
                        NULL, n);
     if (!backbone)

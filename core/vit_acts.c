@@ -1,8 +1,8 @@
 #include "core/vit_acts.h"
 
 #include "core/kernels.h"
-#include "core/merge/smile.h"
-#include "core/merge/wemoe.h"
+#include "core/smile_layer.h"
+#include "core/wemoe_gate.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +18,7 @@ typedef struct cutter {
     size_t used;
 } cutter;
 
-static void *cut(cutter *c, size_t bytes)
+static void *cut_bytes(cutter *c, size_t bytes)
 {
     void *p = c->base ? c->base + c->used : NULL;
     c->used += (bytes + 63) & ~(size_t)63;
@@ -27,7 +27,7 @@ static void *cut(cutter *c, size_t bytes)
 
 static fc_real *cut_reals(cutter *c, size_t rows, size_t cols)
 {
-    return cut(c, rows * cols * sizeof(fc_real));
+    return cut_bytes(c, rows * cols * sizeof(fc_real));
 }
 
 /* n: images that are kept. */
@@ -47,7 +47,7 @@ static fc_block_acts cut_block(cutter *c, const fc_vit_shape *s, size_t n, const
     if (size->gates) {
         b.z = cut_reals(c, R, D);
         b.mean = cut_reals(c, n, D);
-        b.w = cut(c, n * (size_t)size->experts * sizeof *b.w);
+        b.w = cut_bytes(c, n * (size_t)size->experts * sizeof *b.w);
     }
     return b;
 }
@@ -74,8 +74,8 @@ static size_t work_bytes(const fc_vit_shape *s, const fc_engine *e, const fc_act
 }
 
 /* The whole layout, used twice: to count and to place. */
-static fc_acts *place(cutter *c, const fc_vit_shape *s, const fc_acts_size *size,
-                      const fc_engine *e)
+static fc_acts *place_acts(cutter *c, const fc_vit_shape *s, const fc_acts_size *size,
+                           const fc_engine *e)
 {
     size_t n = (size_t)size->n_max, T = (size_t)fc_vit_tokens(s), D = (size_t)s->width;
     size_t fit = CHUNK_RATIO * D / T, c_max = fit < 1 ? 1 : fit;
@@ -83,10 +83,10 @@ static fc_acts *place(cutter *c, const fc_vit_shape *s, const fc_acts_size *size
     size_t R = c_max * T, kept = size->backward ? n : c_max, r = (size_t)size->rank,
            hidden = (size_t)s->hidden;
     size_t wide = hidden > 3 * D ? hidden : 3 * D, L = (size_t)s->depth;
-    fc_acts *out = cut(c, sizeof *out + L * sizeof *out->block);
+    fc_acts *out = cut_bytes(c, sizeof *out + L * sizeof *out->block);
     fc_acts a = {.shape = *s, .size = *size, .chunk = (int)c_max, .engine = *e};
     a.engine.left = work_bytes(s, e, size, (int)(R > n ? R : n));
-    a.engine.work = cut(c, a.engine.left);
+    a.engine.work = cut_bytes(c, a.engine.left);
     a.cols = cut_reals(c, kept * (T - 1), 3 * (size_t)s->patch * (size_t)s->patch);
     a.norm = cut_reals(c, R, D);
     a.gelu = cut_reals(c, R, hidden);
@@ -103,7 +103,7 @@ static fc_acts *place(cutter *c, const fc_vit_shape *s, const fc_acts_size *size
         a.dx = cut_reals(c, R, D);
         a.dnorm = cut_reals(c, R, D);
         a.dwide = cut_reals(c, R, wide);
-        a.dw = size->gates ? cut(c, c_max * (size_t)size->experts * sizeof *a.dw) : NULL;
+        a.dw = size->gates ? cut_bytes(c, c_max * (size_t)size->experts * sizeof *a.dw) : NULL;
     }
     for (size_t l = 0; l < L; l++) {
         fc_block_acts b = out && l ? out->block[0] : (fc_block_acts){0};
@@ -120,7 +120,7 @@ static fc_acts *place(cutter *c, const fc_vit_shape *s, const fc_acts_size *size
 size_t fc_acts_bytes(const fc_vit_shape *s, const fc_acts_size *size, const fc_engine *e)
 {
     cutter c = {0};
-    place(&c, s, size, e);
+    place_acts(&c, s, size, e);
     return c.used;
 }
 
@@ -133,7 +133,7 @@ fc_status fc_acts_new(fc_acts **out, const fc_vit_shape *s, const fc_acts_size *
     if (!c.base)
         return fc_fail(err, FC_EFAIL, "activations of %d images: no memory for %zu bytes",
                        size->n_max, bytes);
-    *out = place(&c, s, size, e);
+    *out = place_acts(&c, s, size, e);
     return FC_OK;
 }
 

@@ -1,8 +1,20 @@
-/* The activations of a network, for the files that run it (core/vit*.c) only. */
+/* The activations of a network: what forward leaves for backward, and the scratch of both. */
 #ifndef FC_VIT_ACTS_H
 #define FC_VIT_ACTS_H
 
-#include "core/vit.h"
+#include "core/gemm.h"
+#include "core/vit_layout.h"
+
+/* Bounds on the models and images that they are for. */
+typedef struct fc_acts_size {
+    int rank, classes;
+    int n_max;     /* images */
+    bool backward; /* keep what backward needs (and its scratch); otherwise layers share buffers */
+    int experts;   /* beside each layer; 0: none */
+    int gate_k;    /* of SMILE's router */
+    bool gates;    /* the experts are WEMoE's */
+    bool whole;    /* all images go through each layer at once: for its batch_reduce */
+} fc_acts_size;
 
 /* What backward needs of one block. R = n_max * tokens rows (one chunk without backward). Inputs of
  * linear layers that follow a LayerNorm or GELU are not kept: where a gradient needs them they are
@@ -22,7 +34,9 @@ typedef struct fc_block_acts {
     double *w;      /* (n_max, experts) weights of the experts: with gates only */
 } fc_block_acts;
 
-struct fc_acts {
+/* All scratch of forward and backward for a block of at most n_max images, allocated once; one per
+ * thread. Of core/vit.c: callers take logits and features by the functions below. */
+typedef struct fc_acts {
     fc_vit_shape shape;
     fc_acts_size size;
     int chunk;        /* images */
@@ -54,6 +68,15 @@ struct fc_acts {
     double *dw;        /* (chunk, experts) with gates only */
 
     fc_block_acts block[]; /* (depth) */
-};
+} fc_acts;
+
+/* e: isa and bf16 of the products; its scratch is made here. */
+fc_status fc_acts_new(fc_acts **out, const fc_vit_shape *s, const fc_acts_size *size,
+                      const fc_engine *e, fc_error *err);
+void fc_acts_free(fc_acts *a); /* accepts NULL */
+const fc_real *fc_acts_logits(const fc_acts *a);
+const fc_real *fc_acts_features(const fc_acts *a);
+/* Bytes of all of it, for the prediction of memory. */
+size_t fc_acts_bytes(const fc_vit_shape *s, const fc_acts_size *size, const fc_engine *e);
 
 #endif

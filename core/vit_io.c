@@ -1,6 +1,4 @@
-/* Vision Transformers in timm's tensor names as safetensors files. */
-#include "core/safetensors.h"
-#include "core/vit.h"
+#include "core/vit_io.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +7,7 @@
 /* ---- position embedding ------------------------------------------------------------------- */
 
 /* Keys' cubic convolution kernel, a = -0.5 (Keys 1981). */
-static double cubic(double x)
+static double cubic_kernel(double x)
 {
     const double a = -0.5;
     x = fabs(x);
@@ -29,7 +27,7 @@ static void resize_weights(double *W, int n_out, int n_in)
     for (int i = 0; i < n_out; i++, W += n_in) {
         double centre = scale * (i + 0.5), sum = 0;
         for (int j = 0; j < n_in; j++)
-            sum += W[j] = cubic((j + 0.5 - centre) / stretch);
+            sum += W[j] = cubic_kernel((j + 0.5 - centre) / stretch);
         for (int j = 0; j < n_in; j++)
             W[j] /= sum;
     }
@@ -53,8 +51,8 @@ static void resize_axis(double *out, const double *in, const double *W, int rows
 
 /* out (1 + n_out^2, D) from in (1 + n_in^2, D): timm's resample_abs_pos_embed with one class token.
  */
-static fc_status resample(fc_real *out, const double *in, int n_out, int n_in, int D,
-                          fc_arena *scratch, fc_error *err)
+static fc_status resample_position(fc_real *out, const double *in, int n_out, int n_in, int D,
+                                   fc_arena *scratch, fc_error *err)
 {
     size_t d = (size_t)D, no = (size_t)n_out, ni = (size_t)n_in;
     double *W = fc_arena_alloc(scratch, no * ni, sizeof *W, err);
@@ -74,7 +72,7 @@ static fc_status resample(fc_real *out, const double *in, int n_out, int n_in, i
 
 /* ---- loading ------------------------------------------------------------------------------ */
 
-static const fc_tensor *find(const fc_st *f, const char *name, int ndim, fc_error *err)
+static const fc_tensor *find_tensor(const fc_st *f, const char *name, int ndim, fc_error *err)
 {
     const fc_tensor *t = fc_st_find(f, name);
     if (!t)
@@ -99,7 +97,7 @@ static int depth_of(const fc_st *f)
 }
 
 /* A size from a file as int; what does not fit becomes 0, which fc_vit_check refuses. */
-static int small(int64_t x)
+static int small_size(int64_t x)
 {
     return x > 0 && x < 1 << 20 ? (int)x : 0;
 }
@@ -107,7 +105,7 @@ static int small(int64_t x)
 static int grid_of(int64_t tokens)
 {
     int grid = 0;
-    while ((int64_t)(grid + 1) * (grid + 1) <= small(tokens - 1))
+    while ((int64_t)(grid + 1) * (grid + 1) <= small_size(tokens - 1))
         grid++;
     return grid;
 }
@@ -116,15 +114,15 @@ static int grid_of(int64_t tokens)
 static int heads_of(const fc_st *f)
 {
     const char *text = fc_st_metadata(f, "heads");
-    return text ? small(strtol(text, NULL, 10)) : 0;
+    return text ? small_size(strtol(text, NULL, 10)) : 0;
 }
 
 /* The shape of the network as stored. */
 static fc_status stored_shape(fc_vit_shape *s, const fc_st *f, fc_error *err)
 {
-    const fc_tensor *patch = find(f, "patch_embed.proj.weight", 4, err);
-    const fc_tensor *pos = patch ? find(f, "pos_embed", 3, err) : NULL;
-    const fc_tensor *fc1 = pos ? find(f, "blocks.0.mlp.fc1.weight", 2, err) : NULL;
+    const fc_tensor *patch = find_tensor(f, "patch_embed.proj.weight", 4, err);
+    const fc_tensor *pos = patch ? find_tensor(f, "pos_embed", 3, err) : NULL;
+    const fc_tensor *fc1 = pos ? find_tensor(f, "blocks.0.mlp.fc1.weight", 2, err) : NULL;
     if (!fc1)
         return FC_EDATA;
     int64_t tokens = pos->dim[1];
@@ -134,11 +132,11 @@ static fc_status stored_shape(fc_vit_shape *s, const fc_st *f, fc_error *err)
                        "%s: pos_embed has %lld tokens, expected 1 + a square (one class token, a "
                        "square grid of patches)",
                        f->path, (long long)tokens);
-    *s = (fc_vit_shape){.patch = small(patch->dim[2]),
-                        .width = small(patch->dim[0]),
+    *s = (fc_vit_shape){.patch = small_size(patch->dim[2]),
+                        .width = small_size(patch->dim[0]),
                         .depth = depth_of(f),
                         .heads = 1,
-                        .hidden = small(fc1->dim[0])};
+                        .hidden = small_size(fc1->dim[0])};
     s->image = grid * s->patch;
     if (fc_st_metadata(f, "heads"))
         s->heads = heads_of(f);
@@ -197,7 +195,7 @@ static fc_status read_tensors(fc_params *w, const fc_vit_shape *s, int stored, c
     int n_in = stored / s->patch, n_out = s->image / s->patch;
     for (int i = 0; i < w->nspec; i++) {
         const fc_spec *spec = &w->spec[i];
-        const fc_tensor *t = find(f, spec->name, spec->ndim, err);
+        const fc_tensor *t = find_tensor(f, spec->name, spec->ndim, err);
         if (!t)
             return FC_EDATA;
         FC_TRY(check_dims(f, t, spec, i == FC_VIT_POS ? n_in * n_in + 1 : 0, err));
@@ -209,13 +207,13 @@ static fc_status read_tensors(fc_params *w, const fc_vit_shape *s, int stored, c
         if (!pos)
             return FC_EFAIL;
         FC_TRY(fc_st_read_double(pos, f, t, err));
-        FC_TRY(resample(w->p + spec->offset, pos, n_out, n_in, s->width, scratch, err));
+        FC_TRY(resample_position(w->p + spec->offset, pos, n_out, n_in, s->width, scratch, err));
     }
     return FC_OK;
 }
 
-static fc_status load(fc_params *w, fc_vit_shape *s, const fc_st *f, int image, int heads,
-                      fc_arena *arena, fc_error *err)
+static fc_status load_vit(fc_params *w, fc_vit_shape *s, const fc_st *f, int image, int heads,
+                          fc_arena *arena, fc_error *err)
 {
     fc_params layout;
     FC_TRY(stored_shape(s, f, err));
@@ -236,7 +234,7 @@ fc_status fc_vit_load(fc_params *w, fc_vit_shape *s, const char *path, int image
     FC_TRY(fc_st_open(&f, path, err));
     fc_params params;
     fc_vit_shape shape;
-    fc_status status = load(&params, &shape, &f, image, heads, arena, err);
+    fc_status status = load_vit(&params, &shape, &f, image, heads, arena, err);
     fc_st_close(&f);
     if (status == FC_OK) {
         *w = params;
@@ -247,8 +245,8 @@ fc_status fc_vit_load(fc_params *w, fc_vit_shape *s, const char *path, int image
 
 /* ---- saving ------------------------------------------------------------------------------- */
 
-static fc_status save(const char *path, const fc_model *m, const fc_vit_extra *more,
-                      fc_arena *scratch, fc_error *err)
+static fc_status save_vit(const char *path, const fc_model *m, const fc_vit_extra *more,
+                          fc_arena *scratch, fc_error *err)
 {
     const fc_vit_shape *s = m->shape;
     fc_params w;
@@ -284,7 +282,7 @@ fc_status fc_vit_save(const char *path, const fc_model *m, const fc_vit_extra *m
 {
     static const fc_vit_extra none = {0};
     fc_arena scratch = {0};
-    fc_status status = save(path, m, more ? more : &none, &scratch, err);
+    fc_status status = save_vit(path, m, more ? more : &none, &scratch, err);
     fc_arena_free(&scratch);
     return status;
 }

@@ -1,6 +1,7 @@
+#include "core/vit_layout.h"
+
 #include "core/gemm.h"
 #include "core/rng.h"
-#include "core/vit.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -90,8 +91,8 @@ size_t fc_vit_offset(const fc_vit_shape *s, int tensor)
     return start + count_of(s, b == s->depth ? last : block, i);
 }
 
-static void add(fc_params *out, fc_spec *spec, const fc_vit_shape *s, const row *r, int n,
-                const char *prefix)
+static void add_rows(fc_params *out, fc_spec *spec, const fc_vit_shape *s, const row *r, int n,
+                     const char *prefix)
 {
     for (int i = 0; i < n; i++) {
         char name[FC_NAME_MAX];
@@ -110,13 +111,13 @@ static int backbone_tensors(const fc_vit_shape *s)
 
 static void add_backbone(fc_params *out, fc_spec *spec, const fc_vit_shape *s)
 {
-    add(out, spec, s, first, FC_VIT_BLOCK0, "");
+    add_rows(out, spec, s, first, FC_VIT_BLOCK0, "");
     for (int b = 0; b < s->depth; b++) {
         char prefix[32];
         snprintf(prefix, sizeof prefix, "blocks.%d.", b);
-        add(out, spec, s, block, FC_VIT_PER_BLOCK, prefix);
+        add_rows(out, spec, s, block, FC_VIT_PER_BLOCK, prefix);
     }
-    add(out, spec, s, last, 2, "");
+    add_rows(out, spec, s, last, 2, "");
 }
 
 fc_status fc_vit_layout(fc_params *out, const fc_vit_shape *s, fc_arena *arena, fc_error *err)
@@ -227,42 +228,6 @@ fc_status fc_vit_grams(fc_grams *out, const fc_vit_shape *s, double alpha_slots,
     dim[n - 1] = s->width;
     alpha[n - 1] = alpha_head;
     return fc_grams_init(out, n, dim, alpha, arena, err);
-}
-
-fc_model fc_model_of(const fc_vit_shape *s, fc_train_mode mode, int rank, int classes,
-                     const fc_real *w, const fc_params *t)
-{
-    const fc_spec *head = &t->spec[fc_train_head(t)];
-    fc_model m = {.shape = s,
-                  .classes = classes,
-                  .w = mode == FC_TRAIN_FULL ? t->p : w,
-                  .scale = 1,
-                  .head_w = t->p + head[0].offset,
-                  .head_b = t->p + head[1].offset};
-    if (mode == FC_TRAIN_LORA) {
-        m.rank = rank;
-        m.A = t->p;
-        m.B = t->p + t->spec[fc_train_B(s, 0)].offset;
-    }
-    return m;
-}
-
-fc_grads fc_grads_of(fc_train_mode mode, const fc_params *g, unsigned groups)
-{
-    const fc_spec *head = &g->spec[fc_train_head(g)];
-    fc_grads out = {0};
-    if (mode == FC_TRAIN_FULL && (groups & 1u << FC_GROUP_BACKBONE))
-        out.w = g->p;
-    if (mode == FC_TRAIN_LORA && (groups & 1u << FC_GROUP_A))
-        out.A = g->p;
-    if (mode == FC_TRAIN_LORA && (groups & 1u << FC_GROUP_B))
-        out.B =
-            g->p + g->spec[fc_train_head(g) / 2].offset; /* as many A as B come before the head */
-    if (groups & 1u << FC_GROUP_HEAD) {
-        out.head_w = g->p + head[0].offset;
-        out.head_b = g->p + head[1].offset;
-    }
-    return out;
 }
 
 double fc_vit_flop(const fc_vit_shape *s, int rank, int classes, fc_train_mode mode,

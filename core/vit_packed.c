@@ -1,4 +1,4 @@
-#include "core/vit.h"
+#include "core/vit_packed.h"
 
 #include <stdlib.h>
 

@@ -5,6 +5,7 @@
 #include "core/file.h"
 #include "core/fisher.h"
 #include "core/merge/merge.h"
+#include "core/optim.h"
 #include "datasets/dataset.h"
 #include "datasets/partition.h"
 #include "sim/config_parts.h"

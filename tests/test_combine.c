@@ -1,5 +1,7 @@
 /* Rules over task vectors: worked examples, laws, refusals, and numbers at the edge. */
+#include "core/merge/rule_average.h"
 #include "core/merge/rule_breadcrumbs.h"
+#include "core/merge/rule_c_ties.h"
 #include "core/merge/rule_dare.h"
 #include "core/merge/rule_fisher.h"
 #include "core/merge/rule_pcb.h"

@@ -1,4 +1,5 @@
 /* Rules over task vectors against golden vectors, to 1e-10. */
+#include "core/merge/rule_average.h"
 #include "core/merge/rule_breadcrumbs.h"
 #include "core/merge/rule_dare.h"
 #include "core/merge/rule_emr.h"

@@ -14,12 +14,7 @@ fc_status fc_ada_init(fc_adamerging *a, const fc_tv_set *in, const fc_ada_option
     FC_TRY(fc_combine_range("AdaMerging: lr", o->lr, FLT_MIN, FLT_MAX, err));
     FC_TRY(fc_tv_check(in, err));
     *a = (fc_adamerging){.in = in, .columns = o->layer_wise ? in->tensors : 1};
-    fc_optim_config adam = {.kind = FC_ADAM,
-                            .lr = {[FC_GROUP_BACKBONE] = o->lr},
-                            .groups = 1u << FC_GROUP_BACKBONE,
-                            .beta1 = 0.9,
-                            .beta2 = 0.999,
-                            .eps = 1e-8};
+    fc_optim_config adam = fc_optim_adam(o->lr);
     fc_params layout = {0};
     fc_spec *spec = fc_arena_alloc(arena, 1, sizeof *spec, err);
     if (!spec)
@@ -48,7 +43,7 @@ typedef struct merge_job {
     const fc_adamerging *a;
 } merge_job;
 
-static fc_status merge(void *ctx, int t, fc_arena *scratch, fc_error *err)
+static fc_status merge_coefficients(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
     (void)scratch, (void)err;
     const merge_job *j = ctx;
@@ -62,10 +57,10 @@ static fc_status merge(void *ctx, int t, fc_arena *scratch, fc_error *err)
 
 fc_status fc_ada_merge(double *const *out, const fc_adamerging *a, fc_error *err)
 {
-    return fc_parallel_for(a->in->tensors, merge, &(merge_job){out, a}, err);
+    return fc_parallel_for(a->in->tensors, merge_coefficients, &(merge_job){out, a}, err);
 }
 
-static double dot(const double *x, const double *y, size_t n)
+static double inner_product(const double *x, const double *y, size_t n)
 {
     return cblas_ddot((int)n, x, 1, y, 1);
 }
@@ -75,7 +70,7 @@ typedef struct gradient_job {
     const double *const *dtheta;
 } gradient_job;
 
-static fc_status products(void *ctx, int t, fc_arena *scratch, fc_error *err)
+static fc_status tensor_products(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
     const gradient_job *j = ctx;
     const fc_tv_set *in = j->a->in;
@@ -85,7 +80,7 @@ static fc_status products(void *ctx, int t, fc_arena *scratch, fc_error *err)
         const fc_tv *tv = fc_tv_at(in, i, t);
         double *product = &j->a->product[(size_t)i * (size_t)in->tensors + (size_t)t];
         if (tv->rank == 0) {
-            *product = dot(G, tv->dense, fc_tv_size(s));
+            *product = inner_product(G, tv->dense, fc_tv_size(s));
             continue;
         }
         size_t thin = (size_t)tv->rank * (size_t)s->cols;
@@ -95,7 +90,7 @@ static fc_status products(void *ctx, int t, fc_arena *scratch, fc_error *err)
             return FC_EFAIL;
         fc_dgemm(true, false, tv->rank, s->cols, s->rows, 1, tv->B, tv->rank, G, s->cols, 0, BtG,
                  s->cols);
-        *product = dot(BtG, tv->A, thin);
+        *product = inner_product(BtG, tv->A, thin);
         fc_arena_release(scratch, mark);
     }
     return FC_OK;
@@ -104,7 +99,7 @@ static fc_status products(void *ctx, int t, fc_arena *scratch, fc_error *err)
 fc_status fc_ada_gradient(fc_adamerging *a, const double *const *dtheta, fc_error *err)
 {
     const fc_tv_set *in = a->in;
-    FC_TRY(fc_parallel_for(in->tensors, products, &(gradient_job){a, dtheta}, err));
+    FC_TRY(fc_parallel_for(in->tensors, tensor_products, &(gradient_job){a, dtheta}, err));
     for (int i = 0; i < in->n; i++) {
         const double *product = a->product + (size_t)i * (size_t)in->tensors;
         double sum = 0;

@@ -60,6 +60,12 @@ static inline size_t fc_tv_size(const fc_tv_shape *s)
     return (size_t)s->rows * (size_t)s->cols;
 }
 
+/* q = min(rows, cols): how many singular values a tensor has. */
+static inline int fc_tv_least_side(const fc_tv_shape *s)
+{
+    return s->rows < s->cols ? s->rows : s->cols;
+}
+
 /* The merged task vector: out[t] (rows, cols) dense, written, must not alias an input. Options are
  * the rule's own struct. Scratch from the arena, released before it returns. Errors: FC_EFAIL
  * naming update and tensor for a number that is not finite; FC_EUSAGE for a set that the rule does

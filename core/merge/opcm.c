@@ -59,8 +59,8 @@ static void select_old(double *Q, int r, const double *S, double alpha)
 }
 
 /* D = lambda D + clean(tau); *norm2 = |tau|^2 */
-static fc_status add_dense(fc_opcm_tensor *x, double *norm2, const fc_opcm *o, int t,
-                           const fc_tv *tau, fc_arena *scratch, fc_error *err)
+static fc_status step_dense(fc_opcm_tensor *x, double *norm2, const fc_opcm *o, int t,
+                            const fc_tv *tau, fc_arena *scratch, fc_error *err)
 {
     const fc_tv_shape *s = &o->shape[t];
     int m = s->rows, n = s->cols;
@@ -120,8 +120,8 @@ static fc_status thin_core(double *C, const fc_opcm_tensor *x, const fc_opcm *o,
 }
 
 /* The same in factors: [U C, B] [Vt; A], decomposed again. */
-static fc_status add_thin(fc_opcm_tensor *x, double *norm2, const fc_opcm *o, int t,
-                          const fc_tv *tau, fc_arena *scratch, fc_error *err)
+static fc_status step_thin(fc_opcm_tensor *x, double *norm2, const fc_opcm *o, int t,
+                           const fc_tv *tau, fc_arena *scratch, fc_error *err)
 {
     const fc_tv_shape *s = &o->shape[t];
     int m = s->rows, n = s->cols, k = x->k, both = k + tau->rank;
@@ -150,7 +150,7 @@ static fc_status add_thin(fc_opcm_tensor *x, double *norm2, const fc_opcm *o, in
     return FC_OK;
 }
 
-static fc_status check(const fc_opcm *o, const fc_tv *tv, fc_error *err)
+static fc_status check_step(const fc_opcm *o, const fc_tv *tv, fc_error *err)
 {
     const fc_tv_set one = {.n = 1, .tensors = o->tensors, .shape = o->shape, .tv = tv};
     fc_error found = {0};
@@ -185,8 +185,8 @@ static fc_status step_tensor(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
     const step_job *j = ctx;
     fc_opcm_tensor *x = &j->o->tensor[t];
-    FC_TRY(x->D ? add_dense(x, &j->norm2[t], j->o, t, &j->tv[t], scratch, err)
-                : add_thin(x, &j->norm2[t], j->o, t, &j->tv[t], scratch, err));
+    FC_TRY(x->D ? step_dense(x, &j->norm2[t], j->o, t, &j->tv[t], scratch, err)
+                : step_thin(x, &j->norm2[t], j->o, t, &j->tv[t], scratch, err));
     j->sum2[t] = x->D ? fc_sum_squares(x->D, fc_tv_size(&j->o->shape[t]))
                       : fc_sum_squares(x->S, (size_t)x->k);
     return FC_OK;
@@ -215,7 +215,7 @@ static void end_step(fc_opcm *o, const step_job *j)
 
 fc_status fc_opcm_step(fc_opcm *o, const fc_tv *tv, fc_arena *scratch, fc_error *err)
 {
-    FC_TRY(check(o, tv, err));
+    FC_TRY(check_step(o, tv, err));
     fc_mark mark = fc_arena_mark(scratch);
     size_t n = (size_t)o->tensors;
     step_job j = {o, tv, fc_arena_alloc(scratch, n, sizeof *j.norm2, err),

@@ -1,16 +1,18 @@
 #include "core/merge/rule_breadcrumbs.h"
 
+#include "core/merge/rule.h"
 #include "core/parallel.h"
 #include "core/select.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 
-typedef struct job {
+typedef struct breadcrumbs_job {
     double *const *out;
     const fc_tv_set *in;
     const fc_breadcrumbs_options *options;
-} job;
+} breadcrumbs_job;
 
 /* The k largest |.|: all above the level and the first `ties` that equal it. */
 typedef struct top {
@@ -60,9 +62,9 @@ static void add_kept(double *out, const double *x, size_t n, const fc_breadcrumb
     }
 }
 
-static fc_status merge(void *ctx, int t, fc_arena *scratch, fc_error *err)
+static fc_status merge_breadcrumbs(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
-    const job *j = ctx;
+    const breadcrumbs_job *j = ctx;
     const fc_tv_shape *s = &j->in->shape[t];
     size_t all = fc_tv_size(s);
     size_t row = j->options->form == FC_BREADCRUMBS_LAYER ? all : (size_t)s->cols;
@@ -87,5 +89,47 @@ fc_status fc_rule_breadcrumbs(double *const *out, const fc_tv_set *in, const voi
     FC_TRY(fc_combine_range("Breadcrumbs: beta", o->beta, 0, 1, err));
     FC_TRY(fc_combine_range("Breadcrumbs: gamma", o->gamma, 0, 1, err));
     FC_TRY(fc_tv_check(in, err));
-    return fc_parallel_for(in->tensors, merge, &(job){out, in, o}, err);
+    return fc_parallel_for(in->tensors, merge_breadcrumbs, &(breadcrumbs_job){out, in, o}, err);
 }
+
+static const fc_opt rows[] = {
+    {.key = "beta",
+     .type = FC_OPT_REAL,
+     .offset = offsetof(fc_breadcrumbs_options, beta),
+     .def = "0.2",
+     .low = 0,
+     .high = 1,
+     .help = "share of a row that is kept"},
+    {.key = "gamma",
+     .type = FC_OPT_REAL,
+     .offset = offsetof(fc_breadcrumbs_options, gamma),
+     .def = "0.1",
+     .low = 0,
+     .high = 1,
+     .help = "share of a row that is removed, the largest"},
+    {.key = "form",
+     .type = FC_OPT_CHOICE,
+     .offset = offsetof(fc_breadcrumbs_options, form),
+     .def = "remove_first",
+     .choices = FC_BREADCRUMBS_CHOICES,
+     .help = "remove the largest and keep of the rest (official code), keep and remove of these, "
+             "or over the whole tensor (mergekit)"},
+    {.key = "lambda",
+     .type = FC_OPT_REAL,
+     .offset = offsetof(fc_breadcrumbs_options, alpha),
+     .def = "0.4",
+     .low = -1000,
+     .high = 1000,
+     .help = "factor on the sum (alpha of the paper)"},
+};
+
+const fc_merge_method fc_merge_breadcrumbs = {
+    .name = "breadcrumbs",
+    .paper = "Davari and Belilovsky, ECCV 2024, arXiv 2312.06795",
+    .help = "per row neither the largest nor the small entries are kept, then the sum",
+    .laws = FC_LAW_ORDER,
+    .options = rows,
+    .n_options = sizeof rows / sizeof *rows,
+    .options_size = sizeof(fc_breadcrumbs_options),
+    .combine = fc_rule_breadcrumbs,
+};

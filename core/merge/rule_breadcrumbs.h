@@ -22,6 +22,7 @@ typedef enum fc_breadcrumbs_form {
     FC_BREADCRUMBS_KEEP_FIRST,
     FC_BREADCRUMBS_LAYER
 } fc_breadcrumbs_form;
+#define FC_BREADCRUMBS_CHOICES "remove_first|keep_first|layer"
 
 typedef struct fc_breadcrumbs_options {
     double beta;  /* share kept, 0 .. 1: 0.2 */

@@ -1,16 +1,18 @@
 #include "core/merge/rule_cart.h"
 
 #include "core/gemm.h"
+#include "core/merge/rule.h"
 #include "core/merge/spectral.h"
 
 #include <math.h>
+#include <stddef.h>
 
-static fc_status cart(double *out, const fc_tv_set *in, int t, const void *options, fc_arena *arena,
-                      fc_error *err)
+static fc_status cart_weight(double *out, const fc_tv_set *in, int t, const void *options,
+                             fc_arena *arena, fc_error *err)
 {
     const fc_cart_options *o = options;
     const fc_tv_shape *s = &in->shape[t];
-    int q = s->rows < s->cols ? s->rows : s->cols, k = (int)ceil(o->rank_fraction * q);
+    int q = fc_tv_least_side(s), k = (int)ceil(o->rank_fraction * q);
     double *p = fc_arena_alloc(arena, (size_t)in->n, sizeof *p, err);
     if (!p)
         return FC_EFAIL;
@@ -38,5 +40,40 @@ fc_status fc_rule_cart(double *const *out, const fc_tv_set *in, const void *opti
     const fc_cart_options *o = options;
     FC_TRY(fc_combine_range("CART: rank_fraction", o->rank_fraction, 0, 1, err));
     (void)arena;
-    return fc_each_weight(out, in, cart, o, o->lambda, err);
+    return fc_each_weight(out, in, cart_weight, o, o->lambda, err);
 }
+
+static const fc_opt rows[] = {
+    {.key = "residual",
+     .type = FC_OPT_REAL,
+     .offset = offsetof(fc_cart_options, scale),
+     .def = "0.1",
+     .low = -1000,
+     .high = 1000,
+     .help = "factor on the residuals"},
+    {.key = "rank_fraction",
+     .type = FC_OPT_REAL,
+     .offset = offsetof(fc_cart_options, rank_fraction),
+     .def = "0.04",
+     .low = 0,
+     .high = 1,
+     .help = "share of the singular values of a residual that are kept"},
+    {.key = "lambda",
+     .type = FC_OPT_REAL,
+     .offset = offsetof(fc_cart_options, lambda),
+     .def = "1",
+     .low = -1000,
+     .high = 1000,
+     .help = "factor on the result"},
+};
+
+const fc_merge_method fc_merge_cart = {
+    .name = "cart",
+    .paper = "Choi et al., arXiv 2412.12153",
+    .help = "mean of the task vectors plus their residuals, cut to a low rank",
+    .laws = FC_LAW_ONE_CLIENT | FC_LAW_EQUAL_FIXED | FC_LAW_ORDER,
+    .options = rows,
+    .n_options = sizeof rows / sizeof *rows,
+    .options_size = sizeof(fc_cart_options),
+    .combine = fc_rule_cart,
+};

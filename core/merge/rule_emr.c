@@ -1,24 +1,25 @@
 #include "core/merge/rule_emr.h"
 
 #include "core/merge/backbone.h"
+#include "core/merge/rule.h"
 #include "core/parallel.h"
 
 #include <math.h>
 
-typedef struct job {
+typedef struct emr_job {
     const fc_emr *emr;
     const fc_tv_set *in;
     double *size, *masked; /* (n, tensors) mean |tau_i|, mean |mask_i u| */
-} job;
+} emr_job;
 
 static bool is_set(const unsigned char *mask, size_t e)
 {
     return mask[e / 8] >> e % 8 & 1;
 }
 
-static fc_status unify(void *ctx, int t, fc_arena *scratch, fc_error *err)
+static fc_status unify_tensor(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
-    const job *j = ctx;
+    const emr_job *j = ctx;
     const fc_tv_set *in = j->in;
     size_t n = fc_tv_size(&in->shape[t]), tensors = (size_t)in->tensors;
     double *u = j->emr->unified[t];
@@ -54,7 +55,7 @@ static fc_status unify(void *ctx, int t, fc_arena *scratch, fc_error *err)
     return FC_OK;
 }
 
-static fc_status alloc(fc_emr *emr, const fc_tv_set *in, fc_arena *arena, fc_error *err)
+static fc_status alloc_emr(fc_emr *emr, const fc_tv_set *in, fc_arena *arena, fc_error *err)
 {
     size_t n = (size_t)in->n, tensors = (size_t)in->tensors;
     *emr = (fc_emr){.n = in->n, .tensors = in->tensors, .shape = in->shape};
@@ -80,15 +81,15 @@ static fc_status alloc(fc_emr *emr, const fc_tv_set *in, fc_arena *arena, fc_err
 fc_status fc_emr_merge(fc_emr *emr, const fc_tv_set *in, fc_arena *arena, fc_error *err)
 {
     FC_TRY(fc_tv_check(in, err));
-    FC_TRY(alloc(emr, in, arena, err));
+    FC_TRY(alloc_emr(emr, in, arena, err));
     fc_mark mark = fc_arena_mark(arena);
-    job j = {.emr = emr, .in = in};
+    emr_job j = {.emr = emr, .in = in};
     size_t n = (size_t)in->n, tensors = (size_t)in->tensors;
     j.size = fc_arena_alloc(arena, n * tensors, sizeof *j.size, err);
     j.masked = fc_arena_alloc(arena, n * tensors, sizeof *j.masked, err);
     fc_status status = j.size && j.masked ? FC_OK : FC_EFAIL;
     if (status == FC_OK)
-        status = fc_parallel_for(in->tensors, unify, &j, err);
+        status = fc_parallel_for(in->tensors, unify_tensor, &j, err);
     for (size_t i = 0; status == FC_OK && i < n; i++) {
         double size = 0, masked = 0;
         for (size_t t = 0; t < tensors; t++) {
@@ -101,7 +102,7 @@ fc_status fc_emr_merge(fc_emr *emr, const fc_tv_set *in, fc_arena *arena, fc_err
     return status;
 }
 
-static double expert(const fc_emr *emr, int update, int tensor, size_t e)
+static double expert_entry(const fc_emr *emr, int update, int tensor, size_t e)
 {
     const unsigned char *mask = emr->mask[(size_t)update * (size_t)emr->tensors + (size_t)tensor];
     return is_set(mask, e) ? emr->rescaler[update] * emr->unified[tensor][e] : 0;
@@ -110,7 +111,7 @@ static double expert(const fc_emr *emr, int update, int tensor, size_t e)
 void fc_emr_expert(double *out, const fc_emr *emr, int update, int tensor)
 {
     for (size_t e = 0; e < fc_tv_size(&emr->shape[tensor]); e++)
-        out[e] = expert(emr, update, tensor, e);
+        out[e] = expert_entry(emr, update, tensor, e);
 }
 
 fc_status fc_emr_apply(fc_real *w, const fc_params *layout, const fc_emr *emr, int update,
@@ -122,7 +123,15 @@ fc_status fc_emr_apply(fc_real *w, const fc_params *layout, const fc_emr *emr, i
     for (int t = 0; t < emr->tensors; t++) {
         fc_real *p = w + fc_backbone_tensor(layout, &emr->shape[t], err)->offset;
         for (size_t e = 0; e < fc_tv_size(&emr->shape[t]); e++)
-            p[e] = (fc_real)((double)p[e] + expert(emr, update, t, e));
+            p[e] = (fc_real)((double)p[e] + expert_entry(emr, update, t, e));
     }
     return FC_OK;
 }
+
+const fc_merge_method fc_merge_emr = {
+    .name = "emr",
+    .paper = "Huang et al., NeurIPS 2024, arXiv 2405.17461",
+    .help =
+        "one task vector, and a mask and a factor for each update; a test needs to know the task",
+    .experts = true,
+};

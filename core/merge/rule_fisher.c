@@ -1,25 +1,27 @@
 #include "core/merge/rule_fisher.h"
 
+#include "core/merge/rule.h"
 #include "core/parallel.h"
 
 #include <cblas.h>
 #include <float.h>
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 
-typedef struct job {
+typedef struct fisher_job {
     double *const *out;
     const fc_tv_set *in;
     const fc_fisher_options *options;
     double *norm; /* (n) of the Fisher information of each update */
-} job;
+} fisher_job;
 
-static const double *fisher_at(const job *j, int i, int t)
+static const double *fisher_at(const fisher_job *j, int i, int t)
 {
     return j->in->fisher[fc_tv_index(j->in, i, t)];
 }
 
-static fc_status check_fisher(const job *j, fc_error *err)
+static fc_status check_fisher_set(const fisher_job *j, fc_error *err)
 {
     char who[FC_TV_NAME_MAX];
     if (!j->in->fisher)
@@ -37,7 +39,7 @@ static fc_status check_fisher(const job *j, fc_error *err)
     return FC_OK;
 }
 
-static void measure(const job *j)
+static void measure_norms(const fisher_job *j)
 {
     for (int i = 0; i < j->in->n; i++)
         for (int t = 0; t < j->in->tensors; t++) {
@@ -54,9 +56,9 @@ void fc_rule_fisher_weights(double *w, size_t n, double norm, const void *option
         w[e] = c * (w[e] + o->epsilon);
 }
 
-static fc_status merge(void *ctx, int t, fc_arena *scratch, fc_error *err)
+static fc_status merge_fisher(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
-    const job *j = ctx;
+    const fisher_job *j = ctx;
     size_t n = fc_tv_size(&j->in->shape[t]);
     double *out = j->out[t];
     double *dense = fc_arena_alloc(scratch, fc_tv_scratch(j->in, t), sizeof *dense, err);
@@ -82,17 +84,47 @@ static fc_status merge(void *ctx, int t, fc_arena *scratch, fc_error *err)
 fc_status fc_rule_fisher(double *const *out, const fc_tv_set *in, const void *options,
                          fc_arena *arena, fc_error *err)
 {
-    job j = {.out = out, .in = in, .options = options};
+    fisher_job j = {.out = out, .in = in, .options = options};
     FC_TRY(fc_combine_range("Fisher: epsilon", j.options->epsilon, DBL_MIN, DBL_MAX, err));
     FC_TRY(fc_tv_check(in, err));
-    FC_TRY(check_fisher(&j, err));
+    FC_TRY(check_fisher_set(&j, err));
     fc_mark mark = fc_arena_mark(arena);
     j.norm = fc_arena_alloc(arena, (size_t)in->n, sizeof *j.norm, err);
     fc_status status = j.norm ? FC_OK : FC_EFAIL;
     if (status == FC_OK) {
-        measure(&j);
-        status = fc_parallel_for(in->tensors, merge, &j, err);
+        measure_norms(&j);
+        status = fc_parallel_for(in->tensors, merge_fisher, &j, err);
     }
     fc_arena_release(arena, mark);
     return status;
 }
+
+static const fc_opt rows[] = {
+    {.key = "normalise",
+     .type = FC_OPT_BOOL,
+     .offset = offsetof(fc_fisher_options, normalise),
+     .def = "true",
+     .help = "updates weigh by 1 / norm of their Fisher information as well"},
+    {.key = "epsilon",
+     .type = FC_OPT_REAL,
+     .offset = offsetof(fc_fisher_options, epsilon),
+     .def = "1e-6",
+     .low = 0,
+     .high = 1000000000.0,
+     .open_low = true,
+     .help = "added to the Fisher information"},
+};
+
+const fc_merge_method fc_merge_fisher = {
+    .name = "fisher",
+    .paper = "Matena and Raffel, NeurIPS 2022, arXiv 2111.09832",
+    .help = "mean of each entry, weighted by its Fisher information",
+    .needs = FC_MERGE_NEEDS_FISHER,
+    .laws = FC_LAW_ONE_CLIENT | FC_LAW_EQUAL_FIXED | FC_LAW_ORDER,
+    .options = rows,
+    .n_options = sizeof rows / sizeof *rows,
+    .options_size = sizeof(fc_fisher_options),
+    .combine = fc_rule_fisher,
+    .entry_weights = fc_rule_fisher_weights,
+    .full_only = "Fisher information belongs to the entries of the full weights",
+};

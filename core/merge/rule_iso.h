@@ -31,11 +31,6 @@ typedef struct fc_iso_options {
 
 fc_combine fc_rule_iso_c, fc_rule_iso_cts;
 
-/* X (m, n) <- (sum_j s_j / count) U V^T on the support of X: Iso-C of one matrix, in place. count:
- * how many singular values the mean runs over, min(m, n) for X as it stands. */
-fc_status fc_isotropise(double *X, int m, int n, int count, const char *what, fc_arena *scratch,
-                        fc_error *err);
-
 /* Directions of Iso-CTS for T tasks: *per_task and the rest, returned, in common. Published
  * rounding: c = floor(q fraction), per_task = half-to-even((q - c) / T), at most q / T. */
 int fc_iso_cts_common(int *per_task, int q, int T, double fraction);

@@ -1,21 +1,23 @@
 #include "core/merge/rule_pcb.h"
 
+#include "core/merge/rule.h"
 #include "core/parallel.h"
 #include "core/select.h"
 
 #include <math.h>
+#include <stddef.h>
 
 /* Numbers are clamped to it, and N maps it to [0, 1]. */
 typedef struct range {
     double low, high;
 } range;
 
-typedef struct job {
+typedef struct pcb_job {
     double *const *out; /* first sum_j tau_j */
     const fc_tv_set *in;
     const fc_pcb_options *options;
     range *c, *b; /* (n) */
-} job;
+} pcb_job;
 
 static double clamp(double x, range r)
 {
@@ -35,16 +37,16 @@ static double balance(double x, double sum, range c, int n)
     return exp(n * (intra * intra - 1)) * tanh(x * sum);
 }
 
-static fc_status sum_tensor(void *ctx, int t, fc_arena *scratch, fc_error *err)
+static fc_status sum_updates(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
     (void)scratch, (void)err;
-    const job *j = ctx;
+    const pcb_job *j = ctx;
     fc_tv_sum(j->out[t], 1, j->in, t);
     return FC_OK;
 }
 
 /* x (d) = tau_i, or b_i where the range of c is known */
-static void flatten(double *x, const job *j, int i, const range *c)
+static void flatten_update(double *x, const pcb_job *j, int i, const range *c)
 {
     for (int t = 0; t < j->in->tensors; t++) {
         size_t n = fc_tv_size(&j->in->shape[t]);
@@ -57,7 +59,7 @@ static void flatten(double *x, const job *j, int i, const range *c)
 
 static fc_status find_ranges(void *ctx, int i, fc_arena *scratch, fc_error *err)
 {
-    const job *j = ctx;
+    const pcb_job *j = ctx;
     size_t d = 0;
     for (int t = 0; t < j->in->tensors; t++)
         d += fc_tv_size(&j->in->shape[t]);
@@ -66,19 +68,19 @@ static fc_status find_ranges(void *ctx, int i, fc_arena *scratch, fc_error *err)
     double *x = fc_arena_alloc(scratch, d, sizeof *x, err);
     if (!x)
         return FC_EFAIL;
-    flatten(x, j, i, NULL);
+    flatten_update(x, j, i, NULL);
     j->c[i].low = fc_select(x, d, (size_t)((double)d * 1e-4));
     j->c[i].high = fc_select(x, d, (size_t)fmax((double)d * (1 - 1e-4) - 1, 0));
-    flatten(x, j, i, &j->c[i]);
+    flatten_update(x, j, i, &j->c[i]);
     size_t rank = (size_t)((double)d * (1 - j->options->ratio));
     j->b[i].low = fc_select(x, d, rank < d ? rank : d - 1);
     j->b[i].high = fc_select(x, d, d - 1);
     return FC_OK;
 }
 
-static fc_status merge(void *ctx, int t, fc_arena *scratch, fc_error *err)
+static fc_status merge_pcb(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
-    const job *j = ctx;
+    const pcb_job *j = ctx;
     size_t n = fc_tv_size(&j->in->shape[t]);
     double *out = j->out[t];
     double *dense = fc_arena_alloc(scratch, fc_tv_scratch(j->in, t), sizeof *dense, err);
@@ -107,16 +109,45 @@ fc_status fc_rule_pcb(double *const *out, const fc_tv_set *in, const void *optio
     FC_TRY(fc_combine_range("PCB: ratio", o->ratio, 0, 1, err));
     FC_TRY(fc_tv_check(in, err));
     fc_mark mark = fc_arena_mark(arena);
-    job j = {.out = out, .in = in, .options = o};
+    pcb_job j = {.out = out, .in = in, .options = o};
     j.c = fc_arena_alloc(arena, (size_t)in->n, sizeof *j.c, err);
     j.b = fc_arena_alloc(arena, (size_t)in->n, sizeof *j.b, err);
     fc_status status = j.c && j.b ? FC_OK : FC_EFAIL;
     if (status == FC_OK)
-        status = fc_parallel_for(in->tensors, sum_tensor, &j, err);
+        status = fc_parallel_for(in->tensors, sum_updates, &j, err);
     if (status == FC_OK)
         status = fc_parallel_for(in->n, find_ranges, &j, err);
     if (status == FC_OK)
-        status = fc_parallel_for(in->tensors, merge, &j, err);
+        status = fc_parallel_for(in->tensors, merge_pcb, &j, err);
     fc_arena_release(arena, mark);
     return status;
 }
+
+static const fc_opt rows[] = {
+    {.key = "ratio",
+     .type = FC_OPT_REAL,
+     .offset = offsetof(fc_pcb_options, ratio),
+     .def = "0.1",
+     .low = 0,
+     .high = 1,
+     .help = "share of the entries that have a weight"},
+    {.key = "lambda",
+     .type = FC_OPT_REAL,
+     .offset = offsetof(fc_pcb_options, lambda),
+     .def = "1.2",
+     .low = -1000,
+     .high = 1000,
+     .help = "factor on the merged task vector"},
+};
+
+const fc_merge_method fc_merge_pcb = {
+    .name = "pcb",
+    .paper = "Du et al., NeurIPS 2024, arXiv 2410.02396",
+    .help =
+        "weighs entries by their size in their task vector and by how they agree with the others",
+    .laws = FC_LAW_ORDER,
+    .options = rows,
+    .n_options = sizeof rows / sizeof *rows,
+    .options_size = sizeof(fc_pcb_options),
+    .combine = fc_rule_pcb,
+};

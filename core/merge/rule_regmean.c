@@ -2,24 +2,27 @@
 
 #include "core/gemm.h"
 #include "core/linalg.h"
+#include "core/merge/closed_form.h"
 #include "core/parallel.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 
-typedef struct job {
+typedef struct regmean_job {
     double *const *out;
     const fc_tv_set *in;
     const fc_regmean_options *options;
-} job;
+} regmean_job;
 
-static const double *gram_at(const job *j, int i, int t)
+static const double *gram_at(const regmean_job *j, int i, int t)
 {
     return j->in->gram[fc_tv_index(j->in, i, t)];
 }
 
 /* M (d, d) of update i; sum += M */
-static fc_status gram(double *M, double *sum, const job *j, int i, int t, fc_error *err)
+static fc_status add_scaled_gram(double *M, double *sum, const regmean_job *j, int i, int t,
+                                 fc_error *err)
 {
     const fc_tv_shape *s = &j->in->shape[t];
     const double *G = gram_at(j, i, t);
@@ -52,9 +55,9 @@ static void add_product(double *out, const fc_tv *tv, const double *M, const fc_
     }
 }
 
-static fc_status merge(void *ctx, int t, fc_arena *scratch, fc_error *err)
+static fc_status merge_regmean(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
-    const job *j = ctx;
+    const regmean_job *j = ctx;
     const fc_tv_set *in = j->in;
     const fc_tv_shape *s = &in->shape[t];
     size_t d = (size_t)s->cols;
@@ -75,7 +78,7 @@ static fc_status merge(void *ctx, int t, fc_arena *scratch, fc_error *err)
         return FC_EFAIL;
     memset(j->out[t], 0, fc_tv_size(s) * sizeof *j->out[t]);
     for (int i = 0; i < in->n; i++) {
-        FC_TRY(gram(M, sum, j, i, t, err));
+        FC_TRY(add_scaled_gram(M, sum, j, i, t, err));
         add_product(j->out[t], fc_tv_at(in, i, t), M, s, AM);
     }
     return fc_spd_solve(j->out[t], sum, j->out[t], s->rows, s->cols, s->name, NULL, scratch, err);
@@ -96,5 +99,46 @@ fc_status fc_rule_regmean(double *const *out, const fc_tv_set *in, const void *o
             return fc_fail(err, FC_EUSAGE,
                            "RegMean: the Grams of %s have %g rows, expected more than 0",
                            fc_tv_name(who, in, i), in->gram_rows[i]);
-    return fc_parallel_for(in->tensors, merge, &(job){out, in, o}, err);
+    return fc_parallel_for(in->tensors, merge_regmean, &(regmean_job){out, in, o}, err);
 }
+
+static const fc_opt rows[] = {
+    {.key = "off_diagonal",
+     .type = FC_OPT_REAL,
+     .offset = offsetof(fc_regmean_options, off_diagonal),
+     .def = "0.95",
+     .low = 0,
+     .high = 1,
+     .help = "factor on the off-diagonals of the Grams of task vectors; running sums take their "
+             "Grams as the method sends them"},
+};
+
+static fc_status begin_regmean(void **state, const fc_merge_job *job, fc_arena *arena,
+                               fc_error *err)
+{
+    if (!job->shape)
+        return fc_fail(err, FC_EUSAGE, "merge regmean: no Grams here, and the rule needs them");
+    int n = job->slot_W && (job->groups >> FC_GROUP_BACKBONE & 1) ? job->slots : 0;
+    fc_gram_term *term = fc_arena_alloc(arena, (size_t)n, sizeof *term, err);
+    if (!term)
+        return FC_EFAIL;
+    for (int i = 0; i < n; i++)
+        term[i] = (fc_gram_term){job->slot_W[i], i, -1};
+    return fc_closed_form_begin(state, job, term, n, true, arena, err);
+}
+
+const fc_merge_method fc_merge_regmean = {
+    .name = "regmean",
+    .paper = "Jin et al., ICLR 2023",
+    .help = "linear layers by regression on their inputs (Grams), the rest by the mean",
+    .needs = FC_MERGE_NEEDS_GRAMS,
+    .laws = FC_LAW_ONE_CLIENT | FC_LAW_EQUAL_FIXED | FC_LAW_ORDER | FC_LAW_SCALE,
+    .begin = begin_regmean,
+    .options = rows,
+    .n_options = sizeof rows / sizeof *rows,
+    .options_size = sizeof(fc_regmean_options),
+    .fold = fc_closed_form_fold,
+    .finish = fc_closed_form_finish,
+    .combine = fc_rule_regmean,
+    .full_only = "Grams belong to the inputs of the full weights",
+};

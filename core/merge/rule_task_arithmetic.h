@@ -1,7 +1,6 @@
-/* Averaging and Task Arithmetic (Ilharco et al., ICLR 2023):
+/* Task Arithmetic (Ilharco et al., ICLR 2023):
  *
- *     average           tau = sum_i w_i tau_i / sum_i w_i     w_i: the set's weights, or 1
- *     task arithmetic   tau = lambda sum_i tau_i
+ *     tau = lambda sum_i tau_i
  *
  * Beyond in and out: nothing; factors are multiplied into out. */
 #ifndef FC_RULE_TASK_ARITHMETIC_H
@@ -14,6 +13,5 @@ typedef struct fc_task_arithmetic_options {
 } fc_task_arithmetic_options;
 
 fc_combine fc_rule_task_arithmetic;
-fc_combine fc_rule_average; /* no options */
 
 #endif

@@ -1,22 +1,24 @@
 #include "core/merge/rule_ties.h"
 
+#include "core/merge/rule.h"
 #include "core/parallel.h"
 #include "core/select.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 
-typedef struct job {
+typedef struct ties_job {
     double *const *out;
     const fc_tv_set *in;
     const fc_ties_options *options;
     double *level;  /* (n) smallest |.| that is kept */
     double *votes;  /* (tensors) entries elected positive less those negative */
     double no_sign; /* the g of entries without a sign of their own */
-} job;
+} ties_job;
 
 /* Linear interpolation between order statistics, as numpy and torch do; x (n) is reordered. */
-static double quantile(double *x, size_t n, double q)
+static double interpolated_quantile(double *x, size_t n, double q)
 {
     double at = (double)(n - 1) * q, t = at - floor(at);
     size_t k = (size_t)at;
@@ -26,9 +28,9 @@ static double quantile(double *x, size_t n, double q)
     return t < 0.5 ? low + (high - low) * t : high - (high - low) * (1 - t);
 }
 
-static fc_status find_level(void *ctx, int i, fc_arena *scratch, fc_error *err)
+static fc_status find_trim_level(void *ctx, int i, fc_arena *scratch, fc_error *err)
 {
-    const job *j = ctx;
+    const ties_job *j = ctx;
     const fc_tv_set *in = j->in;
     double keep = j->options->top_k / 100;
     size_t d = 0, n = 0;
@@ -46,15 +48,15 @@ static fc_status find_level(void *ctx, int i, fc_arena *scratch, fc_error *err)
     }
     for (size_t e = 0; e < d; e++)
         x[e] = fabs(x[e]);
-    j->level[i] =
-        j->options->quantile ? quantile(x, d, 1 - keep) : fc_select(x, d, d - (size_t)kept - 1);
+    j->level[i] = j->options->quantile ? interpolated_quantile(x, d, 1 - keep)
+                                       : fc_select(x, d, d - (size_t)kept - 1);
     return FC_OK;
 }
 
 /* out = sum_i trimmed tau_i, whose sign is g */
-static fc_status elect(void *ctx, int t, fc_arena *scratch, fc_error *err)
+static fc_status elect_signs(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
-    const job *j = ctx;
+    const ties_job *j = ctx;
     size_t n = fc_tv_size(&j->in->shape[t]);
     double *sum = j->out[t];
     double *dense = fc_arena_alloc(scratch, fc_tv_scratch(j->in, t), sizeof *dense, err);
@@ -71,9 +73,9 @@ static fc_status elect(void *ctx, int t, fc_arena *scratch, fc_error *err)
     return FC_OK;
 }
 
-static fc_status merge(void *ctx, int t, fc_arena *scratch, fc_error *err)
+static fc_status merge_ties(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
-    const job *j = ctx;
+    const ties_job *j = ctx;
     const fc_ties_options *o = j->options;
     size_t n = fc_tv_size(&j->in->shape[t]);
     double *out = j->out[t];
@@ -112,56 +114,61 @@ fc_status fc_rule_ties(double *const *out, const fc_tv_set *in, const void *opti
     FC_TRY(fc_combine_range("TIES: top_k", o->top_k, 0, INFINITY, err));
     FC_TRY(fc_tv_check(in, err));
     fc_mark mark = fc_arena_mark(arena);
-    job j = {.out = out, .in = in, .options = o};
+    ties_job j = {.out = out, .in = in, .options = o};
     j.level = fc_arena_alloc(arena, (size_t)in->n, sizeof *j.level, err);
     j.votes = fc_arena_alloc(arena, (size_t)in->tensors, sizeof *j.votes, err);
     fc_status status = j.level && j.votes ? FC_OK : FC_EFAIL;
     if (status == FC_OK)
-        status = fc_parallel_for(in->n, find_level, &j, err);
+        status = fc_parallel_for(in->n, find_trim_level, &j, err);
     if (status == FC_OK)
-        status = fc_parallel_for(in->tensors, elect, &j, err);
+        status = fc_parallel_for(in->tensors, elect_signs, &j, err);
     double votes = 0;
     for (int t = 0; status == FC_OK && t < in->tensors; t++)
         votes += j.votes[t];
     if (!o->quantile)
         j.no_sign = (votes > 0) - (votes < 0);
     if (status == FC_OK)
-        status = fc_parallel_for(in->tensors, merge, &j, err);
+        status = fc_parallel_for(in->tensors, merge_ties, &j, err);
     fc_arena_release(arena, mark);
     return status;
 }
 
-fc_status fc_rule_ties_continual(double *const *out, const fc_tv_set *in, const void *options,
-                                 fc_arena *arena, fc_error *err)
-{
-    size_t tensors = (size_t)in->tensors;
-    FC_TRY(fc_tv_check(in, err));
-    fc_mark mark = fc_arena_mark(arena);
-    fc_status status = FC_EFAIL;
-    fc_tv *pair = fc_arena_alloc(arena, 2 * tensors, sizeof *pair, err); /* D, tau_t */
-    double **add = fc_arena_alloc(arena, tensors, sizeof *add, err);
-    if (!pair || !add)
-        goto done;
-    for (int t = 0; t < in->tensors; t++) {
-        size_t n = fc_tv_size(&in->shape[t]);
-        add[t] = fc_arena_alloc(arena, n, sizeof *add[t], err);
-        if (!add[t])
-            goto done;
-        pair[t].dense = out[t];
-        memset(out[t], 0, n * sizeof *out[t]);
-        fc_tv_add(out[t], ((const fc_ties_options *)options)->lambda, fc_tv_at(in, 0, t),
-                  &in->shape[t]);
-    }
-    status = FC_OK;
-    for (int i = 1; i < in->n && status == FC_OK; i++) {
-        memcpy(pair + tensors, fc_tv_at(in, i, 0), tensors * sizeof *pair);
-        const fc_tv_set both = {.n = 2, .tensors = in->tensors, .shape = in->shape, .tv = pair};
-        status = fc_rule_ties(add, &both, options, arena, err);
-        for (int t = 0; t < in->tensors && status == FC_OK; t++)
-            for (size_t e = 0; e < fc_tv_size(&in->shape[t]); e++)
-                out[t][e] += add[t][e];
-    }
-done:
-    fc_arena_release(arena, mark);
-    return status;
-}
+static const fc_opt rows[] = {
+    {.key = "top_k",
+     .type = FC_OPT_REAL,
+     .offset = offsetof(fc_ties_options, top_k),
+     .def = "20",
+     .low = 0,
+     .high = 100,
+     .help = "per cent of the entries of a task vector that are kept, by size"},
+    {.key = "merge_func",
+     .type = FC_OPT_CHOICE,
+     .offset = offsetof(fc_ties_options, merge),
+     .def = "sum",
+     .choices = FC_TIES_CHOICES,
+     .help = "of the entries that agree with the elected sign: their sum (FusionBench), mean (the "
+             "paper) or largest"},
+    {.key = "quantile",
+     .type = FC_OPT_BOOL,
+     .offset = offsetof(fc_ties_options, quantile),
+     .def = "false",
+     .help = "trim at a quantile and leave undecided signs at 0: fed-mammoth's form"},
+    {.key = "lambda",
+     .type = FC_OPT_REAL,
+     .offset = offsetof(fc_ties_options, lambda),
+     .def = "0.3",
+     .low = -1000,
+     .high = 1000,
+     .help = "factor on the merged task vector"},
+};
+
+const fc_merge_method fc_merge_ties = {
+    .name = "ties",
+    .paper = "Yadav et al., NeurIPS 2023, arXiv 2306.01708",
+    .help = "trims each task vector, elects a sign per entry, merges what agrees with it",
+    .laws = FC_LAW_ORDER,
+    .options = rows,
+    .n_options = sizeof rows / sizeof *rows,
+    .options_size = sizeof(fc_ties_options),
+    .combine = fc_rule_ties,
+};

@@ -15,14 +15,7 @@
  * level_i, federated form (`quantile`, of fed-mammoth): the (1 - top_k/100)-quantile of |.| with
  * linear interpolation; an entry with g = 0 stays 0. Its defaults: top_k 30, mean, lambda 0.4.
  *
- * Beyond in and out: d doubles for each thread, then three of the largest tensor for each.
- *
- * One task vector after the other, as the code of OPCM (Tang et al., NeurIPS 2025; its C.TIES) has
- * it: the merged D is merged with tau_t and the result added on top, so that D counts twice.
- *
- *     D_1 = lambda tau_1,    D_t = D_{t-1} + TIES(D_{t-1}, tau_t)
- *
- * top_k 20, sum, lambda 0.5 there. Takes d doubles more. */
+ * Beyond in and out: d doubles for each thread, then three of the largest tensor for each. */
 #ifndef FC_RULE_TIES_H
 #define FC_RULE_TIES_H
 
@@ -33,6 +26,7 @@ typedef enum fc_ties_merge {
     FC_TIES_MEAN, /* the paper, with lambda 1 */
     FC_TIES_MAX
 } fc_ties_merge;
+#define FC_TIES_CHOICES "sum|mean|max"
 
 typedef struct fc_ties_options {
     double top_k;        /* per cent kept, all from 100 on: 20 */
@@ -42,6 +36,5 @@ typedef struct fc_ties_options {
 } fc_ties_options;
 
 fc_combine fc_rule_ties;
-fc_combine fc_rule_ties_continual;
 
 #endif

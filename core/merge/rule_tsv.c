@@ -1,14 +1,17 @@
 #include "core/merge/rule_tsv.h"
 
 #include "core/gemm.h"
+#include "core/merge/rule.h"
 #include "core/merge/spectral.h"
 
-static fc_status tsv(double *out, const fc_tv_set *in, int t, const void *options, fc_arena *arena,
-                     fc_error *err)
+#include <stddef.h>
+
+static fc_status tsv_weight(double *out, const fc_tv_set *in, int t, const void *options,
+                            fc_arena *arena, fc_error *err)
 {
     const fc_tsv_options *o = options;
     const fc_tv_shape *s = &in->shape[t];
-    int m = s->rows, n = s->cols, q = m < n ? m : n;
+    int m = s->rows, n = s->cols, q = fc_tv_least_side(s);
     int k = (int)(q * (1.0 / in->n)); /* this product, as published: 49 * (1.0 / 49) is below 1 */
     if (k == 0)
         return fc_fail(err, FC_EUSAGE,
@@ -39,5 +42,26 @@ fc_status fc_rule_tsv(double *const *out, const fc_tv_set *in, const void *optio
 {
     const fc_tsv_options *o = options;
     (void)arena;
-    return fc_each_weight(out, in, tsv, o, o->lambda, err);
+    return fc_each_weight(out, in, tsv_weight, o, o->lambda, err);
 }
+
+static const fc_opt rows[] = {
+    {.key = "lambda",
+     .type = FC_OPT_REAL,
+     .offset = offsetof(fc_tsv_options, lambda),
+     .def = "1",
+     .low = -1000,
+     .high = 1000,
+     .help = "factor on the merged task vector"},
+};
+
+const fc_merge_method fc_merge_tsv = {
+    .name = "tsv",
+    .paper = "Gargiulo et al., CVPR 2025, arXiv 2412.00081",
+    .help = "first singular vectors of each task vector, made orthogonal to those of the others",
+    .laws = FC_LAW_ORDER,
+    .options = rows,
+    .n_options = sizeof rows / sizeof *rows,
+    .options_size = sizeof(fc_tsv_options),
+    .combine = fc_rule_tsv,
+};

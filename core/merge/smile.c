@@ -4,9 +4,6 @@
 #include "core/merge/spectral.h"
 #include "core/parallel.h"
 
-#include <math.h>
-#include <string.h>
-
 /* ---- construction ------------------------------------------------------------------------- */
 
 static int smaller(int a, int b)
@@ -27,9 +24,10 @@ static bool is_whole(const fc_tv *tv, const fc_tv_shape *s, const fc_smile_optio
     return o->k < 0 || o->k >= triplets(tv, s);
 }
 
-/* Memory for all that fill() writes, and experts that need no SVD. */
-static fc_status reserve(fc_smile *s, const fc_smile_source *from, const fc_smile_options *o,
-                         fc_arena *arena, fc_arena *scratch, fc_error *err)
+/* Memory for all that fill_experts() writes, and experts that need no SVD. */
+static fc_status reserve_experts(fc_smile *s, const fc_smile_source *from,
+                                 const fc_smile_options *o, fc_arena *arena, fc_arena *scratch,
+                                 fc_error *err)
 {
     const fc_tv_shape *shape = &from->in->shape[from->t];
     size_t m = (size_t)shape->rows, n = (size_t)shape->cols, k = (size_t)o->k, vectors = 0;
@@ -114,8 +112,8 @@ static fc_status fill_expert(fc_smile *s, int e, fc_real *G, const fc_smile_sour
     return FC_OK;
 }
 
-static fc_status fill(fc_smile *s, const fc_smile_source *from, const fc_smile_options *o,
-                      fc_arena *scratch, fc_error *err)
+static fc_status fill_experts(fc_smile *s, const fc_smile_source *from, const fc_smile_options *o,
+                              fc_arena *scratch, fc_error *err)
 {
     fc_real *G = s->G;
     for (int e = 0; e < s->of.n; e++) {
@@ -140,8 +138,8 @@ fc_status fc_smile_init(fc_smile *s, const fc_smile_source *from, const fc_smile
         if (fc_tv_check(&one, &found) != FC_OK)
             return fc_fail(err, found.code, "SMILE, expert %d: %s", e, found.msg);
     }
-    FC_TRY(reserve(s, from, o, arena, scratch, err));
-    return fill(s, from, o, scratch, err);
+    FC_TRY(reserve_experts(s, from, o, arena, scratch, err));
+    return fill_experts(s, from, o, scratch, err);
 }
 
 /* ---- a backbone --------------------------------------------------------------------------- */
@@ -157,12 +155,12 @@ static fc_status fill_layer(void *ctx, int i, fc_arena *scratch, fc_error *err)
     const layers *l = ctx;
     if (l->out[i].of.n == 0)
         return FC_OK;
-    return fill(&l->out[i], &l->from[i], l->options, scratch, err);
+    return fill_experts(&l->out[i], &l->from[i], l->options, scratch, err);
 }
 
 /* The biases of tensor t, or NULL with t = -1. Numbers from arena, the list from scratch. */
-static fc_status biases(const fc_real *const **out, const fc_tv_set *in, int t, fc_arena *arena,
-                        fc_arena *scratch, fc_error *err)
+static fc_status expert_biases(const fc_real *const **out, const fc_tv_set *in, int t,
+                               fc_arena *arena, fc_arena *scratch, fc_error *err)
 {
     *out = NULL;
     if (t < 0)
@@ -192,16 +190,16 @@ static fc_status make_layers(layers *l, int *at, const fc_vit_shape *shape, cons
             continue;
         fc_smile_source *from = &l->from[i];
         *from = (fc_smile_source){.in = in, .t = at[t], .W0 = w + fc_vit_offset(shape, t)};
-        FC_TRY(biases(&from->bias, in, at[t + 1], arena, scratch, err));
-        FC_TRY(reserve(&l->out[i], from, l->options, arena, scratch, err));
+        FC_TRY(expert_biases(&from->bias, in, at[t + 1], arena, scratch, err));
+        FC_TRY(reserve_experts(&l->out[i], from, l->options, arena, scratch, err));
         at[t] = at[t + 1] = -1;
     }
     return fc_parallel_for(slots, fill_layer, l, err);
 }
 
-static fc_status backbone(fc_smile *out, fc_real *w, const fc_vit_shape *shape, const fc_tv_set *in,
-                          const fc_smile_options *o, fc_arena *arena, fc_arena *scratch,
-                          fc_error *err)
+static fc_status make_backbone(fc_smile *out, fc_real *w, const fc_vit_shape *shape,
+                               const fc_tv_set *in, const fc_smile_options *o, fc_arena *arena,
+                               fc_arena *scratch, fc_error *err)
 {
     fc_params layout;
     layers l = {.out = out, .options = o};
@@ -224,79 +222,7 @@ fc_status fc_smile_backbone(fc_smile *out, fc_real *w, const fc_vit_shape *shape
                             fc_error *err)
 {
     fc_arena scratch = {0};
-    fc_status status = backbone(out, w, shape, in, o, arena, &scratch, err);
+    fc_status status = make_backbone(out, w, shape, in, o, arena, &scratch, err);
     fc_arena_free(&scratch);
     return status;
-}
-
-/* ---- forward ------------------------------------------------------------------------------ */
-
-/* w (experts): softmax of the logits over the top_k largest, the first of equals; 0 elsewhere. */
-static void choose(double *w, const double *logit, int experts, int top_k)
-{
-    double top = logit[0], sum = 0;
-    for (int e = 1; e < experts; e++)
-        top = fmax(top, logit[e]);
-    for (int e = 0; e < experts; e++) {
-        int before = 0;
-        for (int f = 0; f < experts; f++)
-            before += logit[f] > logit[e] || (logit[f] == logit[e] && f < e);
-        w[e] = before < top_k ? exp(logit[e] - top) : 0;
-        sum += w[e];
-    }
-    for (int e = 0; e < experts; e++)
-        w[e] /= sum;
-}
-
-/* The router's products are float ones. */
-static fc_engine router_engine(const fc_engine *e)
-{
-    fc_engine f = *e;
-    f.bf16 = false;
-    return f;
-}
-
-size_t fc_smile_bytes(const fc_engine *e, int rows, int cols, int experts, int gate_k, int n)
-{
-    enum { ALIGN = 64 };
-    fc_engine f = router_engine(e);
-    int vectors = experts * smaller(gate_k, smaller(rows, cols));
-    size_t N = (size_t)n, kept = 2 * (N * (size_t)experts * sizeof(double) + ALIGN);
-    size_t route =
-        N * (size_t)vectors * sizeof(fc_real) + fc_matmul_bytes(&f, n, vectors, cols) + ALIGN;
-    size_t add = fc_experts_bytes(e, rows, cols, n);
-    return kept + (route > add ? route : add);
-}
-
-void fc_smile_route(const fc_engine *e, double *w, double *logit, const fc_smile *s,
-                    const fc_real *X, int n)
-{
-    int E = s->of.n, vectors = 0;
-    for (int i = 0; i < E; i++)
-        vectors += s->gate[i];
-    fc_engine f = router_engine(e);
-    fc_real *P = fc_engine_take(&f, (size_t)n * (size_t)vectors * sizeof *P);
-    if (vectors > 0)
-        fc_matmul(&f, false, true, n, vectors, s->of.cols, 1, X, s->of.cols, s->G, s->of.cols,
-                  false, P, vectors);
-    for (int i = 0; i < n; i++, w += E, logit += E) {
-        for (int j = 0; j < E; j++) {
-            double norm2 = 0;
-            for (int g = 0; g < s->gate[j]; g++, P++)
-                norm2 += (double)*P * (double)*P;
-            logit[j] = sqrt(norm2);
-        }
-        choose(w, logit, E, s->top_k);
-    }
-}
-
-void fc_smile_forward(const fc_engine *e, fc_real *Y, const fc_smile *s, const fc_real *X, int n)
-{
-    size_t size = (size_t)n * (size_t)s->of.n * sizeof(double);
-    fc_engine work = *e;
-    double *w = fc_engine_take(&work, size), *logit = fc_engine_take(&work, size);
-    if (s->of.n == 0)
-        return;
-    fc_smile_route(&work, w, logit, s, X, n);
-    fc_experts_forward(&work, Y, &s->of, X, w, 1, n);
 }

@@ -1,22 +1,21 @@
 /* SMILE: Sparse Mixture of Low-rank Experts without training. Tang et al., 2024 (arXiv 2408.10174),
- * section 4, eq. 6 to 8. One linear layer W_0, b_0 with experts W_e, b_e:
+ * section 4. The experts W_e, b_e of a linear layer W_0, b_0 (core/smile_layer.h) from the thin SVD
+ * of the updates,
  *
  *     Delta_e = W_e - W_0 = U_e S_e V_e^T
- *     logit_e(x) = |V_e[:, :gate_k]^T x|      w = softmax over experts, the top_k largest kept and
- *                                             divided by their sum; the first of equals
- *     y = W_0 x + b_0 + sum_e w_e (U_e[:, :k] S_e V_e[:, :k]^T x + b_e - b_0)
  *
- * for each token x on its own. Deviation: k and gate_k are cut to the numerical rank of Delta_e,
- * since the vectors behind it are whatever LAPACK returns. (The published code may take them into
- * the router; gate_k = d_in would give all experts equal logits |x|.)
+ * the first k vectors for the expert, the first gate_k of V_e for its router. Deviation: k and
+ * gate_k are cut to the numerical rank of Delta_e, since the vectors behind it are whatever LAPACK
+ * returns. (The published code may take them into the router; gate_k = d_in would give all experts
+ * equal logits |x|.)
  *
  * Factored updates are decomposed without being multiplied out; k = all, or k >= r, keeps their
  * factors as they came. Memory: per expert the fewer of k (m + n) and m n numbers, and gate_k n. */
 #ifndef FC_SMILE_H
 #define FC_SMILE_H
 
-#include "core/experts.h"
 #include "core/merge/combine.h"
+#include "core/smile_layer.h"
 #include "core/vit.h"
 
 typedef struct fc_smile_options {
@@ -26,13 +25,6 @@ typedef struct fc_smile_options {
     bool routing_use_diff; /* true; false: the router takes V of W_e itself */
     bool average_experts;  /* tensors that are not linear: false: W_0; true: the experts' mean */
 } fc_smile_options;
-
-typedef struct fc_smile {
-    fc_experts of; /* B = U S, A = V^T; or what was given */
-    int top_k;
-    int *gate;  /* (experts) vectors of the router, after the cut to the rank */
-    fc_real *G; /* (sum of gate, cols) all V[:, :gate_k]^T */
-} fc_smile;
 
 /* One layer: the updates of tensor t. */
 typedef struct fc_smile_source {
@@ -55,19 +47,5 @@ fc_status fc_smile_init(fc_smile *s, const fc_smile_source *from, const fc_smile
 fc_status fc_smile_backbone(fc_smile *out, fc_real *w, const fc_vit_shape *shape,
                             const fc_tv_set *in, const fc_smile_options *options, fc_arena *arena,
                             fc_error *err);
-
-/* Scratch of the two functions below for n rows of X, a bound. */
-size_t fc_smile_bytes(const fc_engine *e, int rows, int cols, int experts, int gate_k, int n);
-
-/* Y (n, rows) += sum_e w_e(x) (Delta_e x + b_e - b_0) for the rows x of X (n, cols): the base layer
- * has written W_0 x + b_0 there. Router by one product for all experts, in float always (a small
- * error may choose another expert); then each expert takes all its tokens at once. O(n (experts
- * gate_k cols + top_k k (rows + cols))). Serial, no allocation: callers split the tokens. */
-void fc_smile_forward(const fc_engine *e, fc_real *Y, const fc_smile *s, const fc_real *X, int n);
-
-/* What the router says of X (n, cols): w (n, experts), 0 for experts not chosen; and logit (n,
- * experts). */
-void fc_smile_route(const fc_engine *e, double *w, double *logit, const fc_smile *s,
-                    const fc_real *X, int n);
 
 #endif

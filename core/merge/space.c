@@ -1,7 +1,6 @@
 #include "core/merge/space.h"
 
 #include "core/gemm.h"
-#include "core/merge/rule_iso.h"
 #include "core/merge/spectral.h"
 #include "core/parallel.h"
 

@@ -68,8 +68,7 @@ fc_status fc_tv_sum_svd(fc_usv *x, const fc_tv_set *in, int t, const double *p, 
                         fc_error *err)
 {
     const fc_tv_shape *s = &in->shape[t];
-    int least = s->rows < s->cols ? s->rows : s->cols;
-    if (first_dense(in, t) == in->n && total_rank(in, t) < least) {
+    if (first_dense(in, t) == in->n && total_rank(in, t) < fc_tv_least_side(s)) {
         fc_tv stack;
         FC_TRY(fc_tv_stack(&stack, in, t, p, arena, err));
         return fc_svd_product(x, stack.B, stack.A, s->rows, stack.rank, s->cols, s->name, arena,
@@ -97,7 +96,7 @@ typedef struct weight_job {
     double lambda;
 } weight_job;
 
-static fc_status merge_weight(void *ctx, int t, fc_arena *scratch, fc_error *err)
+static fc_status apply_weight_rule(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
     const weight_job *j = ctx;
     if (j->in->shape[t].linear)
@@ -110,8 +109,8 @@ fc_status fc_each_weight(double *const *out, const fc_tv_set *in, fc_weight_rule
                          const void *options, double lambda, fc_error *err)
 {
     FC_TRY(fc_tv_check(in, err));
-    return fc_parallel_for(in->tensors, merge_weight, &(weight_job){out, in, rule, options, lambda},
-                           err);
+    return fc_parallel_for(in->tensors, apply_weight_rule,
+                           &(weight_job){out, in, rule, options, lambda}, err);
 }
 
 fc_status fc_triplets_init(fc_triplets *s, int m, int n, int most, fc_arena *arena, fc_error *err)
@@ -139,4 +138,30 @@ fc_status fc_triplets_orthogonalise(fc_triplets *s, const char *what, fc_arena *
 {
     FC_TRY(fc_polar(s->U, s->U, s->m, s->most, what, scratch, err));
     return fc_polar(s->Vt, s->Vt, s->most, s->n, what, scratch, err);
+}
+
+double fc_sum_singular(const double *S, int n)
+{
+    double sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += S[i];
+    return sum;
+}
+
+void fc_flatten_spectrum(double *out, const fc_usv *x, double level)
+{
+    fc_dgemm(false, false, x->m, x->n, fc_svd_rank(x), level, x->U, x->k, x->Vt, x->n, 0, out,
+             x->n);
+}
+
+fc_status fc_isotropise(double *X, int m, int n, int count, const char *what, fc_arena *scratch,
+                        fc_error *err)
+{
+    fc_usv x;
+    fc_mark mark = fc_arena_mark(scratch);
+    fc_status status = fc_svd(&x, X, m, n, what, scratch, err);
+    if (status == FC_OK)
+        fc_flatten_spectrum(X, &x, fc_sum_singular(x.S, x.k) / count);
+    fc_arena_release(scratch, mark);
+    return status;
 }

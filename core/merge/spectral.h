@@ -55,4 +55,15 @@ void fc_triplets_add(fc_triplets *s, const fc_usv *x, int k);
 fc_status fc_triplets_orthogonalise(fc_triplets *s, const char *what, fc_arena *scratch,
                                     fc_error *err);
 
+/* sum_j s_j over n singular values, added in order. */
+double fc_sum_singular(const double *S, int n);
+
+/* out (m, n) = level U V^T over the numerical support of x, its first fc_svd_rank triplets. */
+void fc_flatten_spectrum(double *out, const fc_usv *x, double level);
+
+/* X (m, n) <- (sum_j s_j / count) U V^T on the support of X: Iso-C of one matrix, in place. count:
+ * how many singular values the mean runs over, min(m, n) for X as it stands. */
+fc_status fc_isotropise(double *X, int m, int n, int count, const char *what, fc_arena *scratch,
+                        fc_error *err);
+
 #endif

@@ -1,5 +1,5 @@
 /* RegMean++: see sim/regmean_pp.h. */
-#include "core/merge/merge.h"
+#include "core/merge/rule.h"
 #include "core/merge/rule_regmean.h"
 
 #include <stddef.h>

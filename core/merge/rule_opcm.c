@@ -1,6 +1,6 @@
 /* OPCM over the updates in the order in which they stand: see core/merge/opcm.h. */
-#include "core/merge/merge.h"
 #include "core/merge/opcm.h"
+#include "core/merge/rule.h"
 
 #include <stddef.h>
 
@@ -34,8 +34,8 @@ static int rank_sum(const fc_tv_set *in)
     return most;
 }
 
-static fc_status combine(double *const *out, const fc_tv_set *in, const void *opt, fc_arena *arena,
-                         fc_error *err)
+static fc_status combine_opcm(double *const *out, const fc_tv_set *in, const void *opt,
+                              fc_arena *arena, fc_error *err)
 {
     fc_opcm o;
     fc_mark mark = fc_arena_mark(arena);
@@ -58,6 +58,6 @@ const fc_merge_method fc_merge_opcm = {
     .options = rows,
     .n_options = sizeof rows / sizeof *rows,
     .options_size = sizeof(options),
-    .combine = combine,
+    .combine = combine_opcm,
     .full_only = "its updates come one by one, and a common space needs all of them",
 };

@@ -1,52 +1,11 @@
-#include "core/merge/rule_iso.h"
-
 #include "core/gemm.h"
+#include "core/merge/rule.h"
+#include "core/merge/rule_iso.h"
 #include "core/merge/spectral.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
-
-static double sum(const double *x, int n)
-{
-    double s = 0;
-    for (int i = 0; i < n; i++)
-        s += x[i];
-    return s;
-}
-
-static int least(const fc_tv_shape *s)
-{
-    return s->rows < s->cols ? s->rows : s->cols;
-}
-
-/* out = level U V^T over the support of x. */
-static void flatten(double *out, const fc_usv *x, double level)
-{
-    fc_dgemm(false, false, x->m, x->n, fc_svd_rank(x), level, x->U, x->k, x->Vt, x->n, 0, out,
-             x->n);
-}
-
-fc_status fc_isotropise(double *X, int m, int n, int count, const char *what, fc_arena *scratch,
-                        fc_error *err)
-{
-    fc_usv x;
-    fc_mark mark = fc_arena_mark(scratch);
-    fc_status status = fc_svd(&x, X, m, n, what, scratch, err);
-    if (status == FC_OK)
-        flatten(X, &x, sum(x.S, x.k) / count);
-    fc_arena_release(scratch, mark);
-    return status;
-}
-
-static fc_status iso_c(double *out, const fc_tv_set *in, int t, const void *options,
-                       fc_arena *arena, fc_error *err)
-{
-    const fc_iso_options *o = options;
-    fc_usv x;
-    FC_TRY(fc_tv_sum_svd(&x, in, t, NULL, arena, err));
-    flatten(out, &x, o->lambda * sum(x.S, x.k) / least(&in->shape[t]));
-    return FC_OK;
-}
 
 int fc_iso_cts_common(int *per_task, int q, int T, double fraction)
 {
@@ -63,7 +22,7 @@ static double norm_bound(const fc_tv *tv, const fc_tv_shape *s)
              : sqrt(fc_sum_squares(tv->dense, m * n));
 }
 
-static int above(const fc_usv *x, int most, double floor)
+static int count_above(const fc_usv *x, int most, double floor)
 {
     int k = 0;
     while (k < most && k < x->k && x->S[k] > floor)
@@ -101,12 +60,12 @@ static fc_status residual_svd(fc_usv *x, const fc_tv *tv, const fc_tv_shape *s,
     return fc_tv_svd(x, &left, s, arena, err);
 }
 
-static fc_status iso_cts(double *out, const fc_tv_set *in, int t, const void *options,
-                         fc_arena *arena, fc_error *err)
+static fc_status iso_cts_weight(double *out, const fc_tv_set *in, int t, const void *options,
+                                fc_arena *arena, fc_error *err)
 {
     const fc_iso_options *o = options;
     const fc_tv_shape *s = &in->shape[t];
-    int m = s->rows, n = s->cols, q = least(s), per_task;
+    int m = s->rows, n = s->cols, q = fc_tv_least_side(s), per_task;
     int common = fc_iso_cts_common(&per_task, q, in->n, o->common_fraction);
     double top = 0;
     for (int i = 0; i < in->n; i++)
@@ -116,27 +75,19 @@ static fc_status iso_cts(double *out, const fc_tv_set *in, int t, const void *op
     fc_usv M;
     FC_TRY(fc_triplets_init(&stack, m, n, q, arena, err));
     FC_TRY(fc_tv_sum_svd(&M, in, t, NULL, arena, err));
-    int c = above(&M, common, FC_SUPPORT * top);
+    int c = count_above(&M, common, FC_SUPPORT * top);
     for (int i = 0; i < in->n && per_task > 0; i++) {
         fc_usv x;
         fc_mark mark = fc_arena_mark(arena);
         FC_TRY(residual_svd(&x, fc_tv_at(in, i, t), s, &M, c, arena, err));
-        fc_triplets_add(&stack, &x, above(&x, per_task, FC_SUPPORT * top));
+        fc_triplets_add(&stack, &x, count_above(&x, per_task, FC_SUPPORT * top));
         fc_arena_release(arena, mark);
     }
     fc_triplets_add(&stack, &M, c);
     FC_TRY(fc_triplets_orthogonalise(&stack, s->name, arena, err));
-    fc_dgemm(false, false, m, n, q, o->lambda * sum(stack.S, q) / q, stack.U, q, stack.Vt, n, 0,
-             out, n);
+    fc_dgemm(false, false, m, n, q, o->lambda * fc_sum_singular(stack.S, q) / q, stack.U, q,
+             stack.Vt, n, 0, out, n);
     return FC_OK;
-}
-
-fc_status fc_rule_iso_c(double *const *out, const fc_tv_set *in, const void *options,
-                        fc_arena *arena, fc_error *err)
-{
-    const fc_iso_options *o = options;
-    (void)arena;
-    return fc_each_weight(out, in, iso_c, o, o->lambda, err);
 }
 
 fc_status fc_rule_iso_cts(double *const *out, const fc_tv_set *in, const void *options,
@@ -144,5 +95,33 @@ fc_status fc_rule_iso_cts(double *const *out, const fc_tv_set *in, const void *o
 {
     const fc_iso_options *o = options;
     (void)arena;
-    return fc_each_weight(out, in, iso_cts, o, o->lambda, err);
+    return fc_each_weight(out, in, iso_cts_weight, o, o->lambda, err);
 }
+
+static const fc_opt rows[] = {
+    {.key = "lambda",
+     .type = FC_OPT_REAL,
+     .offset = offsetof(fc_iso_options, lambda),
+     .def = "1",
+     .low = -1000,
+     .high = 1000,
+     .help = "factor on the merged task vector"},
+    {.key = "common_fraction",
+     .type = FC_OPT_REAL,
+     .offset = offsetof(fc_iso_options, common_fraction),
+     .def = "0.8",
+     .low = 0,
+     .high = 1,
+     .help = "share of the directions that are common"},
+};
+
+const fc_merge_method fc_merge_iso_cts = {
+    .name = "iso_cts",
+    .paper = "Marczak et al., ICML 2025, arXiv 2502.04959",
+    .help = "Iso-C over the common directions and those of each task's own",
+    .laws = FC_LAW_ORDER,
+    .options = rows,
+    .n_options = sizeof rows / sizeof *rows,
+    .options_size = sizeof(fc_iso_options),
+    .combine = fc_rule_iso_cts,
+};

@@ -1,5 +1,5 @@
 /* SMILE: see core/merge/smile.h. */
-#include "core/merge/merge.h"
+#include "core/merge/rule.h"
 #include "core/merge/smile.h"
 
 #include <stddef.h>

@@ -1,5 +1,6 @@
 /* WEMoE: see core/merge/wemoe.h. */
-#include "core/merge/merge.h"
+#include "core/merge/entropy_training.h"
+#include "core/merge/rule.h"
 #include "core/merge/wemoe.h"
 
 #include <stddef.h>
@@ -24,28 +25,7 @@ static const fc_opt rows[] = {
      .offset = offsetof(fc_wemoe_training, options.batch_reduce),
      .def = "false",
      .help = "one weighting for all images of a forward pass"},
-    {.key = "lr",
-     .type = FC_OPT_REAL,
-     .offset = offsetof(fc_wemoe_training, lr),
-     .def = "1e-4",
-     .low = 0,
-     .high = 1000,
-     .open_low = true,
-     .help = "learning rate of the gates (Adam)"},
-    {.key = "steps",
-     .type = FC_OPT_INT,
-     .offset = offsetof(fc_wemoe_training, steps),
-     .def = "1000",
-     .low = 0,
-     .high = 1000000000,
-     .help = "steps of training"},
-    {.key = "batch",
-     .type = FC_OPT_INT,
-     .offset = offsetof(fc_wemoe_training, batch),
-     .def = "16",
-     .low = 1,
-     .high = 65536,
-     .help = "images of each task in a step"},
+    FC_ENTROPY_TRAINING_ROWS(fc_wemoe_training, lr, "1e-4", "gates"),
 };
 
 const fc_merge_method fc_merge_wemoe = {

@@ -1,6 +1,7 @@
 /* AdaMerging: see core/merge/adamerging.h. */
 #include "core/merge/adamerging.h"
-#include "core/merge/merge.h"
+#include "core/merge/entropy_training.h"
+#include "core/merge/rule.h"
 
 #include <stddef.h>
 
@@ -17,28 +18,7 @@ static const fc_opt rows[] = {
      .low = -1000,
      .high = 1000,
      .help = "where coefficients start"},
-    {.key = "lr",
-     .type = FC_OPT_REAL,
-     .offset = offsetof(fc_ada_training, options.lr),
-     .def = "0.001",
-     .low = 0,
-     .high = 1000,
-     .open_low = true,
-     .help = "learning rate of the coefficients (Adam)"},
-    {.key = "steps",
-     .type = FC_OPT_INT,
-     .offset = offsetof(fc_ada_training, steps),
-     .def = "1000",
-     .low = 0,
-     .high = 1000000000,
-     .help = "steps of training"},
-    {.key = "batch",
-     .type = FC_OPT_INT,
-     .offset = offsetof(fc_ada_training, batch),
-     .def = "16",
-     .low = 1,
-     .high = 65536,
-     .help = "images of each task in a step"},
+    FC_ENTROPY_TRAINING_ROWS(fc_ada_training, options.lr, "0.001", "coefficients"),
 };
 
 const fc_merge_method fc_merge_adamerging = {

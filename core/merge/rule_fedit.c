@@ -2,13 +2,13 @@
 #include "core/merge/closed_form.h"
 #include "core/merge/lora_average.h"
 
-static fc_status begin(void **state, const fc_merge_job *job, fc_arena *arena, fc_error *err)
+static fc_status begin_fedit(void **state, const fc_merge_job *job, fc_arena *arena, fc_error *err)
 {
     return fc_closed_form_begin(state, job, NULL, 0, false, arena, err);
 }
 
-static fc_status combine(double *const *out, const fc_tv_set *in, const void *options,
-                         fc_arena *arena, fc_error *err)
+static fc_status combine_fedit(double *const *out, const fc_tv_set *in, const void *options,
+                               fc_arena *arena, fc_error *err)
 {
     (void)options;
     fc_mark mark = fc_arena_mark(arena);
@@ -30,10 +30,10 @@ const fc_merge_method fc_merge_fedit = {
     .paper = "Zhang et al., ICASSP 2024, arXiv 2305.05644",
     .help = "LoRA: mean of A and mean of B, apart from each other",
     .laws = FC_LAW_ONE_CLIENT | FC_LAW_EQUAL_FIXED | FC_LAW_ORDER | FC_LAW_SCALE,
-    .begin = begin,
+    .begin = begin_fedit,
     .fold = fc_closed_form_fold,
     .finish = fc_closed_form_finish,
-    .combine = combine,
+    .combine = combine_fedit,
     .full_only = "it averages factors, which are not those of another space",
     .factors = true,
 };

@@ -1,6 +1,6 @@
 /* No merge: each task keeps its own model. The upper bound of the merges that know the task of an
  * image, and what their accuracy is normalised by. */
-#include "core/merge/merge.h"
+#include "core/merge/rule.h"
 
 const fc_merge_method fc_merge_individual = {
     .name = "individual",

@@ -10,7 +10,7 @@
  * rounding. */
 #include "core/merge/closed_form.h"
 
-static fc_status begin(void **state, const fc_merge_job *job, fc_arena *arena, fc_error *err)
+static fc_status begin_lorm(void **state, const fc_merge_job *job, fc_arena *arena, fc_error *err)
 {
     bool A = job->groups >> FC_GROUP_A & 1, B = job->groups >> FC_GROUP_B & 1;
     if (A && B)
@@ -38,7 +38,7 @@ const fc_merge_method fc_merge_lorm = {
     .help = "closed form for the trained one of LoRA's A and B, RegMean for the head",
     .needs = FC_MERGE_NEEDS_GRAMS,
     .laws = FC_LAW_ONE_CLIENT | FC_LAW_EQUAL_FIXED | FC_LAW_ORDER | FC_LAW_SCALE,
-    .begin = begin,
+    .begin = begin_lorm,
     .fold = fc_closed_form_fold,
     .finish = fc_closed_form_finish,
 };
