@@ -3,7 +3,7 @@
 #include "sim/cmd.h"
 #include "sim/confusion.h"
 #include "sim/outfile.h"
-#include "sim/trial.h"
+#include "sim/model_on_data.h"
 
 #include <jansson.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 #include "core/merge/merge.h"
 #include "sim/cmd.h"
 #include "sim/expert_file.h"
-#include "sim/merge_vit.h"
+#include "sim/merge_network.h"
 #include "sim/run.h"
 
 #include <stddef.h>

@@ -3,7 +3,7 @@
 #include "sim/fit_fisher.h"
 #include "sim/model_stats.h"
 #include "sim/run.h"
-#include "sim/trial.h"
+#include "sim/model_on_data.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -11,7 +11,7 @@
 #include "core/safetensors.h"
 #include "core/threads.h"
 #include "core/vit.h"
-#include "sim/adamerge.h"
+#include "sim/adamerging.h"
 #include "sim/compare.h"
 #include "sim/config.h"
 #include "sim/fit_fisher.h"

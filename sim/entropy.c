@@ -1,4 +1,4 @@
-#include "sim/adapt.h"
+#include "sim/entropy.h"
 
 #include "core/head.h"
 #include "sim/signals.h"

@@ -1,7 +1,7 @@
-#include "sim/merge_vit.h"
+#include "sim/merge_network.h"
 
 #include "core/merge/backbone.h"
-#include "sim/trial.h"
+#include "sim/model_on_data.h"
 
 /* --- what has to be there -----------------------------------------------------------------------
  */

@@ -1,4 +1,4 @@
-#include "sim/adamerge.h"
+#include "sim/adamerging.h"
 
 #include <string.h>
 

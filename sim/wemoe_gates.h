@@ -1,10 +1,10 @@
-/* WEMoE (core/merge/wemoe.h) of ViTs: its gates trained on unlabelled images (sim/adapt.h). As for
+/* WEMoE (core/merge/wemoe.h) of ViTs: its gates trained on unlabelled images (sim/entropy.h). As for
  * AdaMerging the caller says which images. */
 #ifndef FC_GATES_H
 #define FC_GATES_H
 
 #include "core/merge/wemoe.h"
-#include "sim/adapt.h"
+#include "sim/entropy.h"
 
 typedef struct fc_gates {
     fc_wemoe *wemoe;   /* its gates are trained, in place; batch_reduce averages over a slice */

@@ -1,4 +1,4 @@
-/* Merges of files that are more than a function of task vectors (sim/merged.h): the base is a
+/* Merges of files that are more than a function of task vectors (sim/vit_merge.h): the base is a
  * timm-named ViT, the inputs are updates of it, and with the head that they have together it is a
  * network.
  *
@@ -9,7 +9,7 @@
 #define FC_MERGE_VIT_H
 
 #include "sim/merge_files.h"
-#include "sim/merged.h"
+#include "sim/vit_merge.h"
 
 typedef struct fc_merge_vit_job {
     const fc_merge_method *rule;

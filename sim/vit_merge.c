@@ -1,9 +1,9 @@
-#include "sim/merged.h"
+#include "sim/vit_merge.h"
 
 #include "core/merge/rule_regmean.h"
-#include "sim/adamerge.h"
+#include "sim/adamerging.h"
 #include "sim/fit_fisher.h"
-#include "sim/gates.h"
+#include "sim/wemoe_gates.h"
 #include "sim/regmean_pp.h"
 
 #include <math.h>

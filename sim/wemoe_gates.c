@@ -1,4 +1,4 @@
-#include "sim/gates.h"
+#include "sim/wemoe_gates.h"
 
 #include "core/optim.h"
 

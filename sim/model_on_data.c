@@ -1,4 +1,4 @@
-#include "sim/trial.h"
+#include "sim/model_on_data.h"
 
 #include "sim/run.h"
 

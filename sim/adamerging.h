@@ -1,5 +1,5 @@
 /* AdaMerging (core/merge/adamerging.h) of ViTs: its coefficients trained on unlabelled images
- * (sim/adapt.h).
+ * (sim/entropy.h).
  *
  * The paper takes images of the test set. Here the caller says which: held-out training images,
  * unless the published figures are to be compared with. */
@@ -7,7 +7,7 @@
 #define FC_ADAMERGE_H
 
 #include "core/merge/adamerging.h"
-#include "sim/adapt.h"
+#include "sim/entropy.h"
 
 typedef struct fc_adamerge {
     fc_ada_options options;
