@@ -3,7 +3,7 @@
 #include <string.h>
 
 typedef struct state {
-    const fc_adamerge *j;
+    const fc_adamerging_job *j;
     fc_adamerging *a;
     double *const *out; /* merged task vector */
     double **dtheta;    /* (tensors) gradient of a step */
@@ -19,7 +19,7 @@ static size_t offset(const state *s, int t)
 
 static fc_status merge(state *s, fc_error *err)
 {
-    const fc_adamerge *j = s->j;
+    const fc_adamerging_job *j = s->j;
     FC_TRY(fc_ada_merge(s->out, s->a, err));
     for (int t = 0; t < j->in->tensors; t++)
         for (size_t e = 0, at = offset(s, t); e < fc_tv_size(&j->in->shape[t]); e++)
@@ -30,7 +30,7 @@ static fc_status merge(state *s, fc_error *err)
 static fc_status prepare(void *ctx, fc_model *m, fc_error *err)
 {
     state *s = ctx;
-    const fc_net *net = s->j->adapt.net;
+    const fc_net *net = s->j->entropy.net;
     FC_TRY(merge(s, err));
     fc_packed_fill(&s->packed, &net->shape, s->w);
     *m = (fc_model){.shape = &net->shape,
@@ -43,11 +43,11 @@ static fc_status prepare(void *ctx, fc_model *m, fc_error *err)
     return FC_OK;
 }
 
-static fc_adapt_pass pass(void *ctx, int thread)
+static fc_entropy_pass pass(void *ctx, int thread)
 {
     state *s = ctx;
     memset(s->grad[thread], 0, s->j->w0->n * sizeof **s->grad);
-    return (fc_adapt_pass){.grads = {.w = s->grad[thread]}};
+    return (fc_entropy_pass){.grads = {.w = s->grad[thread]}};
 }
 
 static void add(void *ctx, int thread, bool first)
@@ -71,9 +71,9 @@ static fc_status step(void *ctx, fc_error *err)
 
 static fc_status allocate(state *s, fc_arena *arena, fc_error *err)
 {
-    const fc_adamerge *j = s->j;
-    const fc_net *net = j->adapt.net;
-    int threads = j->adapt.crew->pool.threads;
+    const fc_adamerging_job *j = s->j;
+    const fc_net *net = j->entropy.net;
+    int threads = j->entropy.crew->pool.threads;
     s->w = fc_arena_alloc(arena, j->w0->n, sizeof *s->w, err);
     s->dtheta = fc_arena_alloc(arena, (size_t)j->in->tensors, sizeof *s->dtheta, err);
     s->grad = fc_arena_alloc(arena, (size_t)threads, sizeof *s->grad, err);
@@ -91,34 +91,34 @@ static fc_status allocate(state *s, fc_arena *arena, fc_error *err)
     return fc_packed_new(&s->packed, &net->shape, true, &net->engine, err);
 }
 
-static fc_adapt_model model_of(const fc_adamerge *j, state *s)
+static fc_entropy_model model_of(const fc_adamerging_job *j, state *s)
 {
-    const fc_net *net = j->adapt.net;
-    return (fc_adapt_model){.ctx = s,
-                            .flop = fc_vit_flop(&net->shape, 0, net->classes, FC_TRAIN_FULL,
-                                                1u << FC_GROUP_BACKBONE, true),
-                            .prepare = prepare,
-                            .pass = pass,
-                            .add = add,
-                            .step = step};
+    const fc_net *net = j->entropy.net;
+    return (fc_entropy_model){.ctx = s,
+                              .flop = fc_vit_flop(&net->shape, 0, net->classes, FC_TRAIN_FULL,
+                                                  1u << FC_GROUP_BACKBONE, true),
+                              .prepare = prepare,
+                              .pass = pass,
+                              .add = add,
+                              .step = step};
 }
 
-double fc_adamerge_flop(const fc_adamerge *j)
+double fc_adamerging_flop(const fc_adamerging_job *j)
 {
-    fc_adapt_model m = model_of(j, NULL);
-    return fc_adapt_flop(&j->adapt, &m);
+    fc_entropy_model m = model_of(j, NULL);
+    return fc_entropy_flop(&j->entropy, &m);
 }
 
-fc_status fc_adamerge_run(fc_adamerging *a, double *const *out, fc_adapt_result *result,
-                          const fc_adamerge *j, fc_arena *arena, fc_error *err)
+fc_status fc_adamerging_run(fc_adamerging *a, double *const *out, fc_entropy_result *result,
+                            const fc_adamerging_job *j, fc_arena *arena, fc_error *err)
 {
     state s = {.j = j, .a = a, .out = out};
-    fc_adapt_model m = model_of(j, &s);
+    fc_entropy_model m = model_of(j, &s);
     FC_TRY(fc_ada_init(a, j->in, &j->options, arena, err));
     fc_arena scratch = {0};
     fc_status status = allocate(&s, &scratch, err);
     if (status == FC_OK)
-        status = fc_adapt_run(result, &j->adapt, &m, err);
+        status = fc_entropy_run(result, &j->entropy, &m, err);
     if (status == FC_OK)
         status = fc_ada_merge(out, a, err);
     fc_packed_free(&s.packed);

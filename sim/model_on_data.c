@@ -6,17 +6,17 @@
 #include <string.h>
 
 /* Tasks of the metadata, else of the config: those that the head has rows for. */
-static fc_status open_tasks(fc_trial *t, fc_error *err)
+static fc_status open_tasks(fc_model_on_data *d, fc_error *err)
 {
-    const fc_model_file *m = &t->file;
-    int hold = t->cfg.data.hold_out_per_class;
+    const fc_model_file *m = &d->file;
+    int hold = d->cfg.data.hold_out_per_class;
     if (m->meta.classes.n > 0) {
         FC_TRY(
-            fc_tasks_some(&t->tasks, &t->data, &m->meta.tasks, &m->meta.classes, &t->arena, err));
-        return hold > 0 ? fc_tasks_hold_out(&t->tasks, &t->data, hold, &t->arena, err) : FC_OK;
+            fc_tasks_some(&d->tasks, &d->data, &m->meta.tasks, &m->meta.classes, &d->arena, err));
+        return hold > 0 ? fc_tasks_hold_out(&d->tasks, &d->data, hold, &d->arena, err) : FC_OK;
     }
-    FC_TRY(fc_tasks_open(&t->tasks, &t->data, &t->cfg, &t->arena, err));
-    fc_tasks *k = &t->tasks;
+    FC_TRY(fc_tasks_open(&d->tasks, &d->data, &d->cfg, &d->arena, err));
+    fc_tasks *k = &d->tasks;
     int seen = 0;
     while (seen < k->n && k->first[seen] < m->classes)
         seen++;
@@ -29,157 +29,159 @@ static fc_status open_tasks(fc_trial *t, fc_error *err)
     return FC_OK;
 }
 
-static fc_status open_crew(fc_trial *t, const fc_trial_options *o, fc_error *err)
+static fc_status open_crew(fc_model_on_data *d, const fc_model_on_data_options *o, fc_error *err)
 {
     fc_params head;
     fc_grams shape;
-    FC_TRY(fc_train_layout(&head, &t->net.shape, FC_TRAIN_HEAD, 0, t->net.classes, &t->arena, err));
+    FC_TRY(fc_train_layout(&head, &d->net.shape, FC_TRAIN_HEAD, 0, d->net.classes, &d->arena, err));
     if (o->grams)
-        FC_TRY(fc_vit_grams(&shape, &t->net.shape, 1, 1, &t->arena, err));
-    fc_crew_plan plan = {.net = &t->net,
+        FC_TRY(fc_vit_grams(&shape, &d->net.shape, 1, 1, &d->arena, err));
+    fc_crew_plan plan = {.net = &d->net,
                          .like = &head,
-                         .threads = fc_threads_open(&t->cfg, &t->progress),
+                         .threads = fc_threads_open(&d->cfg, &d->progress),
                          .clients = 1,
                          .batch = FC_SLICE,
                          .grams = o->grams ? &shape : NULL,
-                         .max_side = fc_dataset_side(&t->data),
-                         .acts = t->experts.n > 0 ? fc_expert_file_acts(&t->experts) : o->acts};
-    return fc_crew_init(&t->crew, &plan, err);
+                         .max_side = fc_dataset_side(&d->data),
+                         .acts = d->experts.n > 0 ? fc_expert_file_acts(&d->experts) : o->acts};
+    return fc_crew_init(&d->crew, &plan, err);
 }
 
 /* Where each task has an expert of its own, their tasks are those of the head. */
-static fc_status check_experts(const fc_trial *t, fc_error *err)
+static fc_status check_experts(const fc_model_on_data *d, fc_error *err)
 {
     int sum = 0;
-    for (int i = 0; i < t->experts.n; i++)
-        sum += t->experts.tasks.v[i];
-    if (t->experts.emr && sum != t->tasks.n)
-        return fc_fail(err, FC_EDATA, "%s: experts for %d tasks, and a head for %d", t->file.path,
-                       sum, t->tasks.n);
+    for (int i = 0; i < d->experts.n; i++)
+        sum += d->experts.tasks.v[i];
+    if (d->experts.emr && sum != d->tasks.n)
+        return fc_fail(err, FC_EDATA, "%s: experts for %d tasks, and a head for %d", d->file.path,
+                       sum, d->tasks.n);
     return FC_OK;
 }
 
-static fc_status open_parts(fc_trial *t, const fc_trial_options *o, fc_error *err)
+static fc_status open_parts(fc_model_on_data *d, const fc_model_on_data_options *o, fc_error *err)
 {
-    const fc_model_file *m = &t->file;
-    FC_TRY(fc_engine_open(&t->net.engine, &t->cfg, &t->progress, err));
-    FC_TRY(fc_model_file_load(&t->file, o->base, &t->cfg, &t->arena, err));
-    FC_TRY(fc_data_open(&t->data, &t->cfg, err));
-    FC_TRY(open_tasks(t, err));
-    t->net.shape = m->shape;
-    t->net.mode = FC_TRAIN_HEAD;
-    t->net.classes = m->classes;
-    t->net.transform = fc_transform_of(&t->cfg, m->shape.image);
-    t->net.train = &t->data.train;
-    t->net.logit = t->tasks.logit;
+    const fc_model_file *m = &d->file;
+    FC_TRY(fc_engine_open(&d->net.engine, &d->cfg, &d->progress, err));
+    FC_TRY(fc_model_file_load(&d->file, o->base, &d->cfg, &d->arena, err));
+    FC_TRY(fc_data_open(&d->data, &d->cfg, err));
+    FC_TRY(open_tasks(d, err));
+    d->net.shape = m->shape;
+    d->net.mode = FC_TRAIN_HEAD;
+    d->net.classes = m->classes;
+    d->net.transform = fc_transform_of(&d->cfg, m->shape.image);
+    d->net.train = &d->data.train;
+    d->net.logit = d->tasks.logit;
     if (!m->folder)
-        FC_TRY(fc_expert_file_read(&t->experts, m->path, &m->shape, &t->arena, err));
-    FC_TRY(check_experts(t, err));
-    FC_TRY(open_crew(t, o, err));
-    FC_TRY(fc_packed_new(&t->packed, &t->net.shape, false, &t->net.engine, err));
-    fc_packed_fill(&t->packed, &t->net.shape, m->w.p);
-    t->model = (fc_model){.shape = &t->net.shape,
+        FC_TRY(fc_expert_file_read(&d->experts, m->path, &m->shape, &d->arena, err));
+    FC_TRY(check_experts(d, err));
+    FC_TRY(open_crew(d, o, err));
+    FC_TRY(fc_packed_new(&d->packed, &d->net.shape, false, &d->net.engine, err));
+    fc_packed_fill(&d->packed, &d->net.shape, m->w.p);
+    d->model = (fc_model){.shape = &d->net.shape,
                           .classes = m->classes,
                           .w = m->w.p,
                           .scale = 1,
                           .head_w = m->head_w,
                           .head_b = m->head_b,
-                          .packed = &t->packed,
-                          .smile = t->experts.smile,
-                          .wemoe = t->experts.wemoe};
+                          .packed = &d->packed,
+                          .smile = d->experts.smile,
+                          .wemoe = d->experts.wemoe};
     return FC_OK;
 }
 
-fc_status fc_trial_open(fc_trial *t, const fc_trial_options *o, fc_error *err)
+fc_status fc_model_on_data_open(fc_model_on_data *d, const fc_model_on_data_options *o,
+                                fc_error *err)
 {
-    *t = (fc_trial){0};
-    fc_progress_init(&t->progress, o->console, 0, 0);
+    *d = (fc_model_on_data){0};
+    fc_progress_init(&d->progress, o->console, 0, 0);
     fc_status s = FC_OK;
     if (o->file)
-        t->file = *o->file;
+        d->file = *o->file;
     else
-        s = fc_model_file_open(&t->file, o->model, &t->arena, err);
+        s = fc_model_file_open(&d->file, o->model, &d->arena, err);
     if (s == FC_OK)
-        s = fc_model_file_config(&t->cfg, &t->file, o->config, o->override, o->n_override, err);
+        s = fc_model_file_config(&d->cfg, &d->file, o->config, o->override, o->n_override, err);
     if (s == FC_OK)
-        s = open_parts(t, o, err);
+        s = open_parts(d, o, err);
     if (s != FC_OK)
-        fc_trial_close(t);
+        fc_model_on_data_close(d);
     return s;
 }
 
-void fc_trial_close(fc_trial *t)
+void fc_model_on_data_close(fc_model_on_data *d)
 {
-    fc_crew_free(&t->crew);
-    fc_packed_free(&t->packed);
-    fc_dataset_free(&t->data);
-    fc_config_free(&t->cfg);
-    fc_arena_free(&t->arena);
-    *t = (fc_trial){0};
+    fc_crew_free(&d->crew);
+    fc_packed_free(&d->packed);
+    fc_dataset_free(&d->data);
+    fc_config_free(&d->cfg);
+    fc_arena_free(&d->arena);
+    *d = (fc_model_on_data){0};
 }
 
-static fc_status test_tasks(fc_eval *e, int *answer, fc_trial *t, const fc_tasks *k, fc_error *err)
+static fc_status test_tasks(fc_eval *e, int *answer, fc_model_on_data *d, const fc_tasks *k,
+                            fc_error *err)
 {
-    const fc_test job = {.net = &t->net,
-                         .model = &t->model,
-                         .images = &t->data.test,
+    const fc_test job = {.net = &d->net,
+                         .model = &d->model,
+                         .images = &d->data.test,
                          .tasks = k,
                          .seen = k->n,
-                         .crew = &t->crew,
-                         .progress = &t->progress,
+                         .crew = &d->crew,
+                         .progress = &d->progress,
                          .answer = answer};
     long images = 0;
-    FC_TRY(fc_test_run(e, &job, &t->arena, err));
+    FC_TRY(fc_test_run(e, &job, &d->arena, err));
     for (int s = 0; s < k->n; s++)
         images += e->total[s];
     if (images && !isfinite(e->loss))
         return fc_fail(err, FC_EDATA,
                        "%s: its answers have a loss of %g: it holds numbers that overflow",
-                       t->file.path, e->loss);
+                       d->file.path, e->loss);
     return FC_OK;
 }
 
 /* Tasks from .. to - 1 under EMR's expert i; the other counts of part are zero. */
-static fc_status test_expert(fc_eval *part, int *answer, fc_trial *t, int i, int from, int to,
-                             fc_real *w, fc_error *err)
+static fc_status test_expert(fc_eval *part, int *answer, fc_model_on_data *d, int i, int from,
+                             int to, fc_real *w, fc_error *err)
 {
-    fc_tasks k = t->tasks;
-    k.n_test = fc_arena_alloc(&t->arena, (size_t)k.n, sizeof *k.n_test, err);
+    fc_tasks k = d->tasks;
+    k.n_test = fc_arena_alloc(&d->arena, (size_t)k.n, sizeof *k.n_test, err);
     if (!k.n_test)
         return FC_EFAIL;
-    memcpy(k.n_test + from, t->tasks.n_test + from, (size_t)(to - from) * sizeof *k.n_test);
-    memcpy(w, t->file.w.p, t->file.w.n * sizeof *w);
-    FC_TRY(fc_emr_apply(w, &t->file.w, t->experts.emr, i, err));
-    fc_packed_fill(&t->packed, &t->net.shape, w);
-    t->model.w = w;
-    return test_tasks(part, answer, t, &k, err);
+    memcpy(k.n_test + from, d->tasks.n_test + from, (size_t)(to - from) * sizeof *k.n_test);
+    memcpy(w, d->file.w.p, d->file.w.n * sizeof *w);
+    FC_TRY(fc_emr_apply(w, &d->file.w, d->experts.emr, i, err));
+    fc_packed_fill(&d->packed, &d->net.shape, w);
+    d->model.w = w;
+    return test_tasks(part, answer, d, &k, err);
 }
 
-static fc_status eval_init(fc_eval *e, fc_trial *t, fc_error *err)
+static fc_status eval_init(fc_eval *e, fc_model_on_data *d, fc_error *err)
 {
-    size_t T = (size_t)t->tasks.n;
-    *e = (fc_eval){.seen = t->tasks.n,
-                   .correct = fc_arena_alloc(&t->arena, T, sizeof(long), err),
-                   .masked = fc_arena_alloc(&t->arena, T, sizeof(long), err),
-                   .total = fc_arena_alloc(&t->arena, T, sizeof(long), err)};
+    size_t T = (size_t)d->tasks.n;
+    *e = (fc_eval){.seen = d->tasks.n,
+                   .correct = fc_arena_alloc(&d->arena, T, sizeof(long), err),
+                   .masked = fc_arena_alloc(&d->arena, T, sizeof(long), err),
+                   .total = fc_arena_alloc(&d->arena, T, sizeof(long), err)};
     return e->correct && e->masked && e->total ? FC_OK : FC_EFAIL;
 }
 
-fc_status fc_trial_test(fc_eval *e, int *answer, fc_trial *t, fc_error *err)
+fc_status fc_model_on_data_test(fc_eval *e, int *answer, fc_model_on_data *d, fc_error *err)
 {
-    FC_TRY(eval_init(e, t, err));
-    if (!t->experts.emr)
-        return test_tasks(e, answer, t, &t->tasks, err);
+    FC_TRY(eval_init(e, d, err));
+    if (!d->experts.emr)
+        return test_tasks(e, answer, d, &d->tasks, err);
     double images = 0, loss = 0;
     fc_eval part;
-    fc_real *w = fc_arena_alloc(&t->arena, t->file.w.n, sizeof *w, err);
-    FC_TRY(eval_init(&part, t, err));
+    fc_real *w = fc_arena_alloc(&d->arena, d->file.w.n, sizeof *w, err);
+    FC_TRY(eval_init(&part, d, err));
     if (!w)
         return FC_EFAIL;
-    for (int i = 0, at = 0; i < t->experts.n; at += t->experts.tasks.v[i++]) {
+    for (int i = 0, at = 0; i < d->experts.n; at += d->experts.tasks.v[i++]) {
         double n = 0;
-        FC_TRY(test_expert(&part, answer, t, i, at, at + t->experts.tasks.v[i], w, err));
-        for (int s = at; s < at + t->experts.tasks.v[i]; s++) {
+        FC_TRY(test_expert(&part, answer, d, i, at, at + d->experts.tasks.v[i], w, err));
+        for (int s = at; s < at + d->experts.tasks.v[i]; s++) {
             e->correct[s] = part.correct[s];
             e->masked[s] = part.masked[s];
             e->total[s] = part.total[s];

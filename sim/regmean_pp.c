@@ -5,7 +5,7 @@
 #include <string.h>
 
 typedef struct state {
-    const fc_regmean_pp *j;
+    const fc_regmean_pp_job *j;
     double *const *out;
     fc_real *w;       /* merged below the present block, which is one task's */
     fc_packed packed; /* of w */
@@ -72,7 +72,7 @@ static fc_status block_grams(fc_grams *g, const fc_vit_shape *shape, int block, 
 
 /* One pass over the images of a task: the one piece of work of the pool. */
 typedef struct gram_job {
-    const fc_regmean_pp *j;
+    const fc_regmean_pp_job *j;
     const fc_regmean_pp_task *task;
     const fc_model *m;
     fc_grams *out;
@@ -94,7 +94,7 @@ static void take_grams(void *ctx, int thread, int i)
 /* gram (n): those of all tasks at a block. */
 static fc_status tasks_grams(fc_grams *gram, state *s, int block, fc_error *err)
 {
-    const fc_regmean_pp *j = s->j;
+    const fc_regmean_pp_job *j = s->j;
     const fc_net *net = j->net;
     const fc_model m = {.shape = &net->shape, .w = s->w, .scale = 1, .packed = &s->packed};
     for (int i = 0; i < j->crew->pool.threads; i++)
@@ -113,7 +113,7 @@ static fc_status tasks_grams(fc_grams *gram, state *s, int block, fc_error *err)
 /* The tensors of one part through RegMean, which takes the mean where there are no Grams. */
 static fc_status merge_part(state *s, int part, fc_error *err)
 {
-    const fc_regmean_pp *j = s->j;
+    const fc_regmean_pp_job *j = s->j;
     const fc_tv_set *in = j->in;
     size_t n = (size_t)in->n, most = (size_t)in->tensors, count = 0;
     int *t_of = fc_arena_alloc(&s->part, most, sizeof *t_of, err);
@@ -157,7 +157,7 @@ static fc_status merge_part(state *s, int part, fc_error *err)
 
 static fc_status run(state *s, fc_error *err)
 {
-    const fc_regmean_pp *j = s->j;
+    const fc_regmean_pp_job *j = s->j;
     FC_TRY(fc_packed_new(&s->packed, &j->net->shape, false, &j->net->engine, err));
     s->w = fc_arena_alloc(&s->arena, j->w0->n, sizeof *s->w, err);
     if (!s->w)
@@ -170,7 +170,7 @@ static fc_status run(state *s, fc_error *err)
     return FC_OK;
 }
 
-double fc_regmean_pp_flop(const fc_regmean_pp *j)
+double fc_regmean_pp_flop(const fc_regmean_pp_job *j)
 {
     const fc_net *net = j->net;
     double images = 0;
@@ -179,7 +179,7 @@ double fc_regmean_pp_flop(const fc_regmean_pp *j)
     return images * net->shape.depth * fc_vit_flop(&net->shape, 0, 0, net->mode, 0, false);
 }
 
-fc_status fc_regmean_pp_run(double *const *out, const fc_regmean_pp *j, fc_error *err)
+fc_status fc_regmean_pp_run(double *const *out, const fc_regmean_pp_job *j, fc_error *err)
 {
     state s = {.j = j, .out = out};
     int threads = j->crew->pool.threads;

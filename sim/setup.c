@@ -259,8 +259,8 @@ static fc_status crew_init(fc_run *r, fc_error *err)
     fc_grams full;
     const fc_merge_method *rule = r->cfg->task_rule;
     if (rule) {
-        plan.acts = fc_merged_acts(rule, r->cfg->task_rule_options, r->tasks.n);
-        if (!plan.grams && fc_merged_needs_grams(rule)) {
+        plan.acts = fc_vit_merge_acts(rule, r->cfg->task_rule_options, r->tasks.n);
+        if (!plan.grams && fc_vit_merge_needs_grams(rule)) {
             FC_TRY(fc_vit_grams(&full, &r->net.shape, 1, 1, &r->arena, err));
             plan.grams = &full;
         }

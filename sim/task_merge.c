@@ -70,12 +70,12 @@ fc_status fc_task_merge_check(const fc_run *r, fc_error *err)
             rule->name, r->method->name);
     if (by_grams(rule))
         return FC_OK;
-    if (fc_merged_needs_grams(rule) && r->gram_shape.n > 0)
+    if (fc_vit_merge_needs_grams(rule) && r->gram_shape.n > 0)
         return fc_fail(err, FC_EUSAGE,
                        "tasks.merge: %s takes Grams of its own, and so does method %s: lorm merges "
                        "by those that are there",
                        rule->name, r->method->name);
-    if (fc_merged_check(rule, &space, r->deltas.A != NULL, true, &why) != FC_OK)
+    if (fc_vit_merge_check(rule, &space, r->deltas.A != NULL, true, &why) != FC_OK)
         return fc_fail(err, FC_EUSAGE, "tasks.merge: %s", why.msg);
     return FC_OK;
 }
@@ -183,36 +183,36 @@ static const fc_real *head_bias(const fc_run *r)
     return r->task_head + (size_t)r->net.classes * (size_t)r->net.shape.width;
 }
 
-static fc_status merge(fc_merged *out, fc_run *r, fc_error *err)
+static fc_status merge(fc_vit_merged *out, fc_run *r, fc_error *err)
 {
     const fc_config *c = r->cfg;
     task_vectors v;
-    fc_merged_task *task = fc_arena_alloc(&r->arena, (size_t)r->deltas.tasks, sizeof *task, err);
+    fc_vit_merge_task *task = fc_arena_alloc(&r->arena, (size_t)r->deltas.tasks, sizeof *task, err);
     if (!task)
         return FC_EFAIL;
     uint64_t seed = fc_seed(c, c->seed.train);
     FC_TRY(load(&v, r, err));
     for (int k = 0; k < r->deltas.tasks; k++)
-        FC_TRY(fc_merged_images(&task[k], &r->tasks, k, k + 1, k, (size_t)c->task_merge.samples,
-                                seed, &r->arena, err));
-    const fc_merged_job job = {.rule = c->task_rule,
-                               .options = c->task_rule_options,
-                               .space = space_of(r),
-                               .w0 = &r->w0,
-                               .in = &v.set,
-                               .tensor = v.tensor,
-                               .head_w = r->task_head,
-                               .head_b = head_bias(r),
-                               .task = task,
-                               .net = &r->net,
-                               .crew = &r->crew,
-                               .split = &r->data.train,
-                               .seed = seed,
-                               .progress = &r->progress};
-    return fc_merged_make(out, &job, &r->arena, err);
+        FC_TRY(fc_vit_merge_images(&task[k], &r->tasks, k, k + 1, k, (size_t)c->task_merge.samples,
+                                   seed, &r->arena, err));
+    const fc_vit_merge_job job = {.rule = c->task_rule,
+                                  .options = c->task_rule_options,
+                                  .space = space_of(r),
+                                  .w0 = &r->w0,
+                                  .in = &v.set,
+                                  .tensor = v.tensor,
+                                  .head_w = r->task_head,
+                                  .head_b = head_bias(r),
+                                  .task = task,
+                                  .net = &r->net,
+                                  .crew = &r->crew,
+                                  .split = &r->data.train,
+                                  .seed = seed,
+                                  .progress = &r->progress};
+    return fc_vit_merge_make(out, &job, &r->arena, err);
 }
 
-static fc_status by_lorm(fc_merged *out, fc_run *r, fc_error *err)
+static fc_status by_lorm(fc_vit_merged *out, fc_run *r, fc_error *err)
 {
     memcpy(out->w, r->w0.p, r->w0.n * sizeof *out->w);
     if (r->deltas.tasks > 1)
@@ -224,7 +224,7 @@ static fc_status by_lorm(fc_merged *out, fc_run *r, fc_error *err)
 /* --- the test, and the scale --------------------------------------------------------------------
  */
 
-static fc_model model_of(const fc_run *r, const fc_merged *m)
+static fc_model model_of(const fc_run *r, const fc_vit_merged *m)
 {
     return (fc_model){.shape = &r->net.shape,
                       .classes = r->net.classes,
@@ -236,22 +236,22 @@ static fc_model model_of(const fc_run *r, const fc_merged *m)
                       .wemoe = m->wemoe};
 }
 
-fc_status fc_task_merge_model(fc_model *out, const fc_run *r, const fc_merged *m, fc_error *err)
+fc_status fc_task_merge_model(fc_model *out, const fc_run *r, const fc_vit_merged *m, fc_error *err)
 {
     *out = model_of(r, m);
-    return fc_merged_per_task(m)
+    return fc_vit_merge_per_task(m)
                ? fc_fail(err, FC_EUSAGE, "tasks.merge: %s makes a model for each task, not one",
                          r->cfg->task_rule->name)
                : FC_OK;
 }
 
 /* Each task by its own expert: the task of an image is known. */
-static fc_status test_experts(fc_run *r, const fc_merged *m, int t, fc_error *err)
+static fc_status test_experts(fc_run *r, const fc_vit_merged *m, int t, fc_error *err)
 {
     fc_arena arena = {0};
     long *count[3] = {0};
     bool *skip = fc_arena_alloc(&arena, (size_t)r->tasks.n, sizeof *skip, err);
-    fc_merged one = {.w = fc_arena_alloc(&arena, r->w0.n, sizeof *one.w, err)};
+    fc_vit_merged one = {.w = fc_arena_alloc(&arena, r->w0.n, sizeof *one.w, err)};
     for (int k = 0; k < 3; k++)
         count[k] = fc_arena_alloc(&arena, (size_t)r->tasks.n, sizeof **count, err);
     fc_status s = skip && one.w && count[0] && count[1] && count[2] ? FC_OK : FC_EFAIL;
@@ -260,7 +260,7 @@ static fc_status test_experts(fc_run *r, const fc_merged *m, int t, fc_error *er
         for (int i = 0; i <= t; i++)
             skip[i] = i != k;
         memcpy(one.w, m->w, r->w0.n * sizeof *one.w);
-        s = fc_merged_expert(one.w, m, &r->w0, k, err);
+        s = fc_vit_merge_expert(one.w, m, &r->w0, k, err);
         fc_model model = model_of(r, &one);
         if (s == FC_OK)
             s = fc_eval_run(r, &model, t, skip, err);
@@ -281,9 +281,9 @@ static fc_status test_experts(fc_run *r, const fc_merged *m, int t, fc_error *er
     return s;
 }
 
-fc_status fc_task_merge_test(fc_run *r, const fc_merged *m, int t, fc_error *err)
+fc_status fc_task_merge_test(fc_run *r, const fc_vit_merged *m, int t, fc_error *err)
 {
-    if (fc_merged_per_task(m))
+    if (fc_vit_merge_per_task(m))
         return test_experts(r, m, t, err);
     fc_model model = model_of(r, m);
     return fc_eval_run(r, &model, t, NULL, err);
@@ -298,7 +298,7 @@ static void scale_update(fc_real *w, const fc_run *r, const fc_real *merged, dou
 }
 
 /* Images of the held-out ones that model m gets right. */
-static fc_status count_held(long *right, fc_run *r, const fc_merged *m, fc_error *err)
+static fc_status count_held(long *right, fc_run *r, const fc_vit_merged *m, fc_error *err)
 {
     enum { ACC, ACC_MASKED };
     int seen = r->deltas.tasks;
@@ -329,14 +329,15 @@ static fc_status count_held(long *right, fc_run *r, const fc_merged *m, fc_error
     return s;
 }
 
-static fc_status choose_scale(double *best, fc_run *r, const fc_merged *m, fc_error *err)
+static fc_status choose_scale(double *best, fc_run *r, const fc_vit_merged *m, fc_error *err)
 {
     const double *scales;
     int n;
     long most = -1, right;
     *best = r->cfg->task_merge.scale;
     FC_TRY(read_scales(&scales, &n, r, &r->arena, err));
-    fc_merged trial = {.w = n ? fc_arena_alloc(&r->arena, r->w0.n, sizeof *trial.w, err) : NULL};
+    fc_vit_merged trial = {.w =
+                               n ? fc_arena_alloc(&r->arena, r->w0.n, sizeof *trial.w, err) : NULL};
     if (n && !trial.w)
         return FC_EFAIL;
     for (int i = 0; i < n; i++) {
@@ -350,7 +351,7 @@ static fc_status choose_scale(double *best, fc_run *r, const fc_merged *m, fc_er
     return FC_OK;
 }
 
-fc_status fc_task_merge(fc_merged *out, double *scale, fc_run *r, fc_error *err)
+fc_status fc_task_merge(fc_vit_merged *out, double *scale, fc_run *r, fc_error *err)
 {
     FC_TRY(by_grams(r->cfg->task_rule) ? by_lorm(out, r, err) : merge(out, r, err));
     FC_TRY(choose_scale(scale, r, out, err));
@@ -359,7 +360,7 @@ fc_status fc_task_merge(fc_merged *out, double *scale, fc_run *r, fc_error *err)
     return FC_OK;
 }
 
-size_t fc_task_merge_extra(const fc_run *r, const fc_merged *m)
+size_t fc_task_merge_extra(const fc_run *r, const fc_vit_merged *m)
 {
     size_t n = 0, slots = (size_t)fc_vit_slots(&r->net.shape);
     for (size_t i = 0; m->smile && i < slots; i++) {
@@ -398,6 +399,6 @@ double fc_task_merge_flop(const fc_run *r, int n)
     return forward * held * n_scales +
            (by_grams(rule)
                 ? 0
-                : fc_merged_flop(rule, r->cfg->task_rule_options, &r->net, n,
-                                 r->cfg->task_merge.samples, r->net.classes / r->tasks.n));
+                : fc_vit_merge_flop(rule, r->cfg->task_rule_options, &r->net, n,
+                                    r->cfg->task_merge.samples, r->net.classes / r->tasks.n));
 }

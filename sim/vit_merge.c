@@ -3,15 +3,15 @@
 #include "core/merge/rule_regmean.h"
 #include "sim/adamerging.h"
 #include "sim/fit_fisher.h"
-#include "sim/wemoe_gates.h"
 #include "sim/regmean_pp.h"
+#include "sim/wemoe_gates.h"
 
 #include <math.h>
 #include <string.h>
 
 typedef struct maker {
-    fc_merged *out;
-    const fc_merged_job *j;
+    fc_vit_merged *out;
+    const fc_vit_merge_job *j;
     fc_arena *arena;
 } maker;
 
@@ -35,8 +35,8 @@ static make_rule *maker_of(const fc_merge_method *rule)
     return NULL;
 }
 
-fc_status fc_merged_check(const fc_merge_method *rule, const fc_space *space, bool factors,
-                          bool images, fc_error *err)
+fc_status fc_vit_merge_check(const fc_merge_method *rule, const fc_space *space, bool factors,
+                             bool images, fc_error *err)
 {
     bool full = space->kind == FC_SPACE_FULL;
     const unsigned from_images =
@@ -55,7 +55,7 @@ fc_status fc_merged_check(const fc_merge_method *rule, const fc_space *space, bo
     return full ? FC_OK : fc_fail(err, FC_EUSAGE, "%s works in full space only", rule->name);
 }
 
-fc_acts_size fc_merged_acts(const fc_merge_method *rule, const void *options, int n)
+fc_acts_size fc_vit_merge_acts(const fc_merge_method *rule, const void *options, int n)
 {
     if (maker_of(rule) == make_smile) {
         const fc_smile_options *o = options;
@@ -68,13 +68,13 @@ fc_acts_size fc_merged_acts(const fc_merge_method *rule, const void *options, in
     return (fc_acts_size){0};
 }
 
-bool fc_merged_needs_grams(const fc_merge_method *rule)
+bool fc_vit_merge_needs_grams(const fc_merge_method *rule)
 {
     return (rule->needs & FC_MERGE_NEEDS_GRAMS) != 0 || maker_of(rule) == make_regmean_pp;
 }
 
-double fc_merged_flop(const fc_merge_method *rule, const void *options, const fc_net *net, int n,
-                      int samples, int classes)
+double fc_vit_merge_flop(const fc_merge_method *rule, const void *options, const fc_net *net, int n,
+                         int samples, int classes)
 {
     const fc_vit_shape *s = &net->shape;
     double forward = fc_vit_flop(s, 0, net->classes, FC_TRAIN_FULL, 0, false);
@@ -95,8 +95,9 @@ double fc_merged_flop(const fc_merge_method *rule, const void *options, const fc
     return rule->needs & FC_MERGE_NEEDS_GRAMS ? forward * images : 0;
 }
 
-fc_status fc_merged_images(fc_merged_task *out, const fc_tasks *tasks, int from, int to, int update,
-                           size_t most, uint64_t seed, fc_arena *arena, fc_error *err)
+fc_status fc_vit_merge_images(fc_vit_merge_task *out, const fc_tasks *tasks, int from, int to,
+                              int update, size_t most, uint64_t seed, fc_arena *arena,
+                              fc_error *err)
 {
     bool held = tasks->n_held[from] > 0;
     uint32_t *const *list = held ? tasks->held : tasks->train;
@@ -112,10 +113,10 @@ fc_status fc_merged_images(fc_merged_task *out, const fc_tasks *tasks, int from,
     fc_rng g =
         fc_rng_at((fc_key){.seed = seed, .stream = FC_STREAM_MERGE, .task = (uint32_t)update});
     fc_rng_shuffle(&g, sample, n);
-    *out = (fc_merged_task){.lo = tasks->first[from],
-                            .hi = tasks->first[to],
-                            .sample = sample,
-                            .n = n < most ? n : most};
+    *out = (fc_vit_merge_task){.lo = tasks->first[from],
+                               .hi = tasks->first[to],
+                               .sample = sample,
+                               .n = n < most ? n : most};
     return FC_OK;
 }
 
@@ -146,7 +147,7 @@ typedef struct gram_pass {
     const maker *k;
     fc_grams *grams;
     const fc_model *m;
-    const fc_merged_task *task;
+    const fc_vit_merge_task *task;
     fc_status status;
     fc_error *err;
 } gram_pass;
@@ -170,7 +171,7 @@ typedef struct statistics {
 
 static fc_status statistics_of(statistics *s, const maker *k, int i, fc_error *err)
 {
-    const fc_merged_job *j = k->j;
+    const fc_vit_merge_job *j = k->j;
     const fc_vit_shape *shape = &j->net->shape;
     fc_model m = {.shape = shape,
                   .classes = j->net->classes,
@@ -218,7 +219,7 @@ static fc_status statistics_of(statistics *s, const maker *k, int i, fc_error *e
 /* The set with the statistics that the rule needs and it has not. */
 static fc_status add_statistics(fc_tv_set *set, statistics *s, const maker *k, fc_error *err)
 {
-    const fc_merged_job *j = k->j;
+    const fc_vit_merge_job *j = k->j;
     const fc_vit_shape *shape = &j->net->shape;
     size_t n = (size_t)set->n, all = n * (size_t)set->tensors;
     bool gram = j->rule->needs & FC_MERGE_NEEDS_GRAMS && !set->gram;
@@ -262,7 +263,7 @@ static double **new_task_vector(const maker *k, fc_error *err)
 /* out->w = base + tau */
 static fc_status put(const maker *k, double *const *tau, fc_error *err)
 {
-    const fc_merged_job *j = k->j;
+    const fc_vit_merge_job *j = k->j;
     k->out->tau = tau;
     for (int t = 0; t < j->in->tensors; t++) {
         const fc_spec *s = &j->w0->spec[j->tensor[t]];
@@ -280,7 +281,7 @@ static fc_status put(const maker *k, double *const *tau, fc_error *err)
 
 static fc_status make_combined(const maker *k, fc_error *err)
 {
-    const fc_merged_job *j = k->j;
+    const fc_vit_merge_job *j = k->j;
     statistics s = {0};
     fc_tv_set set = *j->in;
     double **tau = new_task_vector(k, err);
@@ -324,8 +325,8 @@ static fc_status make_individual(const maker *k, fc_error *err)
     return FC_OK;
 }
 
-fc_status fc_merged_expert(fc_real *w, const fc_merged *m, const fc_params *w0, int s,
-                           fc_error *err)
+fc_status fc_vit_merge_expert(fc_real *w, const fc_vit_merged *m, const fc_params *w0, int s,
+                              fc_error *err)
 {
     if (m->emr)
         return fc_emr_apply(w, w0, m->emr, s, err);
@@ -333,31 +334,31 @@ fc_status fc_merged_expert(fc_real *w, const fc_merged *m, const fc_params *w0, 
 }
 
 /* Lists of images for the two that are trained on them. */
-static fc_status adapt_of(fc_adapt *a, const maker *k, int steps, int batch, fc_error *err)
+static fc_status entropy_of(fc_entropy_job *a, const maker *k, int steps, int batch, fc_error *err)
 {
-    const fc_merged_job *j = k->j;
-    fc_adapt_task *task = fc_arena_alloc(k->arena, (size_t)j->in->n, sizeof *task, err);
+    const fc_vit_merge_job *j = k->j;
+    fc_entropy_task *task = fc_arena_alloc(k->arena, (size_t)j->in->n, sizeof *task, err);
     for (int i = 0; task && i < j->in->n; i++)
-        task[i] = (fc_adapt_task){.sample = j->task[i].sample,
-                                  .n = j->task[i].n,
-                                  .lo = j->task[i].lo,
-                                  .hi = j->task[i].hi};
-    *a = (fc_adapt){.net = j->net,
-                    .crew = j->crew,
-                    .split = j->split,
-                    .task = task,
-                    .tasks = j->in->n,
-                    .steps = steps,
-                    .batch = batch,
-                    .seed = j->seed,
-                    .progress = j->progress,
-                    .what = j->rule->name};
+        task[i] = (fc_entropy_task){.sample = j->task[i].sample,
+                                    .n = j->task[i].n,
+                                    .lo = j->task[i].lo,
+                                    .hi = j->task[i].hi};
+    *a = (fc_entropy_job){.net = j->net,
+                          .crew = j->crew,
+                          .split = j->split,
+                          .task = task,
+                          .tasks = j->in->n,
+                          .steps = steps,
+                          .batch = batch,
+                          .seed = j->seed,
+                          .progress = j->progress,
+                          .what = j->rule->name};
     return task ? FC_OK : FC_EFAIL;
 }
 
 static fc_status make_wemoe(const maker *k, fc_error *err)
 {
-    const fc_merged_job *j = k->j;
+    const fc_vit_merge_job *j = k->j;
     const fc_wemoe_training *o = j->options;
     fc_wemoe *w = fc_arena_alloc(k->arena, 1, sizeof *w, err);
     if (!w)
@@ -369,58 +370,59 @@ static fc_status make_wemoe(const maker *k, fc_error *err)
                         .scale = 1,
                         .head_w = j->head_w,
                         .head_b = j->head_b};
-    fc_gates gates = {.wemoe = w, .m = &m, .lr = o->lr};
-    fc_adapt_result result;
-    FC_TRY(adapt_of(&gates.adapt, k, o->steps, o->batch, err));
-    FC_TRY(fc_gates_run(&result, &gates, err));
+    fc_wemoe_gates_job gates = {.wemoe = w, .m = &m, .lr = o->lr};
+    fc_entropy_result result;
+    FC_TRY(entropy_of(&gates.entropy, k, o->steps, o->batch, err));
+    FC_TRY(fc_wemoe_gates_run(&result, &gates, err));
     k->out->wemoe = w;
     return FC_OK;
 }
 
 static fc_status make_adamerging(const maker *k, fc_error *err)
 {
-    const fc_merged_job *j = k->j;
+    const fc_vit_merge_job *j = k->j;
     const fc_ada_training *o = j->options;
-    fc_adamerge run = {.options = o->options,
-                       .w0 = j->w0,
-                       .in = j->in,
-                       .tensor = j->tensor,
-                       .head_w = j->head_w,
-                       .head_b = j->head_b};
+    fc_adamerging_job run = {.options = o->options,
+                             .w0 = j->w0,
+                             .in = j->in,
+                             .tensor = j->tensor,
+                             .head_w = j->head_w,
+                             .head_b = j->head_b};
     fc_adamerging a;
-    fc_adapt_result result;
+    fc_entropy_result result;
     double **tau = new_task_vector(k, err);
     if (!tau)
         return FC_EFAIL;
-    FC_TRY(adapt_of(&run.adapt, k, o->steps, o->batch, err));
-    FC_TRY(fc_adamerge_run(&a, tau, &result, &run, k->arena, err));
+    FC_TRY(entropy_of(&run.entropy, k, o->steps, o->batch, err));
+    FC_TRY(fc_adamerging_run(&a, tau, &result, &run, k->arena, err));
     return put(k, tau, err);
 }
 
 static fc_status make_regmean_pp(const maker *k, fc_error *err)
 {
-    const fc_merged_job *j = k->j;
+    const fc_vit_merge_job *j = k->j;
     fc_regmean_pp_task *task = fc_arena_alloc(k->arena, (size_t)j->in->n, sizeof *task, err);
     double **tau = new_task_vector(k, err);
     if (!task || !tau)
         return FC_EFAIL;
     for (int i = 0; i < j->in->n; i++)
         task[i] = (fc_regmean_pp_task){.sample = j->task[i].sample, .n = j->task[i].n};
-    const fc_regmean_pp run = {.net = j->net,
-                               .crew = j->crew,
-                               .split = j->split,
-                               .w0 = j->w0,
-                               .in = j->in,
-                               .tensor = j->tensor,
-                               .task = task,
-                               .off_diagonal =
-                                   ((const fc_regmean_options *)j->options)->off_diagonal,
-                               .progress = j->progress};
+    const fc_regmean_pp_job run = {.net = j->net,
+                                   .crew = j->crew,
+                                   .split = j->split,
+                                   .w0 = j->w0,
+                                   .in = j->in,
+                                   .tensor = j->tensor,
+                                   .task = task,
+                                   .off_diagonal =
+                                       ((const fc_regmean_options *)j->options)->off_diagonal,
+                                   .progress = j->progress};
     FC_TRY(fc_regmean_pp_run(tau, &run, err));
     return put(k, tau, err);
 }
 
-fc_status fc_merged_make(fc_merged *out, const fc_merged_job *job, fc_arena *arena, fc_error *err)
+fc_status fc_vit_merge_make(fc_vit_merged *out, const fc_vit_merge_job *job, fc_arena *arena,
+                            fc_error *err)
 {
     const maker k = {out, job, arena};
     make_rule *make = maker_of(job->rule);

@@ -3,8 +3,8 @@
  *
  * Rules that need Grams or Fisher information take what the set has; where it has none, and for
  * rules that need images, they are made here from images of each task, which nobody labelled. */
-#ifndef FC_MERGED_H
-#define FC_MERGED_H
+#ifndef FC_VIT_MERGE_H
+#define FC_VIT_MERGE_H
 
 #include "core/merge/merge.h"
 #include "core/merge/rule_emr.h"
@@ -14,18 +14,19 @@
 #include "sim/fit.h"
 
 /* What is known of one update, which is one task's. */
-typedef struct fc_merged_task {
+typedef struct fc_vit_merge_task {
     int lo, hi;             /* its logits */
     const uint32_t *sample; /* (n) */
     size_t n;
-} fc_merged_task;
+} fc_vit_merge_task;
 
 /* Images of tasks from .. to - 1, which update number `update` stands for: the held-out ones, or
  * where there are none the training images; at most `most`, drawn at random. */
-fc_status fc_merged_images(fc_merged_task *out, const fc_tasks *tasks, int from, int to, int update,
-                           size_t most, uint64_t seed, fc_arena *arena, fc_error *err);
+fc_status fc_vit_merge_images(fc_vit_merge_task *out, const fc_tasks *tasks, int from, int to,
+                              int update, size_t most, uint64_t seed, fc_arena *arena,
+                              fc_error *err);
 
-typedef struct fc_merged_job {
+typedef struct fc_vit_merge_job {
     const fc_merge_method *rule;
     const void *options; /* the rule's */
     fc_space space;
@@ -34,15 +35,15 @@ typedef struct fc_merged_job {
     const int *tensor;     /* (in->tensors) which of w0's each is */
     const fc_real *head_w; /* (net->classes, D) rows of all tasks */
     const fc_real *head_b;
-    const fc_merged_task *task; /* (in->n); NULL: there are no images */
+    const fc_vit_merge_task *task; /* (in->n); NULL: there are no images */
     const fc_net *net;
-    fc_crew *crew;         /* idle; see fc_merged_acts and fc_merged_grams */
+    fc_crew *crew;         /* idle; see fc_vit_merge_acts and fc_vit_merge_grams */
     const fc_split *split; /* of the samples */
     uint64_t seed;
     fc_progress *progress;
-} fc_merged_job;
+} fc_vit_merge_job;
 
-typedef struct fc_merged {
+typedef struct fc_vit_merged {
     fc_real *w;         /* (w0->n) the merged backbone, or what the experts stand beside */
     double *const *tau; /* (in->tensors) the merged update that is in w; NULL with experts */
     fc_smile *smile;
@@ -50,34 +51,35 @@ typedef struct fc_merged {
     fc_emr *emr;         /* the model of task s is w plus expert s */
     const fc_tv_set *of; /* the same with update s */
     const int *tensor;   /* (of->tensors) */
-} fc_merged;
+} fc_vit_merged;
 
 /* Is it one model for each task, so that a test has to know the task? */
-static inline bool fc_merged_per_task(const fc_merged *m)
+static inline bool fc_vit_merge_per_task(const fc_vit_merged *m)
 {
     return m->emr || m->of;
 }
 
 /* w (holds m->w) becomes the model of task s. */
-fc_status fc_merged_expert(fc_real *w, const fc_merged *m, const fc_params *w0, int s,
-                           fc_error *err);
+fc_status fc_vit_merge_expert(fc_real *w, const fc_vit_merged *m, const fc_params *w0, int s,
+                              fc_error *err);
 
 /* Does the rule work on such a set at all: FC_EUSAGE with the reason if not. images: are there
  * any? factors: are the updates LoRA pairs? */
-fc_status fc_merged_check(const fc_merge_method *rule, const fc_space *space, bool factors,
-                          bool images, fc_error *err);
+fc_status fc_vit_merge_check(const fc_merge_method *rule, const fc_space *space, bool factors,
+                             bool images, fc_error *err);
 
 /* What activations of the crew need beside what training takes, for n updates; and does the crew
  * need Grams of all slots, full ones? */
-fc_acts_size fc_merged_acts(const fc_merge_method *rule, const void *options, int n);
-bool fc_merged_needs_grams(const fc_merge_method *rule);
+fc_acts_size fc_vit_merge_acts(const fc_merge_method *rule, const void *options, int n);
+bool fc_vit_merge_needs_grams(const fc_merge_method *rule);
 
 /* FLOP of what is done on images, of n tasks with so many images and classes each. */
-double fc_merged_flop(const fc_merge_method *rule, const void *options, const fc_net *net, int n,
-                      int samples, int classes);
+double fc_vit_merge_flop(const fc_merge_method *rule, const void *options, const fc_net *net, int n,
+                         int samples, int classes);
 
 /* out->w has room for w0->n numbers; the rest is put into the arena. Same bits for any number of
  * threads. Errors: those of the rule; FC_ESTOP where a stop was requested. */
-fc_status fc_merged_make(fc_merged *out, const fc_merged_job *job, fc_arena *arena, fc_error *err);
+fc_status fc_vit_merge_make(fc_vit_merged *out, const fc_vit_merge_job *job, fc_arena *arena,
+                            fc_error *err);
 
 #endif

@@ -5,7 +5,7 @@
 #include <string.h>
 
 typedef struct state {
-    const fc_gates *j;
+    const fc_wemoe_gates_job *j;
     fc_optim optim;
     fc_real *sum;   /* gradient of a step */
     fc_real **grad; /* (threads) of one slice */
@@ -20,11 +20,11 @@ static fc_status prepare(void *ctx, fc_model *m, fc_error *err)
     return FC_OK;
 }
 
-static fc_adapt_pass pass(void *ctx, int thread)
+static fc_entropy_pass pass(void *ctx, int thread)
 {
     state *s = ctx;
     memset(s->grad[thread], 0, s->j->wemoe->gates.n * sizeof **s->grad);
-    return (fc_adapt_pass){.grads = {.gates = s->grad[thread]}};
+    return (fc_entropy_pass){.grads = {.gates = s->grad[thread]}};
 }
 
 static void add(void *ctx, int thread, bool first)
@@ -44,9 +44,9 @@ static fc_status step(void *ctx, fc_error *err)
 
 static fc_status allocate(state *s, fc_arena *arena, fc_error *err)
 {
-    const fc_gates *j = s->j;
+    const fc_wemoe_gates_job *j = s->j;
     const fc_params *gates = &j->wemoe->gates;
-    int threads = j->adapt.crew->pool.threads;
+    int threads = j->entropy.crew->pool.threads;
     const fc_optim_config adam = {.kind = FC_ADAM,
                                   .lr = {[FC_GROUP_BACKBONE] = j->lr},
                                   .groups = 1u << FC_GROUP_BACKBONE,
@@ -64,33 +64,33 @@ static fc_status allocate(state *s, fc_arena *arena, fc_error *err)
     return FC_OK;
 }
 
-static fc_adapt_model model_of(const fc_gates *j, state *s)
+static fc_entropy_model model_of(const fc_wemoe_gates_job *j, state *s)
 {
-    const fc_net *net = j->adapt.net;
+    const fc_net *net = j->entropy.net;
     double forward = fc_vit_flop(&net->shape, 0, net->classes, FC_TRAIN_HEAD, 0, false) +
                      fc_wemoe_flop(j->wemoe, fc_vit_tokens(&net->shape), net->shape.depth);
-    return (fc_adapt_model){.ctx = s,
-                            .flop = 2 * forward, /* weights are frozen: backward is as much */
-                            .prepare = prepare,
-                            .pass = pass,
-                            .add = add,
-                            .step = step};
+    return (fc_entropy_model){.ctx = s,
+                              .flop = 2 * forward, /* weights are frozen: backward is as much */
+                              .prepare = prepare,
+                              .pass = pass,
+                              .add = add,
+                              .step = step};
 }
 
-double fc_gates_flop(const fc_gates *j)
+double fc_wemoe_gates_flop(const fc_wemoe_gates_job *j)
 {
-    fc_adapt_model m = model_of(j, NULL);
-    return fc_adapt_flop(&j->adapt, &m);
+    fc_entropy_model m = model_of(j, NULL);
+    return fc_entropy_flop(&j->entropy, &m);
 }
 
-fc_status fc_gates_run(fc_adapt_result *result, const fc_gates *j, fc_error *err)
+fc_status fc_wemoe_gates_run(fc_entropy_result *result, const fc_wemoe_gates_job *j, fc_error *err)
 {
     state s = {.j = j};
-    fc_adapt_model m = model_of(j, &s);
+    fc_entropy_model m = model_of(j, &s);
     fc_arena arena = {0};
     fc_status status = allocate(&s, &arena, err);
     if (status == FC_OK)
-        status = fc_adapt_run(result, &j->adapt, &m, err);
+        status = fc_entropy_run(result, &j->entropy, &m, err);
     fc_arena_free(&arena);
     return status;
 }
