@@ -3,7 +3,7 @@
 #include "sim/fit_fisher.h"
 #include "sim/model_on_data.h"
 #include "sim/model_stats.h"
-#include "sim/run.h"
+#include "sim/task_images.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,17 +53,12 @@ static fc_status read_options(statistics *s, const fc_args *a, fc_error *err)
 }
 
 /* Training images of the model's classes: all, by task, or so many at random. */
-static fc_status draw(statistics *s, fc_error *err)
+static fc_status draw_images(statistics *s, fc_error *err)
 {
     fc_model_on_data *d = s->d;
-    for (int k = 0; k < d->tasks.n; k++)
-        s->n += d->tasks.n_train[k];
-    s->sample = fc_arena_alloc(&d->arena, s->n, sizeof *s->sample, err);
+    s->sample = fc_task_images_list(&s->n, &d->tasks, 0, d->tasks.n, false, &d->arena, err);
     if (!s->sample)
         return FC_EFAIL;
-    size_t at = 0;
-    for (int k = 0; k < d->tasks.n; at += d->tasks.n_train[k++])
-        memcpy(s->sample + at, d->tasks.train[k], d->tasks.n_train[k] * sizeof *s->sample);
     if (s->most == 0 || s->most >= s->n)
         return FC_OK;
     fc_rng rng = fc_rng_at(
@@ -113,7 +108,7 @@ static fc_status measure(statistics *s, const char *path, fc_error *err)
     if (d->experts.n > 0)
         return fc_fail(err, FC_EUSAGE, "stats: %s is a model with experts, expected a plain one",
                        d->file.path);
-    FC_TRY(draw(s, err));
+    FC_TRY(draw_images(s, err));
     FC_TRY(
         fc_train_layout(&layout, &d->net.shape, FC_TRAIN_FULL, 0, d->net.classes, &d->arena, err));
     FC_TRY(take(s, &layout, err));

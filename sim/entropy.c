@@ -30,7 +30,7 @@ static void slice_gradient(void *ctx, int thread, int i)
     const fc_entropy_job *a = s->a;
     int t = i / slices(a), first = i % slices(a) * FC_SLICE, left = a->batch - first;
     int n = left < FC_SLICE ? left : FC_SLICE;
-    const fc_entropy_task *task = &a->task[t];
+    const fc_task_images *task = &a->task[t];
     fc_worker *w = &a->crew->worker[thread];
     fc_worker_load(w, a->net, a->split, s->image + t * a->batch + first, n, (fc_key){0}, -1);
     fc_entropy_pass p = s->m->pass(s->m->ctx, thread);

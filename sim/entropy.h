@@ -9,19 +9,13 @@
 #define FC_ENTROPY_H
 
 #include "sim/fit.h"
-
-/* Unlabelled images of one task; labels are not read. */
-typedef struct fc_entropy_task {
-    const uint32_t *sample;
-    size_t n;   /* >= 1 */
-    int lo, hi; /* its logits */
-} fc_entropy_task;
+#include "sim/task_images.h"
 
 typedef struct fc_entropy_job {
     const fc_net *net;
     fc_crew *crew;         /* idle; its workers have activations for backward and net->classes */
     const fc_split *split; /* of the samples */
-    const fc_entropy_task *task;
+    const fc_task_images *task; /* (tasks) each of at least one image */
     int tasks;
     int steps, batch; /* >= 0, >= 1; published for AdaMerging and WEMoE: 1000 and 16 */
     uint64_t seed;

@@ -58,13 +58,14 @@ static fc_status find_tensors(int *tensor, const fc_merge_files *f, const fc_par
 }
 
 /* Images of each input: of its own tasks, or of all where the inputs have the same classes. */
-static fc_status draw(fc_vit_merge_task *task, fc_merge_files *f, const fc_tasks *tasks,
-                      const fc_merge_network_job *job, fc_error *err)
+static fc_status draw_images(fc_task_images *task, fc_merge_files *f, const fc_tasks *tasks,
+                             const fc_merge_network_job *job, fc_error *err)
 {
     for (int i = 0, from = 0; i < f->n; i++) {
         int n = f->apart ? f->file[i].meta.tasks.n : tasks->n;
-        FC_TRY(fc_vit_merge_images(&task[i], tasks, from, from + n, i, job->samples, job->seed,
-                                   &f->arena, err));
+        FC_TRY(fc_task_images_draw(&task[i], tasks, from, from + n, job->samples,
+                                   (fc_key){.seed = job->seed, .task = (uint32_t)i}, &f->arena,
+                                   err));
         if (task[i].n == 0)
             return fc_fail(err, FC_EDATA, "%s: the data have no training image of its classes",
                            f->file[i].path);
@@ -80,13 +81,13 @@ static fc_status make(fc_merge_network *m, fc_merge_files *f, const fc_merge_net
     size_t tensors = (size_t)f->set.tensors;
     const fc_net plain = {.shape = base->shape, .classes = base->classes};
     int *tensor = fc_arena_alloc(&f->arena, tensors, sizeof *tensor, err);
-    fc_vit_merge_task *task = fc_arena_alloc(&f->arena, (size_t)f->n, sizeof *task, err);
+    fc_task_images *task = fc_arena_alloc(&f->arena, (size_t)f->n, sizeof *task, err);
     m->merged.w = fc_arena_alloc(&f->arena, base->w.n, sizeof *m->merged.w, err);
     if (!tensor || !task || !m->merged.w)
         return FC_EFAIL;
     FC_TRY(find_tensors(tensor, f, &base->w, err));
     if (d)
-        FC_TRY(draw(task, f, &d->tasks, job, err));
+        FC_TRY(draw_images(task, f, &d->tasks, job, err));
     m->shape = base->shape;
     m->head_w = base->head_w;
     m->head_b = base->head_b;

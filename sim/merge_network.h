@@ -3,7 +3,7 @@
  * network.
  *
  * Rules that need images take them from the data that the inputs name in their metadata, of each
- * input's own classes, as tasks.merge does in a run (fc_vit_merge_images): with the run's seed and
+ * input's own classes, as tasks.merge does in a run (fc_task_images_draw): with the run's seed and
  * as many images as there, the result is the same byte for byte. */
 #ifndef FC_MERGE_NETWORK_H
 #define FC_MERGE_NETWORK_H

@@ -73,7 +73,7 @@ static fc_status block_grams(fc_grams *g, const fc_vit_shape *shape, int block, 
 /* One pass over the images of a task: the one piece of work of the pool. */
 typedef struct gram_job {
     const fc_regmean_pp_job *j;
-    const fc_regmean_pp_task *task;
+    const fc_task_images *task;
     const fc_model *m;
     fc_grams *out;
     fc_status status;

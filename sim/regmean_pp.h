@@ -14,23 +14,18 @@
 
 #include "core/merge/combine.h"
 #include "sim/fit.h"
-
-/* Unlabelled images of one task. */
-typedef struct fc_regmean_pp_task {
-    const uint32_t *sample;
-    size_t n; /* >= 1; published: 256 */
-} fc_regmean_pp_task;
+#include "sim/task_images.h"
 
 typedef struct fc_regmean_pp_job {
     const fc_net *net;
     fc_crew *crew; /* idle */
     const fc_split *split;
-    const fc_params *w0;            /* backbone, theta_0 */
-    const fc_tv_set *in;            /* one task vector per task, dense or in factors */
-    const int *tensor;              /* (in->tensors) the tensor of w0 that each belongs to */
-    const fc_regmean_pp_task *task; /* (in->n) */
-    double off_diagonal;            /* 0 .. 1; published for ViTs: 0.95 */
-    fc_progress *progress;          /* may be NULL */
+    const fc_params *w0;        /* backbone, theta_0 */
+    const fc_tv_set *in;        /* one task vector per task, dense or in factors */
+    const int *tensor;          /* (in->tensors) the tensor of w0 that each belongs to */
+    const fc_task_images *task; /* (in->n) each of at least one image; published: 256 */
+    double off_diagonal;        /* 0 .. 1; published for ViTs: 0.95 */
+    fc_progress *progress;      /* may be NULL */
 } fc_regmean_pp_job;
 
 /* FLOP of the forward passes: depth times all images. */

@@ -187,14 +187,14 @@ static fc_status merge(fc_vit_merged *out, fc_run *r, fc_error *err)
 {
     const fc_config *c = r->cfg;
     task_vectors v;
-    fc_vit_merge_task *task = fc_arena_alloc(&r->arena, (size_t)r->deltas.tasks, sizeof *task, err);
+    fc_task_images *task = fc_arena_alloc(&r->arena, (size_t)r->deltas.tasks, sizeof *task, err);
     if (!task)
         return FC_EFAIL;
     uint64_t seed = fc_seed(c, c->seed.train);
     FC_TRY(load(&v, r, err));
     for (int k = 0; k < r->deltas.tasks; k++)
-        FC_TRY(fc_vit_merge_images(&task[k], &r->tasks, k, k + 1, k, (size_t)c->task_merge.samples,
-                                   seed, &r->arena, err));
+        FC_TRY(fc_task_images_draw(&task[k], &r->tasks, k, k + 1, (size_t)c->task_merge.samples,
+                                   (fc_key){.seed = seed, .task = (uint32_t)k}, &r->arena, err));
     const fc_vit_merge_job job = {.rule = c->task_rule,
                                   .options = c->task_rule_options,
                                   .space = space_of(r),

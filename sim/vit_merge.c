@@ -95,31 +95,6 @@ double fc_vit_merge_flop(const fc_merge_method *rule, const void *options, const
     return rule->needs & FC_MERGE_NEEDS_GRAMS ? forward * images : 0;
 }
 
-fc_status fc_vit_merge_images(fc_vit_merge_task *out, const fc_tasks *tasks, int from, int to,
-                              int update, size_t most, uint64_t seed, fc_arena *arena,
-                              fc_error *err)
-{
-    bool held = tasks->n_held[from] > 0;
-    uint32_t *const *list = held ? tasks->held : tasks->train;
-    const size_t *count = held ? tasks->n_held : tasks->n_train;
-    size_t n = 0, at = 0;
-    for (int t = from; t < to; t++)
-        n += count[t];
-    uint32_t *sample = fc_arena_alloc(arena, n, sizeof *sample, err);
-    if (!sample)
-        return FC_EFAIL;
-    for (int t = from; t < to; at += count[t++])
-        memcpy(sample + at, list[t], count[t] * sizeof *sample);
-    fc_rng g =
-        fc_rng_at((fc_key){.seed = seed, .stream = FC_STREAM_MERGE, .task = (uint32_t)update});
-    fc_rng_shuffle(&g, sample, n);
-    *out = (fc_vit_merge_task){.lo = tasks->first[from],
-                               .hi = tasks->first[to],
-                               .sample = sample,
-                               .n = n < most ? n : most};
-    return FC_OK;
-}
-
 /* --- statistics from images ---------------------------------------------------------------------
  */
 
@@ -147,7 +122,7 @@ typedef struct gram_pass {
     const maker *k;
     fc_grams *grams;
     const fc_model *m;
-    const fc_vit_merge_task *task;
+    const fc_task_images *task;
     fc_status status;
     fc_error *err;
 } gram_pass;
@@ -333,27 +308,20 @@ fc_status fc_vit_merge_expert(fc_real *w, const fc_vit_merged *m, const fc_param
     return add_update(w, w0, m->of, m->tensor, s, err);
 }
 
-/* Lists of images for the two that are trained on them. */
-static fc_status entropy_of(fc_entropy_job *a, const maker *k, int steps, int batch, fc_error *err)
+/* The training of the two that learn from images. */
+static fc_entropy_job entropy_of(const maker *k, int steps, int batch)
 {
     const fc_vit_merge_job *j = k->j;
-    fc_entropy_task *task = fc_arena_alloc(k->arena, (size_t)j->in->n, sizeof *task, err);
-    for (int i = 0; task && i < j->in->n; i++)
-        task[i] = (fc_entropy_task){.sample = j->task[i].sample,
-                                    .n = j->task[i].n,
-                                    .lo = j->task[i].lo,
-                                    .hi = j->task[i].hi};
-    *a = (fc_entropy_job){.net = j->net,
-                          .crew = j->crew,
-                          .split = j->split,
-                          .task = task,
-                          .tasks = j->in->n,
-                          .steps = steps,
-                          .batch = batch,
-                          .seed = j->seed,
-                          .progress = j->progress,
-                          .what = j->rule->name};
-    return task ? FC_OK : FC_EFAIL;
+    return (fc_entropy_job){.net = j->net,
+                            .crew = j->crew,
+                            .split = j->split,
+                            .task = j->task,
+                            .tasks = j->in->n,
+                            .steps = steps,
+                            .batch = batch,
+                            .seed = j->seed,
+                            .progress = j->progress,
+                            .what = j->rule->name};
 }
 
 static fc_status make_wemoe(const maker *k, fc_error *err)
@@ -370,9 +338,9 @@ static fc_status make_wemoe(const maker *k, fc_error *err)
                         .scale = 1,
                         .head_w = j->head_w,
                         .head_b = j->head_b};
-    fc_wemoe_gates_job gates = {.wemoe = w, .m = &m, .lr = o->lr};
+    const fc_wemoe_gates_job gates = {
+        .wemoe = w, .m = &m, .lr = o->lr, .entropy = entropy_of(k, o->steps, o->batch)};
     fc_entropy_result result;
-    FC_TRY(entropy_of(&gates.entropy, k, o->steps, o->batch, err));
     FC_TRY(fc_wemoe_gates_run(&result, &gates, err));
     k->out->wemoe = w;
     return FC_OK;
@@ -382,18 +350,18 @@ static fc_status make_adamerging(const maker *k, fc_error *err)
 {
     const fc_vit_merge_job *j = k->j;
     const fc_ada_training *o = j->options;
-    fc_adamerging_job run = {.options = o->options,
-                             .w0 = j->w0,
-                             .in = j->in,
-                             .tensor = j->tensor,
-                             .head_w = j->head_w,
-                             .head_b = j->head_b};
+    const fc_adamerging_job run = {.options = o->options,
+                                   .w0 = j->w0,
+                                   .in = j->in,
+                                   .tensor = j->tensor,
+                                   .head_w = j->head_w,
+                                   .head_b = j->head_b,
+                                   .entropy = entropy_of(k, o->steps, o->batch)};
     fc_adamerging a;
     fc_entropy_result result;
     double **tau = new_task_vector(k, err);
     if (!tau)
         return FC_EFAIL;
-    FC_TRY(entropy_of(&run.entropy, k, o->steps, o->batch, err));
     FC_TRY(fc_adamerging_run(&a, tau, &result, &run, k->arena, err));
     return put(k, tau, err);
 }
@@ -401,19 +369,16 @@ static fc_status make_adamerging(const maker *k, fc_error *err)
 static fc_status make_regmean_pp(const maker *k, fc_error *err)
 {
     const fc_vit_merge_job *j = k->j;
-    fc_regmean_pp_task *task = fc_arena_alloc(k->arena, (size_t)j->in->n, sizeof *task, err);
     double **tau = new_task_vector(k, err);
-    if (!task || !tau)
+    if (!tau)
         return FC_EFAIL;
-    for (int i = 0; i < j->in->n; i++)
-        task[i] = (fc_regmean_pp_task){.sample = j->task[i].sample, .n = j->task[i].n};
     const fc_regmean_pp_job run = {.net = j->net,
                                    .crew = j->crew,
                                    .split = j->split,
                                    .w0 = j->w0,
                                    .in = j->in,
                                    .tensor = j->tensor,
-                                   .task = task,
+                                   .task = j->task,
                                    .off_diagonal =
                                        ((const fc_regmean_options *)j->options)->off_diagonal,
                                    .progress = j->progress};

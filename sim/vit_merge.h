@@ -10,21 +10,8 @@
 #include "core/merge/rule_emr.h"
 #include "core/merge/smile.h"
 #include "core/merge/wemoe.h"
-#include "datasets/tasks.h"
 #include "sim/fit.h"
-
-/* What is known of one update, which is one task's. */
-typedef struct fc_vit_merge_task {
-    int lo, hi;             /* its logits */
-    const uint32_t *sample; /* (n) */
-    size_t n;
-} fc_vit_merge_task;
-
-/* Images of tasks from .. to - 1, which update number `update` stands for: the held-out ones, or
- * where there are none the training images; at most `most`, drawn at random. */
-fc_status fc_vit_merge_images(fc_vit_merge_task *out, const fc_tasks *tasks, int from, int to,
-                              int update, size_t most, uint64_t seed, fc_arena *arena,
-                              fc_error *err);
+#include "sim/task_images.h"
 
 typedef struct fc_vit_merge_job {
     const fc_merge_method *rule;
@@ -35,7 +22,7 @@ typedef struct fc_vit_merge_job {
     const int *tensor;     /* (in->tensors) which of w0's each is */
     const fc_real *head_w; /* (net->classes, D) rows of all tasks */
     const fc_real *head_b;
-    const fc_vit_merge_task *task; /* (in->n); NULL: there are no images */
+    const fc_task_images *task; /* (in->n); NULL: there are no images */
     const fc_net *net;
     fc_crew *crew;         /* idle; see fc_vit_merge_acts and fc_vit_merge_grams */
     const fc_split *split; /* of the samples */

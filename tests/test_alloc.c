@@ -373,7 +373,7 @@ static const uint32_t images[] = {0, 1, 2, 3};
 
 static fc_status run_adamerge(fc_error *err)
 {
-    const fc_entropy_task task[] = {{images, 2, 0, 2}, {images + 2, 2, 2, 5}};
+    const fc_task_images task[] = {{images, 2, 0, 2}, {images + 2, 2, 2, 5}};
     const fc_real *head = tiny.start.p + tiny.start.spec[fc_train_head(&tiny.start)].offset;
     fc_adamerging_job j = {.options = {true, 0.3, 1e-3},
                            .w0 = &tiny.w0,
@@ -399,7 +399,7 @@ static fc_status run_adamerge(fc_error *err)
 
 static fc_status run_regmean_pp(fc_error *err)
 {
-    const fc_regmean_pp_task task[] = {{images, 2}, {images + 2, 2}};
+    const fc_task_images task[] = {{images, 2, 0, 2}, {images + 2, 2, 2, 5}};
     fc_regmean_pp_job j = {.net = &tiny.net,
                            .crew = &crew,
                            .split = tiny.net.train,

@@ -25,7 +25,7 @@ typedef struct fixture {
     tvx f;
     int tensor[TENSORS];
     uint32_t sample[TASKS][N];
-    fc_regmean_pp_task task[TASKS];
+    fc_task_images task[TASKS];
     fc_regmean_pp_job job;
 } fixture;
 
@@ -56,7 +56,7 @@ static void open_fixture(fixture *x, int threads, int rank)
     for (int i = 0; i < TASKS; i++) {
         for (uint32_t k = 0; k < N; k++)
             x->sample[i][k] = (uint32_t)i + 4 * k;
-        x->task[i] = (fc_regmean_pp_task){x->sample[i], (size_t)(N - 25 * i)};
+        x->task[i] = (fc_task_images){.sample = x->sample[i], .n = (size_t)(N - 25 * i)};
     }
     fc_crew_plan plan = {.net = net,
                          .like = &x->t.start,

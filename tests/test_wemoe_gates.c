@@ -21,7 +21,7 @@ typedef struct fixture {
     fc_wemoe wemoe;
     fc_model m;
     uint32_t sample[2][N];
-    fc_entropy_task task[2];
+    fc_task_images task[2];
     fc_wemoe_gates_job job;
 } fixture;
 
@@ -46,8 +46,8 @@ static void open_fixture(fixture *x, int threads, bool batch_reduce)
         x->sample[0][i] = i;
         x->sample[1][i] = N + i;
     }
-    x->task[0] = (fc_entropy_task){x->sample[0], BATCH, 0, 3};
-    x->task[1] = (fc_entropy_task){x->sample[1], BATCH, 3, CLASSES};
+    x->task[0] = (fc_task_images){x->sample[0], BATCH, 0, 3};
+    x->task[1] = (fc_task_images){x->sample[1], BATCH, 3, CLASSES};
     fc_crew_plan plan = {.net = &x->t.net,
                          .like = &x->t.start,
                          .threads = threads,
