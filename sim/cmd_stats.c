@@ -28,8 +28,6 @@ typedef struct statistics {
     size_t n;
     fc_grams sum;
     double *F;
-    fc_status status; /* of the Grams */
-    fc_error *err;
 } statistics;
 
 static fc_status read_options(statistics *s, const fc_args *a, fc_error *err)
@@ -68,23 +66,19 @@ static fc_status draw_images(statistics *s, fc_error *err)
     return FC_OK;
 }
 
-/* The one piece of work of the pool: all threads help with it. */
-static void take_grams(void *ctx, int thread, int i)
-{
-    statistics *s = ctx;
-    fc_model_on_data *d = s->d;
-    (void)i;
-    s->status = fc_fit_grams(&s->sum, &d->crew.trainer[thread], &d->model, s->sample, s->n, 0,
-                             (fc_key){0}, &d->progress, s->err);
-}
-
-static fc_status take(statistics *s, const fc_params *layout, fc_error *err)
+static fc_status take_statistics(statistics *s, const fc_params *layout, fc_error *err)
 {
     fc_model_on_data *d = s->d;
     if (s->grams) {
+        const fc_gram_job job = {.net = &d->net,
+                                 .crew = &d->crew,
+                                 .m = &d->model,
+                                 .split = &d->data.train,
+                                 .sample = s->sample,
+                                 .n = s->n,
+                                 .progress = &d->progress};
         FC_TRY(fc_vit_grams(&s->sum, &d->net.shape, 1, 1, &d->arena, err));
-        fc_pool_run(&d->crew.pool, 1, take_grams, s);
-        FC_TRY(s->status);
+        FC_TRY(fc_fit_grams_alone(&s->sum, &job, err));
     }
     if (!s->fisher)
         return FC_OK;
@@ -111,7 +105,7 @@ static fc_status measure(statistics *s, const char *path, fc_error *err)
     FC_TRY(draw_images(s, err));
     FC_TRY(
         fc_train_layout(&layout, &d->net.shape, FC_TRAIN_FULL, 0, d->net.classes, &d->arena, err));
-    FC_TRY(take(s, &layout, err));
+    FC_TRY(take_statistics(s, &layout, err));
     FC_TRY(fc_model_stats_write(path, s->grams ? &s->sum : NULL, s->F, &layout, s->n, err));
     printf("%s: %zu images\n", path, s->n);
     return FC_OK;
@@ -119,8 +113,8 @@ static fc_status measure(statistics *s, const char *path, fc_error *err)
 
 static fc_status open_and_measure(const fc_args *a, fc_error *err)
 {
-    fc_model_on_data d;
-    statistics s = {.d = &d, .err = err};
+    fc_model_on_data d = {0};
+    statistics s = {.d = &d};
     if (!a->config || a->n_extra > 1 || !a->output)
         return fc_fail(err, FC_EUSAGE,
                        "stats: which model, and where to? usage: fcil stats MODEL [CONFIG] "

@@ -70,27 +70,6 @@ static fc_status block_grams(fc_grams *g, const fc_vit_shape *shape, int block, 
     return fc_grams_init(g, slots, dims, alphas, arena, err);
 }
 
-/* One pass over the images of a task: the one piece of work of the pool. */
-typedef struct gram_job {
-    const fc_regmean_pp_job *j;
-    const fc_task_images *task;
-    const fc_model *m;
-    fc_grams *out;
-    fc_status status;
-    fc_error *err;
-} gram_job;
-
-static void take_grams(void *ctx, int thread, int i)
-{
-    gram_job *g = ctx;
-    fc_net net = *g->j->net;
-    (void)i;
-    net.train = g->j->split;
-    fc_trainer t = {.net = &net, .crew = g->j->crew, .thread = thread};
-    g->status = fc_fit_grams(g->out, &t, g->m, g->task->sample, g->task->n, 0, (fc_key){0},
-                             g->j->progress, g->err);
-}
-
 /* gram (n): those of all tasks at a block. */
 static fc_status tasks_grams(fc_grams *gram, state *s, int block, fc_error *err)
 {
@@ -103,9 +82,14 @@ static fc_status tasks_grams(fc_grams *gram, state *s, int block, fc_error *err)
         FC_TRY(block_grams(&gram[i], &net->shape, block, &s->part, err));
         FC_TRY(place_block(s, block, i, err));
         fc_packed_fill(&s->packed, &net->shape, s->w);
-        gram_job g = {.j = j, .task = &j->task[i], .m = &m, .out = &gram[i], .err = err};
-        fc_pool_run(&j->crew->pool, 1, take_grams, &g);
-        FC_TRY(g.status);
+        const fc_gram_job g = {.net = net,
+                               .crew = j->crew,
+                               .m = &m,
+                               .split = j->split,
+                               .sample = j->task[i].sample,
+                               .n = j->task[i].n,
+                               .progress = j->progress};
+        FC_TRY(fc_fit_grams_alone(&gram[i], &g, err));
     }
     return FC_OK;
 }

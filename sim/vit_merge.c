@@ -117,24 +117,6 @@ static fc_status add_update(fc_real *w, const fc_params *w0, const fc_tv_set *in
     return x ? FC_OK : FC_EFAIL;
 }
 
-/* The Grams of one model: the one piece of work of the pool, which all threads help with. */
-typedef struct gram_pass {
-    const maker *k;
-    fc_grams *grams;
-    const fc_model *m;
-    const fc_task_images *task;
-    fc_status status;
-    fc_error *err;
-} gram_pass;
-
-static void take_grams(void *ctx, int thread, int i)
-{
-    gram_pass *g = ctx;
-    (void)i;
-    g->status = fc_fit_grams(g->grams, &g->k->j->crew->trainer[thread], g->m, g->task->sample,
-                             g->task->n, 0, (fc_key){0}, g->k->j->progress, g->err);
-}
-
 /* What of the set is made here. */
 typedef struct statistics {
     const double **gram, **fisher; /* (n, tensors), NULL: not wanted */
@@ -162,9 +144,14 @@ static fc_status statistics_of(statistics *s, const maker *k, int i, fc_error *e
         fc_grams all, slots;
         FC_TRY(fc_vit_grams(&all, shape, 1, 1, k->arena, err));
         slots = fc_grams_first(&all, fc_vit_slots(shape));
-        gram_pass g = {k, &slots, &m, &j->task[i], FC_OK, err};
-        fc_pool_run(&j->crew->pool, 1, take_grams, &g);
-        FC_TRY(g.status);
+        const fc_gram_job g = {.net = j->net,
+                               .crew = j->crew,
+                               .m = &m,
+                               .split = j->split,
+                               .sample = j->task[i].sample,
+                               .n = j->task[i].n,
+                               .progress = j->progress};
+        FC_TRY(fc_fit_grams_alone(&slots, &g, err));
         s->rows[i] = (double)j->task[i].n * fc_vit_tokens(shape);
         for (int slot = 0; slot < slots.n; slot++)
             for (int t = 0; t < j->in->tensors; t++)
