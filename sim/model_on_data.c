@@ -119,20 +119,22 @@ void fc_model_on_data_close(fc_model_on_data *d)
     *d = (fc_model_on_data){0};
 }
 
-static fc_status test_tasks(fc_eval *e, int *answer, fc_model_on_data *d, const fc_tasks *k,
+/* All tasks, but for those of skip (NULL: none). */
+static fc_status test_tasks(fc_eval *e, int *answer, fc_model_on_data *d, const bool *skip,
                             fc_error *err)
 {
     const fc_test job = {.net = &d->net,
                          .model = &d->model,
                          .images = &d->data.test,
-                         .tasks = k,
-                         .seen = k->n,
+                         .tasks = &d->tasks,
+                         .seen = d->tasks.n,
                          .crew = &d->crew,
                          .progress = &d->progress,
+                         .skip = skip,
                          .answer = answer};
     long images = 0;
     FC_TRY(fc_test_run(e, &job, &d->arena, err));
-    for (int s = 0; s < k->n; s++)
+    for (int s = 0; s < e->seen; s++)
         images += e->total[s];
     if (images && !isfinite(e->loss))
         return fc_fail(err, FC_EDATA,
@@ -141,47 +143,34 @@ static fc_status test_tasks(fc_eval *e, int *answer, fc_model_on_data *d, const 
     return FC_OK;
 }
 
-/* Tasks from .. to - 1 under EMR's expert i; the other counts of part are zero. */
-static fc_status test_expert(fc_eval *part, int *answer, fc_model_on_data *d, int i, int from,
-                             int to, fc_real *w, fc_error *err)
+/* The model of expert i, whose backbone is put into w. */
+static fc_status take_expert(fc_real *w, fc_model_on_data *d, int i, fc_error *err)
 {
-    fc_tasks k = d->tasks;
-    k.n_test = fc_arena_alloc(&d->arena, (size_t)k.n, sizeof *k.n_test, err);
-    if (!k.n_test)
-        return FC_EFAIL;
-    memcpy(k.n_test + from, d->tasks.n_test + from, (size_t)(to - from) * sizeof *k.n_test);
     memcpy(w, d->file.w.p, d->file.w.n * sizeof *w);
     FC_TRY(fc_emr_apply(w, &d->file.w, d->experts.emr, i, err));
     fc_packed_fill(&d->packed, &d->net.shape, w);
     d->model.w = w;
-    return test_tasks(part, answer, d, &k, err);
+    return FC_OK;
 }
 
-static fc_status eval_init(fc_eval *e, fc_model_on_data *d, fc_error *err)
+/* Each expert's tasks under its own model; loss: the mean over the images of all. */
+static fc_status test_experts(fc_eval *e, int *answer, fc_model_on_data *d, fc_error *err)
 {
-    size_t T = (size_t)d->tasks.n;
-    *e = (fc_eval){.seen = d->tasks.n,
-                   .correct = fc_arena_alloc(&d->arena, T, sizeof(long), err),
-                   .masked = fc_arena_alloc(&d->arena, T, sizeof(long), err),
-                   .total = fc_arena_alloc(&d->arena, T, sizeof(long), err)};
-    return e->correct && e->masked && e->total ? FC_OK : FC_EFAIL;
-}
-
-fc_status fc_model_on_data_test(fc_eval *e, int *answer, fc_model_on_data *d, fc_error *err)
-{
-    FC_TRY(eval_init(e, d, err));
-    if (!d->experts.emr)
-        return test_tasks(e, answer, d, &d->tasks, err);
     double images = 0, loss = 0;
     fc_eval part;
+    bool *skip = fc_arena_alloc(&d->arena, (size_t)d->tasks.n, sizeof *skip, err);
     fc_real *w = fc_arena_alloc(&d->arena, d->file.w.n, sizeof *w, err);
-    FC_TRY(eval_init(&part, d, err));
-    if (!w)
+    FC_TRY(fc_eval_init(&part, d->tasks.n, &d->arena, err));
+    if (!skip || !w)
         return FC_EFAIL;
-    for (int i = 0, at = 0; i < d->experts.n; at += d->experts.tasks.v[i++]) {
+    for (int i = 0, from = 0; i < d->experts.n; from += d->experts.tasks.v[i++]) {
+        int to = from + d->experts.tasks.v[i];
         double n = 0;
-        FC_TRY(test_expert(&part, answer, d, i, at, at + d->experts.tasks.v[i], w, err));
-        for (int s = at; s < at + d->experts.tasks.v[i]; s++) {
+        for (int s = 0; s < d->tasks.n; s++)
+            skip[s] = s < from || s >= to;
+        FC_TRY(take_expert(w, d, i, err));
+        FC_TRY(test_tasks(&part, answer, d, skip, err));
+        for (int s = from; s < to; s++) {
             e->correct[s] = part.correct[s];
             e->masked[s] = part.masked[s];
             e->total[s] = part.total[s];
@@ -190,6 +179,13 @@ fc_status fc_model_on_data_test(fc_eval *e, int *answer, fc_model_on_data *d, fc
         loss += part.loss * n;
         images += n;
     }
+    e->seen = d->tasks.n;
     e->loss = loss / images;
     return FC_OK;
+}
+
+fc_status fc_model_on_data_test(fc_eval *e, int *answer, fc_model_on_data *d, fc_error *err)
+{
+    FC_TRY(fc_eval_init(e, d->tasks.n, &d->arena, err));
+    return d->experts.emr ? test_experts(e, answer, d, err) : test_tasks(e, answer, d, NULL, err);
 }
