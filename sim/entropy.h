@@ -23,22 +23,17 @@ typedef struct fc_entropy_job {
     const char *what;      /* for messages: "AdaMerging" */
 } fc_entropy_job;
 
-/* Activations and gradient buffers of one thread. */
-typedef struct fc_entropy_pass {
-    fc_acts *acts; /* NULL: those of the crew's worker */
-    fc_grads grads;
-} fc_entropy_pass;
-
-/* What is trained. add and pass must not allocate; pass runs on many threads at once. */
+/* What is trained. grads and add must not allocate; grads runs on many threads at once. */
 typedef struct fc_entropy_model {
     void *ctx;
     double flop; /* of one image, forward and backward */
+    size_t n;    /* numbers of its gradient; each thread has room for one */
     /* The network of the coming step. Its parts stay as they are until step. */
     fc_status (*prepare)(void *ctx, fc_model *m, fc_error *err);
-    /* The thread's own buffers, zeroed, for the gradient of one slice. */
-    fc_entropy_pass (*pass)(void *ctx, int thread);
-    /* The thread's gradient goes into the sum of the step (first: is the sum); in order. */
-    void (*add)(void *ctx, int thread, bool first);
+    /* Which gradients of the network `gradient` (n), all 0, is: that of one slice. */
+    fc_grads (*grads)(void *ctx, fc_real *gradient);
+    /* The gradient of a slice goes into the sum of the step (first: is the sum); in order. */
+    void (*add)(void *ctx, const fc_real *gradient, bool first);
     /* The sum is complete: one step of the optimiser. */
     fc_status (*step)(void *ctx, fc_error *err);
 } fc_entropy_model;

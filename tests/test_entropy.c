@@ -226,6 +226,8 @@ static void same_bytes_for_any_threads(void **state)
     fc_threads_init(1, NULL);
 }
 
+enum { DIARY = 3 }; /* numbers of its gradient */
+
 /* A model that trains nothing and writes down which images it was shown. */
 typedef struct diary {
     fixture *x;
@@ -244,25 +246,27 @@ static fc_status diary_prepare(void *ctx, fc_model *m, fc_error *err)
     return FC_OK;
 }
 
-static fc_entropy_pass diary_pass(void *ctx, int thread)
+static fc_grads diary_grads(void *ctx, fc_real *gradient)
 {
     enum { PIXELS = 3 * 8 * 8 };
     diary *d = ctx;
     const int left = d->x->job.entropy.batch - d->batch_left, n = left < FC_SLICE ? left : FC_SLICE;
-    assert_int_equal(thread, 0);
+    for (int i = 0; i < DIARY; i++)
+        assert_true(gradient[i] == 0);
+    gradient[d->slices % DIARY] = 1;
     for (int i = 0; i < n; i++)
         for (int p = 0; p < PIXELS; p++)
             d->pixel[d->images + i] += (p + 1) * (double)d->worker->x[i * PIXELS + p];
     d->images += n;
     d->batch_left = (d->batch_left + n) % d->x->job.entropy.batch;
     d->slices++;
-    return (fc_entropy_pass){0};
+    return (fc_grads){0};
 }
 
-static void diary_add(void *ctx, int thread, bool first)
+static void diary_add(void *ctx, const fc_real *gradient, bool first)
 {
     diary *d = ctx;
-    (void)thread;
+    assert_true(gradient[(d->slices - 1) % DIARY] == 1);
     d->sums += first;
 }
 
@@ -278,7 +282,7 @@ static fc_status diary_step(void *ctx, fc_error *err)
 static fc_status keep_diary(diary *d, fixture *x)
 {
     fc_entropy_result r;
-    fc_entropy_model m = {d, 1, diary_prepare, diary_pass, diary_add, diary_step};
+    fc_entropy_model m = {d, 1, DIARY, diary_prepare, diary_grads, diary_add, diary_step};
     d->x = x;
     d->worker = &x->crew.worker[0];
     return fc_entropy_run(&r, &x->job.entropy, &m, &x->t.err);
