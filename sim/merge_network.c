@@ -179,11 +179,7 @@ fc_status fc_merge_network_save(const fc_merge_network *m, fc_merge_files *f, co
     int *tasks = fc_arena_alloc(&f->arena, (size_t)f->n, sizeof *tasks, err);
     for (int i = 0; tasks && i < f->n; i++)
         tasks[i] = f->file[i].meta.tasks.n > 0 ? f->file[i].meta.tasks.n : 1;
-    const fc_expert_file x = {.n = f->n,
-                              .tasks = {.v = tasks, .n = f->n},
-                              .smile = m->merged.smile,
-                              .wemoe = m->merged.wemoe,
-                              .emr = m->merged.emr};
+    const fc_expert_file x = {.n = f->n, .tasks = {.v = tasks, .n = f->n}, .merged = m->merged};
     const fc_model model = {.shape = &m->shape,
                             .classes = f->rows,
                             .w = m->merged.w,

@@ -1,6 +1,7 @@
 #include "sim/model_on_data.h"
 
 #include "sim/run.h"
+#include "sim/vit_merge.h"
 
 #include <math.h>
 #include <string.h>
@@ -43,7 +44,8 @@ static fc_status open_crew(fc_model_on_data *d, const fc_model_on_data_options *
                          .batch = FC_SLICE,
                          .grams = o->grams ? &shape : NULL,
                          .max_side = fc_dataset_side(&d->data),
-                         .acts = d->experts.n > 0 ? fc_expert_file_acts(&d->experts) : o->acts};
+                         .acts = d->experts.n > 0 ? fc_expert_file_acts(&d->experts, &d->net.shape)
+                                                  : o->acts};
     return fc_crew_init(&d->crew, &plan, err);
 }
 
@@ -53,7 +55,7 @@ static fc_status check_experts(const fc_model_on_data *d, fc_error *err)
     int sum = 0;
     for (int i = 0; i < d->experts.n; i++)
         sum += d->experts.tasks.v[i];
-    if (d->experts.emr && sum != d->tasks.n)
+    if (fc_vit_merge_per_task(&d->experts.merged) && sum != d->tasks.n)
         return fc_fail(err, FC_EDATA, "%s: experts for %d tasks, and a head for %d", d->file.path,
                        sum, d->tasks.n);
     return FC_OK;
@@ -85,8 +87,8 @@ static fc_status open_parts(fc_model_on_data *d, const fc_model_on_data_options 
                           .head_w = m->head_w,
                           .head_b = m->head_b,
                           .packed = &d->packed,
-                          .smile = d->experts.smile,
-                          .wemoe = d->experts.wemoe};
+                          .smile = d->experts.merged.smile,
+                          .wemoe = d->experts.merged.wemoe};
     return FC_OK;
 }
 
@@ -147,7 +149,7 @@ static fc_status test_tasks(fc_eval *e, int *answer, fc_model_on_data *d, const 
 static fc_status take_expert(fc_real *w, fc_model_on_data *d, int i, fc_error *err)
 {
     memcpy(w, d->file.w.p, d->file.w.n * sizeof *w);
-    FC_TRY(fc_emr_apply(w, &d->file.w, d->experts.emr, i, err));
+    FC_TRY(fc_vit_merge_expert(w, &d->experts.merged, &d->file.w, i, err));
     fc_packed_fill(&d->packed, &d->net.shape, w);
     d->model.w = w;
     return FC_OK;
@@ -187,5 +189,6 @@ static fc_status test_experts(fc_eval *e, int *answer, fc_model_on_data *d, fc_e
 fc_status fc_model_on_data_test(fc_eval *e, int *answer, fc_model_on_data *d, fc_error *err)
 {
     FC_TRY(fc_eval_init(e, d->tasks.n, &d->arena, err));
-    return d->experts.emr ? test_experts(e, answer, d, err) : test_tasks(e, answer, d, NULL, err);
+    return fc_vit_merge_per_task(&d->experts.merged) ? test_experts(e, answer, d, err)
+                                                     : test_tasks(e, answer, d, NULL, err);
 }

@@ -6,49 +6,17 @@
 #ifndef FC_VIT_MERGE_H
 #define FC_VIT_MERGE_H
 
-#include "core/merge/merge.h"
-#include "core/merge/rule_emr.h"
-#include "core/merge/smile.h"
-#include "core/merge/wemoe.h"
-#include "sim/fit.h"
-#include "sim/task_images.h"
-
-typedef struct fc_vit_merge_job {
-    const fc_merge_method *rule;
-    const void *options; /* the rule's */
-    fc_space space;
-    const fc_params *w0;   /* the base */
-    const fc_tv_set *in;   /* tensors bear the names of w0's */
-    const int *tensor;     /* (in->tensors) which of w0's each is */
-    const fc_real *head_w; /* (net->classes, D) rows of all tasks */
-    const fc_real *head_b;
-    const fc_task_images *task; /* (in->n); NULL: there are no images */
-    const fc_net *net;
-    fc_crew *crew;         /* idle; see fc_vit_merge_acts and fc_vit_merge_grams */
-    const fc_split *split; /* of the samples */
-    uint64_t seed;
-    fc_progress *progress;
-} fc_vit_merge_job;
-
-typedef struct fc_vit_merged {
-    fc_real *w;         /* (w0->n) the merged backbone, or what the experts stand beside */
-    double *const *tau; /* (in->tensors) the merged update that is in w; NULL with experts */
-    fc_smile *smile;
-    fc_wemoe *wemoe;
-    fc_emr *emr;         /* the model of task s is w plus expert s */
-    const fc_tv_set *of; /* the same with update s */
-    const int *tensor;   /* (of->tensors) */
-} fc_vit_merged;
+#include "sim/vit_rule.h"
 
 /* Is it one model for each task, so that a test has to know the task? */
-static inline bool fc_vit_merge_per_task(const fc_vit_merged *m)
-{
-    return m->emr || m->of;
-}
+bool fc_vit_merge_per_task(const fc_vit_merged *m);
 
 /* w (holds m->w) becomes the model of task s. */
 fc_status fc_vit_merge_expert(fc_real *w, const fc_vit_merged *m, const fc_params *w0, int s,
                               fc_error *err);
+
+/* Numbers that the model keeps beside one backbone. */
+size_t fc_vit_merge_extra(const fc_vit_merged *m, const fc_vit_shape *shape);
 
 /* Does the rule work on such a set at all: FC_EUSAGE with the reason if not. images: are there
  * any? factors: are the updates LoRA pairs? */
