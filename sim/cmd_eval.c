@@ -2,8 +2,8 @@
 #include "core/file.h"
 #include "sim/cmd.h"
 #include "sim/confusion.h"
+#include "sim/model_on_data.h"
 #include "sim/outfile.h"
-#include "sim/trial.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -44,9 +44,9 @@ static void print_row(const char *task, int classes, long total, long correct, l
            percent(correct, total), percent(masked, total));
 }
 
-static void print_table(const fc_trial *t, const fc_eval *e)
+static void print_table(const fc_model_on_data *d, const fc_eval *e)
 {
-    const fc_tasks *k = &t->tasks;
+    const fc_tasks *k = &d->tasks;
     long correct, masked, total;
     printf("%5s %8s %8s %8s %7s %11s\n", "task", "classes", "images", "correct", "acc",
            "acc_masked");
@@ -59,9 +59,9 @@ static void print_table(const fc_trial *t, const fc_eval *e)
     print_row("all", k->first[e->seen], total, correct, masked);
 }
 
-static fc_status print_json(const fc_trial *t, const fc_eval *e, fc_error *err)
+static fc_status print_json(const fc_model_on_data *d, const fc_eval *e, fc_error *err)
 {
-    const fc_tasks *k = &t->tasks;
+    const fc_tasks *k = &d->tasks;
     long correct, masked, total;
     json_t *list = json_array();
     add_up(&correct, &masked, &total, e);
@@ -73,7 +73,7 @@ static fc_status print_json(const fc_trial *t, const fc_eval *e, fc_error *err)
                             (json_int_t)e->masked[s], "acc", percent(e->correct[s], e->total[s]),
                             "acc_masked", percent(e->masked[s], e->total[s])));
     json_t *o = json_pack("{s:o, s:I, s:I, s:I, s:f, s:f, s:f, s:o}", "model",
-                          fc_out_json_text(t->file.path), "total", (json_int_t)total, "correct",
+                          fc_out_json_text(d->file.path), "total", (json_int_t)total, "correct",
                           (json_int_t)correct, "correct_masked", (json_int_t)masked, "acc",
                           percent(correct, total), "acc_masked", percent(masked, total), "loss",
                           e->loss, "tasks", list);
@@ -83,12 +83,13 @@ static fc_status print_json(const fc_trial *t, const fc_eval *e, fc_error *err)
     return bad ? fc_fail(err, FC_EFAIL, "eval: cannot make the JSON text: out of memory") : FC_OK;
 }
 
-static fc_status save_confusion(fc_trial *t, const int *answer, const char *dir, fc_error *err)
+static fc_status save_confusion(fc_model_on_data *d, const int *answer, const char *dir,
+                                fc_error *err)
 {
     char path[FC_PATH_MAX], *picture = NULL;
     size_t size;
     fc_confusion c;
-    FC_TRY(fc_confusion_make(&c, &t->tasks, &t->data.test, answer, &t->arena, err));
+    FC_TRY(fc_confusion_make(&c, &d->tasks, &d->data.test, answer, &d->arena, err));
     FC_TRY(fc_mkdirs(dir, err));
     FC_TRY(fc_out_path(path, err, "%s/confusion.csv", dir));
     FC_TRY(fc_confusion_csv(path, &c, err));
@@ -99,35 +100,35 @@ static fc_status save_confusion(fc_trial *t, const int *answer, const char *dir,
     return s;
 }
 
-static fc_status test(fc_trial *t, const fc_args *a, fc_error *err)
+static fc_status test(fc_model_on_data *d, const fc_args *a, fc_error *err)
 {
     fc_eval e;
-    int *answer = fc_arena_alloc(&t->arena, t->data.test.n, sizeof *answer, err);
+    int *answer = fc_arena_alloc(&d->arena, d->data.test.n, sizeof *answer, err);
     if (!answer)
         return FC_EFAIL;
-    FC_TRY(fc_trial_test(&e, answer, t, err));
+    FC_TRY(fc_model_on_data_test(&e, answer, d, err));
     if (a->json)
-        FC_TRY(print_json(t, &e, err));
+        FC_TRY(print_json(d, &e, err));
     else
-        print_table(t, &e);
-    return a->output ? save_confusion(t, answer, a->output, err) : FC_OK;
+        print_table(d, &e);
+    return a->output ? save_confusion(d, answer, a->output, err) : FC_OK;
 }
 
 static fc_status open_and_test(const fc_args *a, fc_error *err)
 {
-    fc_trial t;
+    fc_model_on_data d;
     if (!a->config || a->n_extra > 1)
         return fc_fail(
             err, FC_EUSAGE,
             "eval: which model? usage: fcil eval MODEL [CONFIG] [section.key=value ...]");
-    fc_trial_options o = {.model = a->config,
-                          .base = a->base,
-                          .config = a->n_extra ? a->extra[0] : NULL,
-                          .override = a->override,
-                          .n_override = a->n_override};
-    FC_TRY(fc_trial_open(&t, &o, err));
-    fc_status s = test(&t, a, err);
-    fc_trial_close(&t);
+    fc_model_on_data_options o = {.model = a->config,
+                                  .base = a->base,
+                                  .config = a->n_extra ? a->extra[0] : NULL,
+                                  .override = a->override,
+                                  .n_override = a->n_override};
+    FC_TRY(fc_model_on_data_open(&d, &o, err));
+    fc_status s = test(&d, a, err);
+    fc_model_on_data_close(&d);
     return s;
 }
 

@@ -3,7 +3,7 @@
 #include "sim/cmd.h"
 #include "sim/expert_file.h"
 #include "sim/make.h"
-#include "sim/merge_vit.h"
+#include "sim/merge_network.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -251,7 +251,7 @@ static fc_status check_rule(const request *q, const fc_args *a, fc_error *err)
                            ? "images, and the network that they go through: --base FILE"
                            : "statistics: --stats FILE for each input (fcil stats), or --base FILE "
                              "to take them from images");
-    return by_network(q) ? fc_merged_check(rule, &space, true, true, err)
+    return by_network(q) ? fc_vit_merge_check(rule, &space, true, true, err)
                          : fc_merge_check(rule, &space, true, err);
 }
 
@@ -303,15 +303,15 @@ static fc_status save(const fc_merge_files *f, double *const *tau, const request
 static fc_status merge(fc_merge_files *f, const request *q, const fc_args *a, fc_error *err)
 {
     double *const *tau;
-    fc_merge_vit m;
-    const fc_merge_vit_job job = {.rule = q->rule,
-                                  .options = q->rule_options,
-                                  .space = space_of(&q->own),
-                                  .seed = (uint64_t)q->own.seed,
-                                  .samples = q->samples,
-                                  .override = q->override,
-                                  .n_override = q->n_override,
-                                  .console = {FC_NORMAL, a->colour}};
+    fc_merge_network m;
+    const fc_merge_network_job job = {.rule = q->rule,
+                                      .options = q->rule_options,
+                                      .space = space_of(&q->own),
+                                      .seed = (uint64_t)q->own.seed,
+                                      .samples = q->samples,
+                                      .override = q->override,
+                                      .n_override = q->n_override,
+                                      .console = {FC_NORMAL, a->colour}};
     fprintf(stderr, "merge %s: %d inputs, %d tensors, %.1f MiB for %s\n", q->rule->name, f->n,
             f->set.tensors, fc_merge_files_bytes(f, sums(q)) / (1 << 20),
             sums(q) ? "their sum" : "their task vectors");
@@ -319,14 +319,14 @@ static fc_status merge(fc_merge_files *f, const request *q, const fc_args *a, fc
         FC_TRY(fc_merge_files_load(f, err));
     f->set.key = (fc_key){.seed = job.seed, .task = (uint32_t)f->n}; /* as tasks.merge has it */
     if (by_network(q)) {
-        FC_TRY(fc_merge_vit_make(&m, f, &job, err));
+        FC_TRY(fc_merge_network_make(&m, f, &job, err));
         tau = m.merged.tau;
     } else {
         FC_TRY(combine(&tau, f, q, a, err));
     }
     if (!q->rule->experts)
         return save(f, tau, q, a->output, err);
-    FC_TRY(fc_merge_vit_save(&m, f, a->output, err));
+    FC_TRY(fc_merge_network_save(&m, f, a->output, err));
     puts(a->output);
     return FC_OK;
 }

@@ -1,9 +1,9 @@
 /* fcil stats MODEL [CONFIG] [key=value ...] -o FILE */
 #include "sim/cmd.h"
 #include "sim/fit_fisher.h"
-#include "sim/make.h"
+#include "sim/model_on_data.h"
 #include "sim/model_stats.h"
-#include "sim/trial.h"
+#include "sim/task_images.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +20,7 @@ static const char usage[] =
     "                 their probability\n";
 
 typedef struct statistics {
-    fc_trial *t;
+    fc_model_on_data *d;
     bool grams, fisher;
     fc_fisher_kind kind;
     size_t most;      /* images; 0: all */
@@ -28,8 +28,6 @@ typedef struct statistics {
     size_t n;
     fc_grams sum;
     double *F;
-    fc_status status; /* of the Grams */
-    fc_error *err;
 } statistics;
 
 static fc_status read_options(statistics *s, const fc_args *a, fc_error *err)
@@ -47,76 +45,67 @@ static fc_status read_options(statistics *s, const fc_args *a, fc_error *err)
     int kind = FC_FISHER_EXPECTED;
     const fc_opt row = {.key = "--fisher", .type = FC_OPT_CHOICE, .choices = FC_FISHER_CHOICES};
     if (a->fisher)
-        FC_TRY(fc_opt_set(&kind, &row, a->fisher, "stats: --fisher", &s->t->arena, err));
+        FC_TRY(fc_opt_set(&kind, &row, a->fisher, "stats: --fisher", &s->d->arena, err));
     s->kind = (fc_fisher_kind)kind;
     return FC_OK;
 }
 
 /* Training images of the model's classes: all, by task, or so many at random. */
-static fc_status draw(statistics *s, fc_error *err)
+static fc_status draw_images(statistics *s, fc_error *err)
 {
-    fc_trial *t = s->t;
-    for (int k = 0; k < t->tasks.n; k++)
-        s->n += t->tasks.n_train[k];
-    s->sample = fc_arena_alloc(&t->arena, s->n, sizeof *s->sample, err);
+    fc_model_on_data *d = s->d;
+    s->sample = fc_task_images_list(&s->n, &d->tasks, 0, d->tasks.n, false, &d->arena, err);
     if (!s->sample)
         return FC_EFAIL;
-    size_t at = 0;
-    for (int k = 0; k < t->tasks.n; at += t->tasks.n_train[k++])
-        memcpy(s->sample + at, t->tasks.train[k], t->tasks.n_train[k] * sizeof *s->sample);
     if (s->most == 0 || s->most >= s->n)
         return FC_OK;
     fc_rng rng = fc_rng_at(
-        (fc_key){.seed = fc_seed(&t->cfg, t->cfg.seed.train), .stream = FC_STREAM_SHUFFLE});
+        (fc_key){.seed = fc_seed(&d->cfg, d->cfg.seed.train), .stream = FC_STREAM_SHUFFLE});
     fc_rng_shuffle(&rng, s->sample, s->n);
     s->n = s->most;
     return FC_OK;
 }
 
-/* The one piece of work of the pool: all threads help with it. */
-static void take_grams(void *ctx, int thread, int i)
+static fc_status take_statistics(statistics *s, const fc_params *layout, fc_error *err)
 {
-    statistics *s = ctx;
-    fc_trial *t = s->t;
-    (void)i;
-    s->status = fc_fit_grams(&s->sum, &t->crew.trainer[thread], &t->model, s->sample, s->n, 0,
-                             (fc_key){0}, &t->progress, s->err);
-}
-
-static fc_status take(statistics *s, const fc_params *layout, fc_error *err)
-{
-    fc_trial *t = s->t;
+    fc_model_on_data *d = s->d;
     if (s->grams) {
-        FC_TRY(fc_vit_grams(&s->sum, &t->net.shape, 1, 1, &t->arena, err));
-        fc_pool_run(&t->crew.pool, 1, take_grams, s);
-        FC_TRY(s->status);
+        const fc_gram_job job = {.net = &d->net,
+                                 .crew = &d->crew,
+                                 .m = &d->model,
+                                 .split = &d->data.train,
+                                 .sample = s->sample,
+                                 .n = s->n,
+                                 .progress = &d->progress};
+        FC_TRY(fc_vit_grams(&s->sum, &d->net.shape, 1, 1, &d->arena, err));
+        FC_TRY(fc_fit_grams_alone(&s->sum, &job, err));
     }
     if (!s->fisher)
         return FC_OK;
-    s->F = fc_arena_alloc(&t->arena, layout->n, sizeof *s->F, err);
-    const fc_fisher_job job = {.net = &t->net,
-                               .crew = &t->crew,
-                               .m = &t->model,
+    s->F = fc_arena_alloc(&d->arena, layout->n, sizeof *s->F, err);
+    const fc_fisher_job job = {.net = &d->net,
+                               .crew = &d->crew,
+                               .m = &d->model,
                                .kind = s->kind,
-                               .hi = t->net.classes,
-                               .split = &t->data.train,
+                               .hi = d->net.classes,
+                               .split = &d->data.train,
                                .sample = s->sample,
                                .n = s->n,
-                               .progress = &t->progress};
+                               .progress = &d->progress};
     return s->F ? fc_fit_fisher_alone(s->F, layout, &job, err) : FC_EFAIL;
 }
 
 static fc_status measure(statistics *s, const char *path, fc_error *err)
 {
-    fc_trial *t = s->t;
+    fc_model_on_data *d = s->d;
     fc_params layout;
-    if (t->experts.n > 0)
+    if (d->experts.n > 0)
         return fc_fail(err, FC_EUSAGE, "stats: %s is a model with experts, expected a plain one",
-                       t->file.path);
-    FC_TRY(draw(s, err));
+                       d->file.path);
+    FC_TRY(draw_images(s, err));
     FC_TRY(
-        fc_train_layout(&layout, &t->net.shape, FC_TRAIN_FULL, 0, t->net.classes, &t->arena, err));
-    FC_TRY(take(s, &layout, err));
+        fc_train_layout(&layout, &d->net.shape, FC_TRAIN_FULL, 0, d->net.classes, &d->arena, err));
+    FC_TRY(take_statistics(s, &layout, err));
     FC_TRY(fc_model_stats_write(path, s->grams ? &s->sum : NULL, s->F, &layout, s->n, err));
     printf("%s: %zu images\n", path, s->n);
     return FC_OK;
@@ -124,22 +113,22 @@ static fc_status measure(statistics *s, const char *path, fc_error *err)
 
 static fc_status open_and_measure(const fc_args *a, fc_error *err)
 {
-    fc_trial t;
-    statistics s = {.t = &t, .err = err};
+    fc_model_on_data d = {0};
+    statistics s = {.d = &d};
     if (!a->config || a->n_extra > 1 || !a->output)
         return fc_fail(err, FC_EUSAGE,
                        "stats: which model, and where to? usage: fcil stats MODEL [CONFIG] "
                        "[section.key=value ...] -o FILE");
     FC_TRY(read_options(&s, a, err));
-    fc_trial_options o = {.model = a->config,
-                          .base = a->base,
-                          .config = a->n_extra ? a->extra[0] : NULL,
-                          .override = a->override,
-                          .n_override = a->n_override,
-                          .grams = s.grams};
-    FC_TRY(fc_trial_open(&t, &o, err));
+    fc_model_on_data_options o = {.model = a->config,
+                                  .base = a->base,
+                                  .config = a->n_extra ? a->extra[0] : NULL,
+                                  .override = a->override,
+                                  .n_override = a->n_override,
+                                  .grams = s.grams};
+    FC_TRY(fc_model_on_data_open(&d, &o, err));
     fc_status status = measure(&s, a->output, err);
-    fc_trial_close(&t);
+    fc_model_on_data_close(&d);
     return status;
 }
 

@@ -5,6 +5,15 @@
 
 #include <math.h>
 
+fc_status fc_eval_init(fc_eval *e, int tasks, fc_arena *a, fc_error *err)
+{
+    size_t T = (size_t)tasks;
+    *e = (fc_eval){.correct = fc_arena_alloc(a, T, sizeof *e->correct, err),
+                   .masked = fc_arena_alloc(a, T, sizeof *e->masked, err),
+                   .total = fc_arena_alloc(a, T, sizeof *e->total, err)};
+    return e->correct && e->masked && e->total ? FC_OK : FC_EFAIL;
+}
+
 /* Counts of one block of test images; blocks have a fixed size. */
 typedef struct block {
     int task;

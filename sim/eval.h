@@ -13,6 +13,9 @@ typedef struct fc_eval {
     double loss;                    /* mean CE over all logits seen so far */
 } fc_eval;
 
+/* Counts of no images yet, with room for so many tasks. */
+fc_status fc_eval_init(fc_eval *e, int tasks, fc_arena *a, fc_error *err);
+
 /* What is tested, and on what. */
 typedef struct fc_test {
     const fc_net *net;     /* how images are loaded, and the logit of each class */

@@ -20,8 +20,10 @@ static fc_status save_experts(const char *path, const fc_model *m, fc_run *r, fc
     int *one = fc_arena_alloc(&r->scratch.arena, (size_t)n, sizeof *one, err);
     for (int i = 0; one && i < n; i++)
         one[i] = 1;
-    const fc_expert_file x = {
-        .n = n, .tasks = {.v = one, .n = n}, .smile = m->smile, .wemoe = m->wemoe};
+    const fc_vit_merged merged = {.rule = fc_vit_rule_find(r->setup->cfg->task_rule->name),
+                                  .smile = m->smile,
+                                  .wemoe = m->wemoe};
+    const fc_expert_file x = {.n = n, .tasks = {.v = one, .n = n}, .merged = merged};
     return one ? fc_expert_file_write(path, m, &x, meta, n_meta, err) : FC_EFAIL;
 }
 

@@ -310,6 +310,33 @@ fc_status fc_fit_grams(fc_grams *out, fc_trainer *t, const fc_model *m, const ui
     return FC_OK;
 }
 
+/* The one piece of work of the pool: all threads help with its items. */
+typedef struct grams_alone {
+    fc_grams *out;
+    const fc_gram_job *j;
+    fc_status status;
+    fc_error *err;
+} grams_alone;
+
+static void grams_piece(void *ctx, int thread, int i)
+{
+    grams_alone *a = ctx;
+    const fc_gram_job *j = a->j;
+    fc_net net = *j->net;
+    (void)i;
+    net.train = j->split;
+    fc_trainer t = {.net = &net, .crew = j->crew, .thread = thread};
+    a->status =
+        fc_fit_grams(a->out, &t, j->m, j->sample, j->n, 0, (fc_key){0}, j->progress, a->err);
+}
+
+fc_status fc_fit_grams_alone(fc_grams *out, const fc_gram_job *j, fc_error *err)
+{
+    grams_alone a = {.out = out, .j = j, .err = err};
+    fc_pool_run(&j->crew->pool, 1, grams_piece, &a);
+    return a.status;
+}
+
 double fc_fit_flop(const fc_net *net, unsigned groups)
 {
     return fc_vit_flop(&net->shape, net->rank, net->classes, net->mode, groups, true);

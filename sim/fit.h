@@ -114,6 +114,21 @@ fc_status fc_fit_run(fc_fit_result *out, fc_trainer *t, const fc_fit *f, fc_erro
 fc_status fc_fit_grams(fc_grams *out, fc_trainer *t, const fc_model *m, const uint32_t *sample,
                        size_t n, int passes, fc_key key, fc_progress *progress, fc_error *err);
 
+/* What fc_fit_grams_alone works on. */
+typedef struct fc_gram_job {
+    const fc_net *net;
+    fc_crew *crew; /* idle; its Grams have the layout of the result, or begin with it */
+    const fc_model *m;
+    const fc_split *split;
+    const uint32_t *sample; /* (n), not augmented */
+    size_t n;
+    fc_progress *progress; /* may be NULL */
+} fc_gram_job;
+
+/* Grams of one model, by all threads of an idle crew. Errors: FC_ESTOP when a stop was requested.
+ */
+fc_status fc_fit_grams_alone(fc_grams *out, const fc_gram_job *j, fc_error *err);
+
 /* Load images sample[0 .. n-1] of split into w->x and their logits into w->label; epoch < 0: test
  * transform. */
 void fc_worker_load(fc_worker *w, const fc_net *net, const fc_split *split, const uint32_t *sample,

@@ -5,7 +5,7 @@
 #include <string.h>
 
 typedef struct state {
-    const fc_regmean_pp *j;
+    const fc_regmean_pp_job *j;
     double *const *out;
     fc_real *w;       /* merged below the present block, which is one task's */
     fc_packed packed; /* of w */
@@ -70,31 +70,10 @@ static fc_status block_grams(fc_grams *g, const fc_vit_shape *shape, int block, 
     return fc_grams_init(g, slots, dims, alphas, arena, err);
 }
 
-/* One pass over the images of a task: the one piece of work of the pool. */
-typedef struct gram_job {
-    const fc_regmean_pp *j;
-    const fc_regmean_pp_task *task;
-    const fc_model *m;
-    fc_grams *out;
-    fc_status status;
-    fc_error *err;
-} gram_job;
-
-static void take_grams(void *ctx, int thread, int i)
-{
-    gram_job *g = ctx;
-    fc_net net = *g->j->net;
-    (void)i;
-    net.train = g->j->split;
-    fc_trainer t = {.net = &net, .crew = g->j->crew, .thread = thread};
-    g->status = fc_fit_grams(g->out, &t, g->m, g->task->sample, g->task->n, 0, (fc_key){0},
-                             g->j->progress, g->err);
-}
-
 /* gram (n): those of all tasks at a block. */
 static fc_status tasks_grams(fc_grams *gram, state *s, int block, fc_error *err)
 {
-    const fc_regmean_pp *j = s->j;
+    const fc_regmean_pp_job *j = s->j;
     const fc_net *net = j->net;
     const fc_model m = {.shape = &net->shape, .w = s->w, .scale = 1, .packed = &s->packed};
     for (int i = 0; i < j->crew->pool.threads; i++)
@@ -103,9 +82,14 @@ static fc_status tasks_grams(fc_grams *gram, state *s, int block, fc_error *err)
         FC_TRY(block_grams(&gram[i], &net->shape, block, &s->part, err));
         FC_TRY(place_block(s, block, i, err));
         fc_packed_fill(&s->packed, &net->shape, s->w);
-        gram_job g = {.j = j, .task = &j->task[i], .m = &m, .out = &gram[i], .err = err};
-        fc_pool_run(&j->crew->pool, 1, take_grams, &g);
-        FC_TRY(g.status);
+        const fc_gram_job g = {.net = net,
+                               .crew = j->crew,
+                               .m = &m,
+                               .split = j->split,
+                               .sample = j->task[i].sample,
+                               .n = j->task[i].n,
+                               .progress = j->progress};
+        FC_TRY(fc_fit_grams_alone(&gram[i], &g, err));
     }
     return FC_OK;
 }
@@ -113,7 +97,7 @@ static fc_status tasks_grams(fc_grams *gram, state *s, int block, fc_error *err)
 /* The tensors of one part through RegMean, which takes the mean where there are no Grams. */
 static fc_status merge_part(state *s, int part, fc_error *err)
 {
-    const fc_regmean_pp *j = s->j;
+    const fc_regmean_pp_job *j = s->j;
     const fc_tv_set *in = j->in;
     size_t n = (size_t)in->n, most = (size_t)in->tensors, count = 0;
     int *t_of = fc_arena_alloc(&s->part, most, sizeof *t_of, err);
@@ -157,7 +141,7 @@ static fc_status merge_part(state *s, int part, fc_error *err)
 
 static fc_status run(state *s, fc_error *err)
 {
-    const fc_regmean_pp *j = s->j;
+    const fc_regmean_pp_job *j = s->j;
     FC_TRY(fc_packed_new(&s->packed, &j->net->shape, false, &j->net->engine, err));
     s->w = fc_arena_alloc(&s->arena, j->w0->n, sizeof *s->w, err);
     if (!s->w)
@@ -170,7 +154,7 @@ static fc_status run(state *s, fc_error *err)
     return FC_OK;
 }
 
-double fc_regmean_pp_flop(const fc_regmean_pp *j)
+double fc_regmean_pp_flop(const fc_regmean_pp_job *j)
 {
     const fc_net *net = j->net;
     double images = 0;
@@ -179,7 +163,7 @@ double fc_regmean_pp_flop(const fc_regmean_pp *j)
     return images * net->shape.depth * fc_vit_flop(&net->shape, 0, 0, net->mode, 0, false);
 }
 
-fc_status fc_regmean_pp_run(double *const *out, const fc_regmean_pp *j, fc_error *err)
+fc_status fc_regmean_pp_run(double *const *out, const fc_regmean_pp_job *j, fc_error *err)
 {
     state s = {.j = j, .out = out};
     int threads = j->crew->pool.threads;

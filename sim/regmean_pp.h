@@ -14,32 +14,27 @@
 
 #include "core/merge/combine.h"
 #include "sim/fit.h"
+#include "sim/task_images.h"
 
-/* Unlabelled images of one task. */
-typedef struct fc_regmean_pp_task {
-    const uint32_t *sample;
-    size_t n; /* >= 1; published: 256 */
-} fc_regmean_pp_task;
-
-typedef struct fc_regmean_pp {
+typedef struct fc_regmean_pp_job {
     const fc_net *net;
     fc_crew *crew; /* idle */
     const fc_split *split;
-    const fc_params *w0;            /* backbone, theta_0 */
-    const fc_tv_set *in;            /* one task vector per task, dense or in factors */
-    const int *tensor;              /* (in->tensors) the tensor of w0 that each belongs to */
-    const fc_regmean_pp_task *task; /* (in->n) */
-    double off_diagonal;            /* 0 .. 1; published for ViTs: 0.95 */
-    fc_progress *progress;          /* may be NULL */
-} fc_regmean_pp;
+    const fc_params *w0;        /* backbone, theta_0 */
+    const fc_tv_set *in;        /* one task vector per task, dense or in factors */
+    const int *tensor;          /* (in->tensors) the tensor of w0 that each belongs to */
+    const fc_task_images *task; /* (in->n) each of at least one image; published: 256 */
+    double off_diagonal;        /* 0 .. 1; published for ViTs: 0.95 */
+    fc_progress *progress;      /* may be NULL */
+} fc_regmean_pp_job;
 
 /* FLOP of the forward passes: depth times all images. */
-double fc_regmean_pp_flop(const fc_regmean_pp *j);
+double fc_regmean_pp_flop(const fc_regmean_pp_job *j);
 
 /* out[t] (rows, cols): the merged task vector. Images are not augmented. Memory while it runs: two
  * networks (one packed), and the Grams of one block for each task and each thread: 3 D^2 + hidden^2
  * doubles. Same bits for any number of threads. Errors: those of fc_rule_regmean; FC_ESTOP when a
  * stop was requested. */
-fc_status fc_regmean_pp_run(double *const *out, const fc_regmean_pp *j, fc_error *err);
+fc_status fc_regmean_pp_run(double *const *out, const fc_regmean_pp_job *j, fc_error *err);
 
 #endif

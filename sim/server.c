@@ -27,7 +27,7 @@ fc_status fc_server_model(fc_model *m, fc_run *r, bool task_end, fc_error *err)
     const fc_vit_shape *s = &r->setup->net.shape;
     fc_deltas before = r->state.deltas; /* as they were in the last round */
     if (task_end && r->setup->cfg->task_rule) {
-        fc_merged merged = {.w = r->scratch.w_scratch};
+        fc_vit_merged merged = {.w = r->scratch.w_scratch};
         double scale;
         FC_TRY(fc_task_merge(&merged, &scale, r, err));
         return fc_task_merge_model(m, r, &merged, err);
@@ -267,7 +267,7 @@ static void nothing_tested(fc_run *r, int t)
 /* The model of tasks.merge, and its test. */
 static fc_status eval_merged(fc_round *x, fc_run *r, int t, fc_error *err)
 {
-    fc_merged m = {.w = r->scratch.w_scratch};
+    fc_vit_merged m = {.w = r->scratch.w_scratch};
     double begin = fc_wall();
     FC_TRY(fc_task_merge(&m, &x->row.merge_scale, r, err));
     x->row.merge_extra = (double)fc_task_merge_extra(r->setup, &m);

@@ -1,8 +1,8 @@
 #include "sim/state.h"
 
 #include "core/head.h"
-#include "sim/merged.h"
 #include "sim/plan.h"
+#include "sim/vit_merge.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -54,13 +54,9 @@ static fc_status counts_init(fc_run *r, fc_error *err)
                         .ld = r->setup->tasks.n,
                         .correct = fc_arena_alloc(&r->scratch.arena, T * T, sizeof(long), err),
                         .total = fc_arena_alloc(&r->scratch.arena, T * T, sizeof(long), err)};
-    r->state.eval = (fc_eval){.correct = fc_arena_alloc(&r->scratch.arena, T, sizeof(long), err),
-                              .masked = fc_arena_alloc(&r->scratch.arena, T, sizeof(long), err),
-                              .total = fc_arena_alloc(&r->scratch.arena, T, sizeof(long), err)};
-    return r->state.acc.correct && r->state.acc.total && r->state.eval.correct &&
-                   r->state.eval.masked && r->state.eval.total
-               ? FC_OK
-               : FC_EFAIL;
+    if (!r->state.acc.correct || !r->state.acc.total)
+        return FC_EFAIL;
+    return fc_eval_init(&r->state.eval, r->setup->tasks.n, &r->scratch.arena, err);
 }
 
 static fc_status backbone_copy(fc_real **out, fc_run *r, fc_error *err)
@@ -127,8 +123,8 @@ static fc_status crew_init(fc_run *r, fc_error *err)
                          .max_side = s->max_side};
     fc_grams full;
     if (rule) {
-        plan.acts = fc_merged_acts(rule, s->cfg->task_rule_options, s->tasks.n);
-        if (!plan.grams && fc_merged_needs_grams(rule)) {
+        plan.acts = fc_vit_merge_acts(rule, s->cfg->task_rule_options, s->tasks.n);
+        if (!plan.grams && fc_vit_merge_needs_grams(rule)) {
             FC_TRY(fc_vit_grams(&full, &s->net.shape, 1, 1, &r->scratch.arena, err));
             plan.grams = &full;
         }

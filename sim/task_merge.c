@@ -73,12 +73,12 @@ fc_status fc_task_merge_check(const fc_setup *s, fc_error *err)
             rule->name, s->method->name);
     if (by_grams(rule))
         return FC_OK;
-    if (fc_merged_needs_grams(rule) && s->gram_shape.n > 0)
+    if (fc_vit_merge_needs_grams(rule) && s->gram_shape.n > 0)
         return fc_fail(err, FC_EUSAGE,
                        "tasks.merge: %s takes Grams of its own, and so does method %s: lorm merges "
                        "by those that are there",
                        rule->name, s->method->name);
-    if (fc_merged_check(rule, &space, s->net.mode == FC_TRAIN_LORA && !s->folds, true, &why) !=
+    if (fc_vit_merge_check(rule, &space, s->net.mode == FC_TRAIN_LORA && !s->folds, true, &why) !=
         FC_OK)
         return fc_fail(err, FC_EUSAGE, "tasks.merge: %s", why.msg);
     return FC_OK;
@@ -136,7 +136,7 @@ static void describe(task_vectors *v, const fc_run *r)
         v->shape[r->state.deltas.W ? fc_slot_tensor(i) : i].linear = true;
 }
 
-static fc_status load(task_vectors *v, fc_run *r, fc_error *err)
+static fc_status load_deltas(task_vectors *v, fc_run *r, fc_error *err)
 {
     fc_arena *arena = &r->scratch.arena;
     int tensors = r->state.deltas.W ? r->setup->w0.nspec : fc_vit_slots(&r->setup->net.shape),
@@ -170,37 +170,38 @@ static const fc_real *head_bias(const fc_run *r)
     return r->state.task_head + (size_t)r->setup->net.classes * (size_t)r->setup->net.shape.width;
 }
 
-static fc_status merge(fc_merged *out, fc_run *r, fc_error *err)
+static fc_status merge_deltas(fc_vit_merged *out, fc_run *r, fc_error *err)
 {
     const fc_config *c = r->setup->cfg;
     task_vectors v;
-    fc_merged_task *task =
+    fc_task_images *task =
         fc_arena_alloc(&r->scratch.arena, (size_t)r->state.deltas.tasks, sizeof *task, err);
     if (!task)
         return FC_EFAIL;
     uint64_t seed = fc_seed(c, c->seed.train);
-    FC_TRY(load(&v, r, err));
+    FC_TRY(load_deltas(&v, r, err));
     for (int k = 0; k < r->state.deltas.tasks; k++)
-        FC_TRY(fc_merged_images(&task[k], &r->setup->tasks, k, k + 1, k,
-                                (size_t)c->task_merge.samples, seed, &r->scratch.arena, err));
-    const fc_merged_job job = {.rule = c->task_rule,
-                               .options = c->task_rule_options,
-                               .space = space_of(r->setup),
-                               .w0 = &r->setup->w0,
-                               .in = &v.set,
-                               .tensor = v.tensor,
-                               .head_w = r->state.task_head,
-                               .head_b = head_bias(r),
-                               .task = task,
-                               .net = &r->setup->net,
-                               .crew = &r->scratch.crew,
-                               .split = &r->setup->data.train,
-                               .seed = seed,
-                               .progress = &r->scratch.progress};
-    return fc_merged_make(out, &job, &r->scratch.arena, err);
+        FC_TRY(fc_task_images_draw(
+            &task[k], &r->setup->tasks, k, k + 1, (size_t)c->task_merge.samples,
+            (fc_key){.seed = seed, .task = (uint32_t)k}, &r->scratch.arena, err));
+    const fc_vit_merge_job job = {.rule = c->task_rule,
+                                  .options = c->task_rule_options,
+                                  .space = space_of(r->setup),
+                                  .w0 = &r->setup->w0,
+                                  .in = &v.set,
+                                  .tensor = v.tensor,
+                                  .head_w = r->state.task_head,
+                                  .head_b = head_bias(r),
+                                  .task = task,
+                                  .net = &r->setup->net,
+                                  .crew = &r->scratch.crew,
+                                  .split = &r->setup->data.train,
+                                  .seed = seed,
+                                  .progress = &r->scratch.progress};
+    return fc_vit_merge_make(out, &job, &r->scratch.arena, err);
 }
 
-static fc_status by_lorm(fc_merged *out, fc_run *r, fc_error *err)
+static fc_status by_lorm(fc_vit_merged *out, fc_run *r, fc_error *err)
 {
     memcpy(out->w, r->setup->w0.p, r->setup->w0.n * sizeof *out->w);
     if (r->state.deltas.tasks > 1)
@@ -213,7 +214,7 @@ static fc_status by_lorm(fc_merged *out, fc_run *r, fc_error *err)
 /* --- the test, and the scale --------------------------------------------------------------------
  */
 
-static fc_model model_of(const fc_run *r, const fc_merged *m)
+static fc_model model_of(const fc_run *r, const fc_vit_merged *m)
 {
     return (fc_model){.shape = &r->setup->net.shape,
                       .classes = r->setup->net.classes,
@@ -225,22 +226,22 @@ static fc_model model_of(const fc_run *r, const fc_merged *m)
                       .wemoe = m->wemoe};
 }
 
-fc_status fc_task_merge_model(fc_model *out, const fc_run *r, const fc_merged *m, fc_error *err)
+fc_status fc_task_merge_model(fc_model *out, const fc_run *r, const fc_vit_merged *m, fc_error *err)
 {
     *out = model_of(r, m);
-    return fc_merged_per_task(m)
+    return fc_vit_merge_per_task(m)
                ? fc_fail(err, FC_EUSAGE, "tasks.merge: %s makes a model for each task, not one",
                          r->setup->cfg->task_rule->name)
                : FC_OK;
 }
 
 /* Each task by its own expert: the task of an image is known. */
-static fc_status test_experts(fc_run *r, const fc_merged *m, int t, fc_error *err)
+static fc_status test_experts(fc_run *r, const fc_vit_merged *m, int t, fc_error *err)
 {
     fc_arena arena = {0};
     long *count[3] = {0};
     bool *skip = fc_arena_alloc(&arena, (size_t)r->setup->tasks.n, sizeof *skip, err);
-    fc_merged one = {.w = fc_arena_alloc(&arena, r->setup->w0.n, sizeof *one.w, err)};
+    fc_vit_merged one = {.w = fc_arena_alloc(&arena, r->setup->w0.n, sizeof *one.w, err)};
     for (int k = 0; k < 3; k++)
         count[k] = fc_arena_alloc(&arena, (size_t)r->setup->tasks.n, sizeof **count, err);
     fc_status s = skip && one.w && count[0] && count[1] && count[2] ? FC_OK : FC_EFAIL;
@@ -249,7 +250,7 @@ static fc_status test_experts(fc_run *r, const fc_merged *m, int t, fc_error *er
         for (int i = 0; i <= t; i++)
             skip[i] = i != k;
         memcpy(one.w, m->w, r->setup->w0.n * sizeof *one.w);
-        s = fc_merged_expert(one.w, m, &r->setup->w0, k, err);
+        s = fc_vit_merge_expert(one.w, m, &r->setup->w0, k, err);
         fc_model model = model_of(r, &one);
         if (s == FC_OK)
             s = fc_eval_run(r, &model, t, skip, err);
@@ -270,9 +271,9 @@ static fc_status test_experts(fc_run *r, const fc_merged *m, int t, fc_error *er
     return s;
 }
 
-fc_status fc_task_merge_test(fc_run *r, const fc_merged *m, int t, fc_error *err)
+fc_status fc_task_merge_test(fc_run *r, const fc_vit_merged *m, int t, fc_error *err)
 {
-    if (fc_merged_per_task(m))
+    if (fc_vit_merge_per_task(m))
         return test_experts(r, m, t, err);
     fc_model model = model_of(r, m);
     return fc_eval_run(r, &model, t, NULL, err);
@@ -288,16 +289,14 @@ static void scale_update(fc_real *w, const fc_run *r, const fc_real *merged, dou
 }
 
 /* Images of the held-out ones that model m gets right. */
-static fc_status count_held(long *right, fc_run *r, const fc_merged *m, fc_error *err)
+static fc_status count_held(long *right, fc_run *r, const fc_vit_merged *m, fc_error *err)
 {
     enum { ACC, ACC_MASKED };
     int seen = r->state.deltas.tasks;
     fc_tasks held = r->setup->tasks;
     fc_arena arena = {0};
-    size_t T = (size_t)seen;
-    fc_eval e = {.correct = fc_arena_alloc(&arena, T, sizeof(long), err),
-                 .masked = fc_arena_alloc(&arena, T, sizeof(long), err),
-                 .total = fc_arena_alloc(&arena, T, sizeof(long), err)};
+    fc_eval e;
+    fc_status s = fc_eval_init(&e, seen, &arena, err);
     fc_model model = model_of(r, m);
     model.packed = &r->scratch.packed_scratch;
     fc_packed_fill(&r->scratch.packed_scratch, &r->setup->net.shape, m->w);
@@ -311,7 +310,8 @@ static fc_status count_held(long *right, fc_run *r, const fc_merged *m, fc_error
                           .crew = &r->scratch.crew,
                           .progress = &r->scratch.progress,
                           .ranks = &r->scratch.ranks};
-    fc_status s = e.correct && e.masked && e.total ? fc_test_run(&e, &test, &arena, err) : FC_EFAIL;
+    if (s == FC_OK)
+        s = fc_test_run(&e, &test, &arena, err);
     *right = 0;
     for (int k = 0; s == FC_OK && k < seen; k++)
         *right += r->setup->cfg->task_merge.criterion == ACC_MASKED ? e.masked[k] : e.correct[k];
@@ -319,14 +319,14 @@ static fc_status count_held(long *right, fc_run *r, const fc_merged *m, fc_error
     return s;
 }
 
-static fc_status choose_scale(double *best, fc_run *r, const fc_merged *m, fc_error *err)
+static fc_status choose_scale(double *best, fc_run *r, const fc_vit_merged *m, fc_error *err)
 {
     const double *scales;
     int n;
     long most = -1, right;
     *best = r->setup->cfg->task_merge.scale;
     FC_TRY(read_scales(&scales, &n, r->setup, &r->scratch.arena, err));
-    fc_merged trial = {
+    fc_vit_merged trial = {
         .w = n ? fc_arena_alloc(&r->scratch.arena, r->setup->w0.n, sizeof *trial.w, err) : NULL};
     if (n && !trial.w)
         return FC_EFAIL;
@@ -341,16 +341,16 @@ static fc_status choose_scale(double *best, fc_run *r, const fc_merged *m, fc_er
     return FC_OK;
 }
 
-fc_status fc_task_merge(fc_merged *out, double *scale, fc_run *r, fc_error *err)
+fc_status fc_task_merge(fc_vit_merged *out, double *scale, fc_run *r, fc_error *err)
 {
-    FC_TRY(by_grams(r->setup->cfg->task_rule) ? by_lorm(out, r, err) : merge(out, r, err));
+    FC_TRY(by_grams(r->setup->cfg->task_rule) ? by_lorm(out, r, err) : merge_deltas(out, r, err));
     FC_TRY(choose_scale(scale, r, out, err));
     if (*scale != 1)
         scale_update(out->w, r, out->w, *scale);
     return FC_OK;
 }
 
-size_t fc_task_merge_extra(const fc_setup *s, const fc_merged *m)
+size_t fc_task_merge_extra(const fc_setup *s, const fc_vit_merged *m)
 {
     size_t n = 0, slots = (size_t)fc_vit_slots(&s->net.shape);
     for (size_t i = 0; m->smile && i < slots; i++) {
@@ -389,6 +389,6 @@ double fc_task_merge_flop(const fc_setup *s, int n)
     return forward * held * n_scales +
            (by_grams(rule)
                 ? 0
-                : fc_merged_flop(rule, s->cfg->task_rule_options, &s->net, n,
-                                 s->cfg->task_merge.samples, s->net.classes / s->tasks.n));
+                : fc_vit_merge_flop(rule, s->cfg->task_rule_options, &s->net, n,
+                                    s->cfg->task_merge.samples, s->net.classes / s->tasks.n));
 }

@@ -11,7 +11,7 @@
 #include "core/safetensors.h"
 #include "core/threads.h"
 #include "core/vit.h"
-#include "sim/adamerge.h"
+#include "sim/adamerging.h"
 #include "sim/compare.h"
 #include "sim/config.h"
 #include "sim/fit_fisher.h"
@@ -373,41 +373,41 @@ static const uint32_t images[] = {0, 1, 2, 3};
 
 static fc_status run_adamerge(fc_error *err)
 {
-    const fc_adapt_task task[] = {{images, 2, 0, 2}, {images + 2, 2, 2, 5}};
+    const fc_task_images task[] = {{images, 2, 0, 2}, {images + 2, 2, 2, 5}};
     const fc_real *head = tiny.start.p + tiny.start.spec[fc_train_head(&tiny.start)].offset;
-    fc_adamerge j = {.options = {true, 0.3, 1e-3},
-                     .w0 = &tiny.w0,
-                     .in = &updates.set,
-                     .tensor = merged_tensors,
-                     .head_w = head,
-                     .head_b = head,
-                     .adapt = {.net = &tiny.net,
-                               .crew = &crew,
-                               .split = tiny.net.train,
-                               .task = task,
-                               .tasks = 2,
-                               .steps = 1,
-                               .batch = 2,
-                               .what = "AdaMerging"}};
+    fc_adamerging_job j = {.options = {true, 0.3, 1e-3},
+                           .w0 = &tiny.w0,
+                           .in = &updates.set,
+                           .tensor = merged_tensors,
+                           .head_w = head,
+                           .head_b = head,
+                           .entropy = {.net = &tiny.net,
+                                       .crew = &crew,
+                                       .split = tiny.net.train,
+                                       .task = task,
+                                       .tasks = 2,
+                                       .steps = 1,
+                                       .batch = 2,
+                                       .what = "AdaMerging"}};
     fc_arena a = {0};
     fc_adamerging coefficients;
-    fc_adapt_result r;
-    fc_status status = fc_adamerge_run(&coefficients, updates.out, &r, &j, &a, err);
+    fc_entropy_result r;
+    fc_status status = fc_adamerging_run(&coefficients, updates.out, &r, &j, &a, err);
     fc_arena_free(&a);
     return status;
 }
 
 static fc_status run_regmean_pp(fc_error *err)
 {
-    const fc_regmean_pp_task task[] = {{images, 2}, {images + 2, 2}};
-    fc_regmean_pp j = {.net = &tiny.net,
-                       .crew = &crew,
-                       .split = tiny.net.train,
-                       .w0 = &tiny.w0,
-                       .in = &updates.set,
-                       .tensor = merged_tensors,
-                       .task = task,
-                       .off_diagonal = 0.9};
+    const fc_task_images task[] = {{images, 2, 0, 2}, {images + 2, 2, 2, 5}};
+    fc_regmean_pp_job j = {.net = &tiny.net,
+                           .crew = &crew,
+                           .split = tiny.net.train,
+                           .w0 = &tiny.w0,
+                           .in = &updates.set,
+                           .tensor = merged_tensors,
+                           .task = task,
+                           .off_diagonal = 0.9};
     return fc_regmean_pp_run(updates.out, &j, err);
 }
 

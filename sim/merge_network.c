@@ -1,7 +1,7 @@
-#include "sim/merge_vit.h"
+#include "sim/merge_network.h"
 
 #include "core/merge/backbone.h"
-#include "sim/trial.h"
+#include "sim/model_on_data.h"
 
 /* --- what has to be there -----------------------------------------------------------------------
  */
@@ -58,13 +58,14 @@ static fc_status find_tensors(int *tensor, const fc_merge_files *f, const fc_par
 }
 
 /* Images of each input: of its own tasks, or of all where the inputs have the same classes. */
-static fc_status draw(fc_merged_task *task, fc_merge_files *f, const fc_tasks *tasks,
-                      const fc_merge_vit_job *job, fc_error *err)
+static fc_status draw_images(fc_task_images *task, fc_merge_files *f, const fc_tasks *tasks,
+                             const fc_merge_network_job *job, fc_error *err)
 {
     for (int i = 0, from = 0; i < f->n; i++) {
         int n = f->apart ? f->file[i].meta.tasks.n : tasks->n;
-        FC_TRY(fc_merged_images(&task[i], tasks, from, from + n, i, job->samples, job->seed,
-                                &f->arena, err));
+        FC_TRY(fc_task_images_draw(&task[i], tasks, from, from + n, job->samples,
+                                   (fc_key){.seed = job->seed, .task = (uint32_t)i}, &f->arena,
+                                   err));
         if (task[i].n == 0)
             return fc_fail(err, FC_EDATA, "%s: the data have no training image of its classes",
                            f->file[i].path);
@@ -73,66 +74,67 @@ static fc_status draw(fc_merged_task *task, fc_merge_files *f, const fc_tasks *t
     return FC_OK;
 }
 
-/* t: where the images are; NULL: without. */
-static fc_status make(fc_merge_vit *m, fc_merge_files *f, const fc_merge_vit_job *job,
-                      const fc_model_file *base, fc_trial *t, fc_error *err)
+/* d: where the images are; NULL: without. */
+static fc_status make(fc_merge_network *m, fc_merge_files *f, const fc_merge_network_job *job,
+                      const fc_model_file *base, fc_model_on_data *d, fc_error *err)
 {
     size_t tensors = (size_t)f->set.tensors;
     const fc_net plain = {.shape = base->shape, .classes = base->classes};
     int *tensor = fc_arena_alloc(&f->arena, tensors, sizeof *tensor, err);
-    fc_merged_task *task = fc_arena_alloc(&f->arena, (size_t)f->n, sizeof *task, err);
+    fc_task_images *task = fc_arena_alloc(&f->arena, (size_t)f->n, sizeof *task, err);
     m->merged.w = fc_arena_alloc(&f->arena, base->w.n, sizeof *m->merged.w, err);
     if (!tensor || !task || !m->merged.w)
         return FC_EFAIL;
     FC_TRY(find_tensors(tensor, f, &base->w, err));
-    if (t)
-        FC_TRY(draw(task, f, &t->tasks, job, err));
+    if (d)
+        FC_TRY(draw_images(task, f, &d->tasks, job, err));
     m->shape = base->shape;
     m->head_w = base->head_w;
     m->head_b = base->head_b;
-    const fc_merged_job j = {.rule = job->rule,
-                             .options = job->options,
-                             .space = job->space,
-                             .w0 = &base->w,
-                             .in = &f->set,
-                             .tensor = tensor,
-                             .head_w = base->head_w,
-                             .head_b = base->head_b,
-                             .task = t ? task : NULL,
-                             .net = t ? &t->net : &plain,
-                             .crew = t ? &t->crew : NULL,
-                             .split = t ? &t->data.train : NULL,
-                             .seed = job->seed,
-                             .progress = t ? &t->progress : NULL};
-    return fc_merged_make(&m->merged, &j, &f->arena, err);
+    const fc_vit_merge_job j = {.rule = job->rule,
+                                .options = job->options,
+                                .space = job->space,
+                                .w0 = &base->w,
+                                .in = &f->set,
+                                .tensor = tensor,
+                                .head_w = base->head_w,
+                                .head_b = base->head_b,
+                                .task = d ? task : NULL,
+                                .net = d ? &d->net : &plain,
+                                .crew = d ? &d->crew : NULL,
+                                .split = d ? &d->data.train : NULL,
+                                .seed = job->seed,
+                                .progress = d ? &d->progress : NULL};
+    return fc_vit_merge_make(&m->merged, &j, &f->arena, err);
 }
 
-static fc_status make_with_images(fc_merge_vit *m, fc_merge_files *f, const fc_merge_vit_job *job,
-                                  const fc_model_file *base, fc_error *err)
+static fc_status make_with_images(fc_merge_network *m, fc_merge_files *f,
+                                  const fc_merge_network_job *job, const fc_model_file *base,
+                                  fc_error *err)
 {
-    fc_trial t;
-    const fc_trial_options o = {.file = base,
-                                .override = job->override,
-                                .n_override = job->n_override,
-                                .grams = fc_merged_needs_grams(job->rule),
-                                .acts = fc_merged_acts(job->rule, job->options, f->n),
-                                .console = job->console};
+    fc_model_on_data d;
+    const fc_model_on_data_options o = {.file = base,
+                                        .override = job->override,
+                                        .n_override = job->n_override,
+                                        .grams = fc_vit_merge_needs_grams(job->rule),
+                                        .acts = fc_vit_merge_acts(job->rule, job->options, f->n),
+                                        .console = job->console};
     FC_TRY(check_metadata(f, job->rule->name, err));
-    FC_TRY(fc_trial_open(&t, &o, err));
-    fc_progress_init(&t.progress, job->console,
-                     fc_merged_flop(job->rule, job->options, &t.net, f->n, (int)job->samples,
-                                    t.net.classes / f->n),
+    FC_TRY(fc_model_on_data_open(&d, &o, err));
+    fc_progress_init(&d.progress, job->console,
+                     fc_vit_merge_flop(job->rule, job->options, &d.net, f->n, (int)job->samples,
+                                       d.net.classes / f->n),
                      0);
-    fc_status s = t.experts.n > 0
+    fc_status s = d.experts.n > 0
                       ? fc_fail(err, FC_EDATA, "%s is a model with experts, expected a plain one",
                                 f->base_path)
-                      : make(m, f, job, &t.file, &t, err);
-    fc_progress_end(&t.progress);
-    fc_trial_close(&t);
+                      : make(m, f, job, &d.file, &d, err);
+    fc_progress_end(&d.progress);
+    fc_model_on_data_close(&d);
     return s;
 }
 
-static fc_status make_plain(fc_merge_vit *m, fc_merge_files *f, const fc_merge_vit_job *job,
+static fc_status make_plain(fc_merge_network *m, fc_merge_files *f, const fc_merge_network_job *job,
                             fc_model_file *base, fc_error *err)
 {
     fc_config c;
@@ -144,11 +146,11 @@ static fc_status make_plain(fc_merge_vit *m, fc_merge_files *f, const fc_merge_v
     return s;
 }
 
-fc_status fc_merge_vit_make(fc_merge_vit *m, fc_merge_files *f, const fc_merge_vit_job *job,
-                            fc_error *err)
+fc_status fc_merge_network_make(fc_merge_network *m, fc_merge_files *f,
+                                const fc_merge_network_job *job, fc_error *err)
 {
     size_t rows = (size_t)f->rows;
-    *m = (fc_merge_vit){0};
+    *m = (fc_merge_network){0};
     FC_TRY(check_network(f, err));
     fc_model_file base = {.path = f->base_path,
                           .meta = f->meta,
@@ -166,10 +168,10 @@ fc_status fc_merge_vit_make(fc_merge_vit *m, fc_merge_files *f, const fc_merge_v
 /* --- the file -----------------------------------------------------------------------------------
  */
 
-fc_status fc_merge_vit_save(const fc_merge_vit *m, fc_merge_files *f, const char *path,
-                            fc_error *err)
+fc_status fc_merge_network_save(const fc_merge_network *m, fc_merge_files *f, const char *path,
+                                fc_error *err)
 {
-    if (fc_merged_per_task(&m->merged) && f->n > 1 && !f->apart)
+    if (fc_vit_merge_per_task(&m->merged) && f->n > 1 && !f->apart)
         return fc_fail(err, FC_EDATA,
                        "%s and the other inputs have the same classes, expected classes of their "
                        "own: by these a model is chosen",
@@ -177,11 +179,7 @@ fc_status fc_merge_vit_save(const fc_merge_vit *m, fc_merge_files *f, const char
     int *tasks = fc_arena_alloc(&f->arena, (size_t)f->n, sizeof *tasks, err);
     for (int i = 0; tasks && i < f->n; i++)
         tasks[i] = f->file[i].meta.tasks.n > 0 ? f->file[i].meta.tasks.n : 1;
-    const fc_expert_file x = {.n = f->n,
-                              .tasks = {.v = tasks, .n = f->n},
-                              .smile = m->merged.smile,
-                              .wemoe = m->merged.wemoe,
-                              .emr = m->merged.emr};
+    const fc_expert_file x = {.n = f->n, .tasks = {.v = tasks, .n = f->n}, .merged = m->merged};
     const fc_model model = {.shape = &m->shape,
                             .classes = f->rows,
                             .w = m->merged.w,

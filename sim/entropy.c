@@ -1,4 +1,4 @@
-#include "sim/adapt.h"
+#include "sim/entropy.h"
 
 #include "core/head.h"
 #include "sim/signals.h"
@@ -10,59 +10,60 @@
 enum { LINE_EVERY = 100 }; /* steps */
 
 /* One step while its slices are shared out. */
-typedef struct adapt_step {
-    const fc_adapt *a;
-    const fc_adapt_model *m;
+typedef struct entropy_step {
+    const fc_entropy_job *a;
+    const fc_entropy_model *m;
     fc_model model;
     uint32_t **order; /* (tasks) its samples in the order of the present round */
     uint32_t *image;  /* (tasks, batch) samples of this step */
+    fc_real **grad;   /* (threads) gradient of one slice */
     double entropy;   /* sum over tasks of the mean */
-} adapt_step;
+} entropy_step;
 
-static int slices(const fc_adapt *a)
+static int slices(const fc_entropy_job *a)
 {
     return (a->batch + FC_SLICE - 1) / FC_SLICE; /* of one task */
 }
 
 static void slice_gradient(void *ctx, int thread, int i)
 {
-    adapt_step *s = ctx;
-    const fc_adapt *a = s->a;
+    entropy_step *s = ctx;
+    const fc_entropy_job *a = s->a;
     int t = i / slices(a), first = i % slices(a) * FC_SLICE, left = a->batch - first;
     int n = left < FC_SLICE ? left : FC_SLICE;
-    const fc_adapt_task *task = &a->task[t];
+    const fc_task_images *task = &a->task[t];
     fc_worker *w = &a->crew->worker[thread];
     fc_worker_load(w, a->net, a->split, s->image + t * a->batch + first, n, (fc_key){0}, -1);
-    fc_adapt_pass p = s->m->pass(s->m->ctx, thread);
-    fc_acts *acts = p.acts ? p.acts : w->acts;
-    fc_vit_forward(acts, &s->model, w->x, n, NULL, &p.grads);
-    w->loss = fc_entropy(w->dlogits, fc_acts_logits(acts), n, a->net->classes, task->lo, task->hi,
-                         a->batch);
-    fc_vit_backward(acts, &s->model, w->dlogits, &p.grads);
+    memset(s->grad[thread], 0, s->m->n * sizeof **s->grad);
+    const fc_grads g = s->m->grads(s->m->ctx, s->grad[thread]);
+    fc_vit_forward(w->acts, &s->model, w->x, n, NULL, &g);
+    w->loss = fc_entropy(w->dlogits, fc_acts_logits(w->acts), n, a->net->classes, task->lo,
+                         task->hi, a->batch);
+    fc_vit_backward(w->acts, &s->model, w->dlogits, &g);
     if (a->progress)
         fc_progress_add(a->progress, s->m->flop * n, n, w->loss / n);
 }
 
 static void slice_commit(void *ctx, int thread, int i)
 {
-    adapt_step *s = ctx;
+    entropy_step *s = ctx;
     s->entropy += s->a->crew->worker[thread].loss / s->a->batch;
-    s->m->add(s->m->ctx, thread, i == 0);
+    s->m->add(s->m->ctx, s->grad[thread], i == 0);
 }
 
 /* The one piece of work of the pool: all threads help with its slices. */
 static void step_piece(void *ctx, int thread, int i)
 {
-    adapt_step *s = ctx;
+    entropy_step *s = ctx;
     (void)i;
     fc_pool_loop(&s->a->crew->pool, thread, s->a->tasks * slices(s->a), slice_gradient,
                  slice_commit, s);
 }
 
 /* The samples of a step: the next ones of each list, which starts again in another order. */
-static void choose(adapt_step *s, int step)
+static void choose_images(entropy_step *s, int step)
 {
-    const fc_adapt *a = s->a;
+    const fc_entropy_job *a = s->a;
     for (int t = 0; t < a->tasks; t++)
         for (int j = 0; j < a->batch; j++) {
             size_t n = a->task[t].n, at = (size_t)step * (size_t)a->batch + (size_t)j;
@@ -78,10 +79,10 @@ static void choose(adapt_step *s, int step)
         }
 }
 
-static fc_status take_step(adapt_step *s, int step, fc_error *err)
+static fc_status take_step(entropy_step *s, int step, fc_error *err)
 {
-    const fc_adapt *a = s->a;
-    choose(s, step);
+    const fc_entropy_job *a = s->a;
+    choose_images(s, step);
     FC_TRY(s->m->prepare(s->m->ctx, &s->model, err));
     s->entropy = 0;
     fc_pool_run(&a->crew->pool, 1, step_piece, s);
@@ -91,7 +92,7 @@ static fc_status take_step(adapt_step *s, int step, fc_error *err)
     return s->m->step(s->m->ctx, err);
 }
 
-static void show(const fc_adapt *a, int done, double entropy)
+static void show_step(const fc_entropy_job *a, int done, double entropy)
 {
     if (!a->progress)
         return;
@@ -101,42 +102,55 @@ static void show(const fc_adapt *a, int done, double entropy)
                          a->steps, entropy);
 }
 
-static fc_status run(fc_adapt_result *out, adapt_step *s, fc_arena *arena, fc_error *err)
+static fc_status allocate_step(entropy_step *s, fc_arena *arena, fc_error *err)
 {
-    const fc_adapt *a = s->a;
+    const fc_entropy_job *a = s->a;
+    size_t threads = (size_t)a->crew->pool.threads;
     s->order = fc_arena_alloc(arena, (size_t)a->tasks, sizeof *s->order, err);
     s->image = fc_arena_alloc(arena, (size_t)a->tasks * (size_t)a->batch, sizeof *s->image, err);
-    if (!s->order || !s->image)
+    s->grad = fc_arena_alloc(arena, threads, sizeof *s->grad, err);
+    if (!s->order || !s->image || !s->grad)
         return FC_EFAIL;
     for (int t = 0; t < a->tasks; t++)
         if (!(s->order[t] = fc_arena_alloc(arena, a->task[t].n, sizeof **s->order, err)))
             return FC_EFAIL;
-    show(a, 0, NAN);
+    for (size_t i = 0; i < threads; i++)
+        if (!(s->grad[i] = fc_arena_alloc(arena, s->m->n, sizeof **s->grad, err)))
+            return FC_EFAIL;
+    return FC_OK;
+}
+
+static fc_status run_steps(fc_entropy_result *out, entropy_step *s, fc_error *err)
+{
+    const fc_entropy_job *a = s->a;
+    show_step(a, 0, NAN);
     for (int step = 0; step < a->steps; step++) {
         FC_TRY(take_step(s, step, err));
         out->last = s->entropy / a->tasks;
         if (step == 0)
             out->first = out->last;
-        show(a, step + 1, out->last);
+        show_step(a, step + 1, out->last);
         if (fc_stop_requested())
             return fc_fail(err, FC_ESTOP, "stopped on request");
     }
     return FC_OK;
 }
 
-double fc_adapt_flop(const fc_adapt *a, const fc_adapt_model *m)
+double fc_entropy_flop(const fc_entropy_job *a, const fc_entropy_model *m)
 {
     return m->flop * a->steps * a->tasks * a->batch;
 }
 
-fc_status fc_adapt_run(fc_adapt_result *out, const fc_adapt *a, const fc_adapt_model *m,
-                       fc_error *err)
+fc_status fc_entropy_run(fc_entropy_result *out, const fc_entropy_job *a, const fc_entropy_model *m,
+                         fc_error *err)
 {
     assert(a->tasks >= 1 && a->steps >= 0 && a->batch >= 1);
-    adapt_step s = {.a = a, .m = m};
+    entropy_step s = {.a = a, .m = m};
     fc_arena arena = {0};
-    *out = (fc_adapt_result){NAN, NAN};
-    fc_status status = run(out, &s, &arena, err);
+    *out = (fc_entropy_result){NAN, NAN};
+    fc_status status = allocate_step(&s, &arena, err);
+    if (status == FC_OK)
+        status = run_steps(out, &s, err);
     fc_arena_free(&arena);
     return status;
 }

@@ -1,6 +1,6 @@
 /* Training without labels: AdaMerging's gradient through the network, what is taken of the images,
  * same bytes for any number of threads, stops. */
-#include "sim/adamerge.h"
+#include "sim/adamerging.h"
 
 #include "core/threads.h"
 #include "sim/signals.h"
@@ -22,8 +22,8 @@ typedef struct fixture {
     tvx f;
     int tensor[TENSORS];
     uint32_t sample[2][N];
-    fc_adapt_task task[2];
-    fc_adamerge job;
+    fc_task_images task[2];
+    fc_adamerging_job job;
 } fixture;
 
 static void open_fixture(fixture *x, int threads, int rank)
@@ -56,8 +56,8 @@ static void open_fixture(fixture *x, int threads, int rank)
         x->sample[0][i] = i;
         x->sample[1][i] = N + i;
     }
-    x->task[0] = (fc_adapt_task){x->sample[0], BATCH, 0, 3};
-    x->task[1] = (fc_adapt_task){x->sample[1], BATCH, 3, CLASSES};
+    x->task[0] = (fc_task_images){x->sample[0], BATCH, 0, 3};
+    x->task[1] = (fc_task_images){x->sample[1], BATCH, 3, CLASSES};
     fc_crew_plan plan = {.net = &x->t.net,
                          .like = &x->t.start,
                          .threads = threads,
@@ -67,21 +67,21 @@ static void open_fixture(fixture *x, int threads, int rank)
                          .max_side = 8};
     assert_int_equal(fc_crew_init(&x->crew, &plan, &x->t.err), FC_OK);
     const fc_spec *head = &x->t.start.spec[fc_train_head(&x->t.start)];
-    x->job = (fc_adamerge){.options = {true, 0.3, 1e-3},
-                           .w0 = &x->t.w0,
-                           .in = &x->f.set,
-                           .tensor = x->tensor,
-                           .head_w = x->t.start.p + head[0].offset,
-                           .head_b = x->t.start.p + head[1].offset,
-                           .adapt = {.net = &x->t.net,
-                                     .crew = &x->crew,
-                                     .split = &x->t.data.train,
-                                     .task = x->task,
-                                     .tasks = 2,
-                                     .steps = 1,
-                                     .batch = BATCH,
-                                     .seed = 5,
-                                     .what = "AdaMerging"}};
+    x->job = (fc_adamerging_job){.options = {true, 0.3, 1e-3},
+                                 .w0 = &x->t.w0,
+                                 .in = &x->f.set,
+                                 .tensor = x->tensor,
+                                 .head_w = x->t.start.p + head[0].offset,
+                                 .head_b = x->t.start.p + head[1].offset,
+                                 .entropy = {.net = &x->t.net,
+                                             .crew = &x->crew,
+                                             .split = &x->t.data.train,
+                                             .task = x->task,
+                                             .tasks = 2,
+                                             .steps = 1,
+                                             .batch = BATCH,
+                                             .seed = 5,
+                                             .what = "AdaMerging"}};
 }
 
 static void close_fixture(fixture *x)
@@ -91,10 +91,10 @@ static void close_fixture(fixture *x)
     tiny_net_close(&x->t);
 }
 
-static fc_adapt_result run(fixture *x, fc_adamerging *a)
+static fc_entropy_result run(fixture *x, fc_adamerging *a)
 {
-    fc_adapt_result r;
-    fc_status s = fc_adamerge_run(a, x->f.out, &r, &x->job, &x->t.arena, &x->t.err);
+    fc_entropy_result r;
+    fc_status s = fc_adamerging_run(a, x->f.out, &r, &x->job, &x->t.arena, &x->t.err);
     if (s != FC_OK)
         print_error("%s\n", x->t.err.msg);
     assert_int_equal(s, FC_OK);
@@ -139,7 +139,7 @@ static void check_gradient(int rank)
     fixture x;
     fc_adamerging a;
     open_fixture(&x, 1, rank);
-    fc_adapt_result r = run(&x, &a);
+    fc_entropy_result r = run(&x, &a);
     double lambda[COEFFICIENTS], top = 0;
     for (int k = 0; k < COEFFICIENTS; k++)
         lambda[k] = (double)(fc_real)0.3;
@@ -186,11 +186,11 @@ static void entropy_falls(void **state)
         fc_adamerging a;
         open_fixture(&x, 1, 0);
         x.job.options = (fc_ada_options){layer_wise, 0.3, 0.03};
-        x.job.adapt.steps = 40;
+        x.job.entropy.steps = 40;
         fc_progress progress;
-        fc_progress_init(&progress, (fc_console){0}, fc_adamerge_flop(&x.job), 0);
-        x.job.adapt.progress = &progress;
-        fc_adapt_result r = run(&x, &a);
+        fc_progress_init(&progress, (fc_console){0}, fc_adamerging_flop(&x.job), 0);
+        x.job.entropy.progress = &progress;
+        fc_entropy_result r = run(&x, &a);
         assert_close(progress.done, progress.total, 1e-9, 0);
         assert_int_equal(a.lambda.n, layer_wise ? UPDATES * TENSORS : UPDATES);
         assert_true(r.last < (layer_wise ? 0.8 : 0.98) * r.first);
@@ -216,7 +216,7 @@ static void same_bytes_for_any_threads(void **state)
         fc_threads_init(threads, NULL);
         open_fixture(&x, threads, 2);
         x.crew.pool.jitter = threads > 1 ? jitter : NULL;
-        x.job.adapt.steps = 5;
+        x.job.entropy.steps = 5;
         run(&x, &a);
         if (threads == 1)
             memcpy(want, a.lambda.p, sizeof want);
@@ -225,6 +225,8 @@ static void same_bytes_for_any_threads(void **state)
     }
     fc_threads_init(1, NULL);
 }
+
+enum { DIARY = 3 }; /* numbers of its gradient */
 
 /* A model that trains nothing and writes down which images it was shown. */
 typedef struct diary {
@@ -244,25 +246,27 @@ static fc_status diary_prepare(void *ctx, fc_model *m, fc_error *err)
     return FC_OK;
 }
 
-static fc_adapt_pass diary_pass(void *ctx, int thread)
+static fc_grads diary_grads(void *ctx, fc_real *gradient)
 {
     enum { PIXELS = 3 * 8 * 8 };
     diary *d = ctx;
-    const int left = d->x->job.adapt.batch - d->batch_left, n = left < FC_SLICE ? left : FC_SLICE;
-    assert_int_equal(thread, 0);
+    const int left = d->x->job.entropy.batch - d->batch_left, n = left < FC_SLICE ? left : FC_SLICE;
+    for (int i = 0; i < DIARY; i++)
+        assert_true(gradient[i] == 0);
+    gradient[d->slices % DIARY] = 1;
     for (int i = 0; i < n; i++)
         for (int p = 0; p < PIXELS; p++)
             d->pixel[d->images + i] += (p + 1) * (double)d->worker->x[i * PIXELS + p];
     d->images += n;
-    d->batch_left = (d->batch_left + n) % d->x->job.adapt.batch;
+    d->batch_left = (d->batch_left + n) % d->x->job.entropy.batch;
     d->slices++;
-    return (fc_adapt_pass){0};
+    return (fc_grads){0};
 }
 
-static void diary_add(void *ctx, int thread, bool first)
+static void diary_add(void *ctx, const fc_real *gradient, bool first)
 {
     diary *d = ctx;
-    (void)thread;
+    assert_true(gradient[(d->slices - 1) % DIARY] == 1);
     d->sums += first;
 }
 
@@ -277,11 +281,11 @@ static fc_status diary_step(void *ctx, fc_error *err)
 
 static fc_status keep_diary(diary *d, fixture *x)
 {
-    fc_adapt_result r;
-    fc_adapt_model m = {d, 1, diary_prepare, diary_pass, diary_add, diary_step};
+    fc_entropy_result r;
+    fc_entropy_model m = {d, 1, DIARY, diary_prepare, diary_grads, diary_add, diary_step};
     d->x = x;
     d->worker = &x->crew.worker[0];
-    return fc_adapt_run(&r, &x->job.adapt, &m, &x->t.err);
+    return fc_entropy_run(&r, &x->job.entropy, &m, &x->t.err);
 }
 
 static int by_value(const void *a, const void *b)
@@ -300,9 +304,9 @@ static void images_in_turn(void **state)
     diary d = {0};
     open_fixture(&x, 1, 0);
     x.task[0].n = COUNT;
-    x.job.adapt.tasks = 1;
-    x.job.adapt.batch = 10;
-    x.job.adapt.steps = 3;
+    x.job.entropy.tasks = 1;
+    x.job.entropy.batch = 10;
+    x.job.entropy.steps = 3;
     assert_int_equal(keep_diary(&d, &x), FC_OK);
     assert_int_equal(d.slices, 6);
     assert_int_equal(d.sums, 3);
@@ -327,7 +331,7 @@ static void failures(void **state)
     fixture x;
     diary d = {.fail_at = 3};
     open_fixture(&x, 1, 0);
-    x.job.adapt.steps = 9;
+    x.job.entropy.steps = 9;
     assert_says(keep_diary(&d, &x), &x.t.err, FC_EFAIL, "no more", "");
     assert_int_equal(d.steps, 2);
     x.t.err = (fc_error){0};
@@ -346,7 +350,7 @@ static void stop(void **state)
     fixture x;
     diary d = {.stop_at = 2};
     open_fixture(&x, 1, 0);
-    x.job.adapt.steps = 9;
+    x.job.entropy.steps = 9;
     fc_signals_install();
     assert_int_equal(keep_diary(&d, &x), FC_ESTOP);
     assert_int_equal(d.steps, 2);

@@ -1,32 +1,32 @@
 /* AdaMerging (core/merge/adamerging.h) of ViTs: its coefficients trained on unlabelled images
- * (sim/adapt.h).
+ * (sim/entropy.h).
  *
  * The paper takes images of the test set. Here the caller says which: held-out training images,
  * unless the published figures are to be compared with. */
-#ifndef FC_ADAMERGE_H
-#define FC_ADAMERGE_H
+#ifndef FC_TRAIN_ADAMERGING_H
+#define FC_TRAIN_ADAMERGING_H
 
 #include "core/merge/adamerging.h"
-#include "sim/adapt.h"
+#include "sim/entropy.h"
 
-typedef struct fc_adamerge {
+typedef struct fc_adamerging_job {
     fc_ada_options options;
     const fc_params *w0;   /* backbone, theta_0 */
     const fc_tv_set *in;   /* task vectors, dense or in factors */
     const int *tensor;     /* (in->tensors) the tensor of w0 that each belongs to */
     const fc_real *head_w; /* (net->classes, D) the rows of all tasks; stay as they are */
     const fc_real *head_b; /* (net->classes) */
-    fc_adapt adapt;
-} fc_adamerge;
+    fc_entropy_job entropy;
+} fc_adamerging_job;
 
 /* FLOP of all steps. */
-double fc_adamerge_flop(const fc_adamerge *j);
+double fc_adamerging_flop(const fc_adamerging_job *j);
 
 /* a: the trained coefficients; out[t] (rows, cols): the merged task vector; both without the last
  * step where it fails. Memory of a from arena; beside it, while it runs: two networks (one packed),
  * one double for each merged number, and one network of gradients for each thread. Errors: those of
- * fc_ada_init and fc_adapt_run. */
-fc_status fc_adamerge_run(fc_adamerging *a, double *const *out, fc_adapt_result *result,
-                          const fc_adamerge *j, fc_arena *arena, fc_error *err);
+ * fc_ada_init and fc_entropy_run. */
+fc_status fc_adamerging_run(fc_adamerging *a, double *const *out, fc_entropy_result *result,
+                            const fc_adamerging_job *j, fc_arena *arena, fc_error *err);
 
 #endif

@@ -1,6 +1,6 @@
 /* WEMoE's gates trained without labels: the entropy falls, the gradient of a step is that of all
  * its images, same bytes for any number of threads. */
-#include "sim/gates.h"
+#include "sim/wemoe_gates.h"
 
 #include "core/head.h"
 #include "core/threads.h"
@@ -21,8 +21,8 @@ typedef struct fixture {
     fc_wemoe wemoe;
     fc_model m;
     uint32_t sample[2][N];
-    fc_adapt_task task[2];
-    fc_gates job;
+    fc_task_images task[2];
+    fc_wemoe_gates_job job;
 } fixture;
 
 static void open_fixture(fixture *x, int threads, bool batch_reduce)
@@ -46,8 +46,8 @@ static void open_fixture(fixture *x, int threads, bool batch_reduce)
         x->sample[0][i] = i;
         x->sample[1][i] = N + i;
     }
-    x->task[0] = (fc_adapt_task){x->sample[0], BATCH, 0, 3};
-    x->task[1] = (fc_adapt_task){x->sample[1], BATCH, 3, CLASSES};
+    x->task[0] = (fc_task_images){x->sample[0], BATCH, 0, 3};
+    x->task[1] = (fc_task_images){x->sample[1], BATCH, 3, CLASSES};
     fc_crew_plan plan = {.net = &x->t.net,
                          .like = &x->t.start,
                          .threads = threads,
@@ -57,18 +57,18 @@ static void open_fixture(fixture *x, int threads, bool batch_reduce)
                          .max_side = 8,
                          .acts = {.experts = UPDATES, .gate_k = 2, .gates = true, .whole = true}};
     assert_int_equal(fc_crew_init(&x->crew, &plan, &x->t.err), FC_OK);
-    x->job = (fc_gates){.wemoe = &x->wemoe,
-                        .m = &x->m,
-                        .lr = 1e-4,
-                        .adapt = {.net = &x->t.net,
-                                  .crew = &x->crew,
-                                  .split = &x->t.data.train,
-                                  .task = x->task,
-                                  .tasks = 2,
-                                  .steps = 1,
-                                  .batch = BATCH,
-                                  .seed = 5,
-                                  .what = "WEMoE"}};
+    x->job = (fc_wemoe_gates_job){.wemoe = &x->wemoe,
+                                  .m = &x->m,
+                                  .lr = 1e-4,
+                                  .entropy = {.net = &x->t.net,
+                                              .crew = &x->crew,
+                                              .split = &x->t.data.train,
+                                              .task = x->task,
+                                              .tasks = 2,
+                                              .steps = 1,
+                                              .batch = BATCH,
+                                              .seed = 5,
+                                              .what = "WEMoE"}};
 }
 
 static void close_fixture(fixture *x)
@@ -78,10 +78,10 @@ static void close_fixture(fixture *x)
     tiny_net_close(&x->t);
 }
 
-static fc_adapt_result run(fixture *x)
+static fc_entropy_result run(fixture *x)
 {
-    fc_adapt_result r;
-    fc_status s = fc_gates_run(&r, &x->job, &x->t.err);
+    fc_entropy_result r;
+    fc_status s = fc_wemoe_gates_run(&r, &x->job, &x->t.err);
     if (s != FC_OK)
         print_error("%s\n", x->t.err.msg);
     assert_int_equal(s, FC_OK);
@@ -95,11 +95,11 @@ static void entropy_falls(void **state)
         fixture x;
         open_fixture(&x, 1, batch_reduce);
         x.job.lr = 0.01;
-        x.job.adapt.steps = 60;
+        x.job.entropy.steps = 60;
         fc_progress progress;
-        fc_progress_init(&progress, (fc_console){0}, fc_gates_flop(&x.job), 0);
-        x.job.adapt.progress = &progress;
-        fc_adapt_result r = run(&x);
+        fc_progress_init(&progress, (fc_console){0}, fc_wemoe_gates_flop(&x.job), 0);
+        x.job.entropy.progress = &progress;
+        fc_entropy_result r = run(&x);
         assert_close(progress.done, progress.total, 1e-9, 0);
         assert_true(r.last < 0.9 * r.first);
         close_fixture(&x);
@@ -161,7 +161,7 @@ static void same_bytes_for_any_threads(void **state)
         fc_threads_init(threads, NULL);
         open_fixture(&x, threads, false);
         x.crew.pool.jitter = threads > 1 ? jitter : NULL;
-        x.job.adapt.steps = 5;
+        x.job.entropy.steps = 5;
         run(&x);
         size_t bytes = x.wemoe.gates.n * sizeof *want;
         if (!want) {
