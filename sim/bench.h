@@ -44,7 +44,7 @@ fc_status fc_bench_kernel(const fc_bench_options *o, fc_error *err);
 /* merge: a round of updates from begin to finish, or a rule over task vectors on one weight. */
 fc_status fc_bench_merge(const fc_bench_options *o, fc_error *err);
 
-/* --- measuring (cmd_bench.c) ---------------------------------------------------------------- */
+/* --- measuring ------------------------------------------------------------------------------ */
 
 typedef struct fc_spread {
     double median, p10, p90;
