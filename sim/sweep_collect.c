@@ -3,7 +3,7 @@
 #include "core/file.h"
 #include "sim/compare.h"
 #include "sim/outfile.h"
-#include "sim/sweep_state.h"
+#include "sim/sweep_halving.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -222,8 +222,7 @@ static fc_status write_tables(collection *c, fc_error *err)
 static fc_status collect(collection *c, const char *metrics, fc_error *err)
 {
     FC_TRY(fc_sweep_view_open(&c->view, c->sweep, false, err));
-    fc_sweep_view_read(&c->view);
-    fc_halving_choose(&c->view);
+    fc_halving_look(&c->view);
     FC_TRY(fc_metric_list(&c->metric, &c->n_metrics, metrics, &c->arena, err));
     FC_TRY(read_runs(c, err));
     FC_TRY(fc_result_groups(&c->group, &c->n_groups, c->result, c->done, &c->arena, err));

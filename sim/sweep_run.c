@@ -7,6 +7,7 @@
 #include "core/threads.h"
 #include "sim/reporter.h"
 #include "sim/signals.h"
+#include "sim/sweep_halving.h"
 #include "sim/sweep_position.h"
 #include "sim/sweep_work.h"
 
@@ -204,7 +205,7 @@ static fc_status publish(worker *w, job *b)
         return FC_OK;
     }
     settle(w, b->run);
-    fc_sweep_view_read(&w->view);
+    fc_halving_look(&w->view);
     snprintf(more, sizeof more, "  %s %.2f in %s",
              w->s->halving.rungs ? w->s->halving.metric : "FAA",
              w->view.run[b->run - w->s->run].metric, fc_duration(duration, fc_wall() - b->begin));
@@ -366,7 +367,7 @@ static bool is_finished(const worker *w)
 static fc_status look(worker *w)
 {
     w->last_look = fc_wall();
-    fc_sweep_view_read(&w->view);
+    fc_halving_look(&w->view);
     FC_TRY(start_runs(w));
     if (w->running == 0 && !w->waits && !is_finished(w)) {
         fc_progress_line(&w->progress, FC_NORMAL, "waiting for runs of other workers");
@@ -422,7 +423,7 @@ static void draw(worker *w)
     if (!w->progress.terminal || now - w->last_count < count_s)
         return;
     w->last_count = now;
-    fc_sweep_view_read(&w->view);
+    fc_halving_look(&w->view);
     count(n, &failed, w);
     count_rows(&done, &w->progress.total, w);
     fc_progress_stage(&w->progress,
@@ -519,7 +520,7 @@ static fc_status prepare(worker *w)
     if (!w->job || !w->retried)
         return FC_EFAIL;
     w->threads = w->s->threads ? w->s->threads : fc_threads_default();
-    fc_sweep_view_read(&w->view);
+    fc_halving_look(&w->view);
     for (size_t i = 0; i < n; i++) {
         const fc_run_view *r = &w->view.run[i];
         struct stat st;

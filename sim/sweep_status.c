@@ -2,6 +2,7 @@
 
 #include "sim/outfile.h"
 #include "sim/progress.h"
+#include "sim/sweep_halving.h"
 #include "sim/sweep_position.h"
 #include "sim/sweep_table.h"
 
@@ -165,7 +166,7 @@ fc_status fc_sweep_status(const fc_sweep *s, bool json, bool watch, fc_error *er
     fc_status st = fc_sweep_view_open(&v, s, false, err);
     watch = watch && isatty(STDOUT_FILENO);
     for (bool closed = false; st == FC_OK && !closed;) {
-        fc_sweep_view_read(&v);
+        fc_halving_look(&v);
         if (json) {
             st = print_json(&v, err);
             break;
@@ -206,7 +207,7 @@ fc_status fc_sweep_print(const fc_sweep *s, bool failed, char *const *word, int 
     program[length > 0 ? length : 0] = '\0';
     fc_status st = fc_sweep_view_open(&v, s, false, err);
     if (st == FC_OK)
-        fc_sweep_view_read(&v);
+        fc_halving_look(&v);
     for (int i = 0; st == FC_OK && i < s->n_runs; i++) {
         const fc_run_view *r = &v.run[i];
         if (!r->wanted || r->state == FC_RUN_DONE || (r->state == FC_RUN_FAILED && !failed))
