@@ -2,7 +2,6 @@
 
 #include "core/file.h"
 #include "sim/config_parts.h"
-#include "sim/methods/method.h"
 #include "sim/outfile.h"
 
 #include <dirent.h>

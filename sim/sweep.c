@@ -2,7 +2,6 @@
 #include "sim/sweep.h"
 
 #include "core/file.h"
-#include "sim/methods/method.h"
 #include "sim/outfile.h"
 #include "sim/sweep_parts.h"
 
@@ -207,14 +206,14 @@ static fc_status make_run(fc_sweep_run *r, fc_config *c, const place *p, int n, 
     char dir[FC_PATH_MAX];
     r->rung = p->rung;
     r->seed = c->run.seed;
-    r->method = c->method->name;
+    r->method = fc_arena_strdup(b->arena, c->method_name, b->err);
     r->config = b->config[p->config];
     r->rows = (long)fc_config_tasks(c) * (c->fed.rounds + 1);
     s->on_test_images =
         s->on_test_images || (s->halving.rungs && c->data.validation_per_class == 0);
     FC_TRY(make_overrides(r, c, n, b));
     r->value = fc_arena_alloc(b->arena, (size_t)s->n_columns, sizeof *r->value, b->err);
-    if (!r->value)
+    if (!r->method || !r->value)
         return FC_EFAIL;
     for (int i = 0; i < s->n_columns; i++) {
         bool config = strcmp(s->column[i], "config") == 0;
