@@ -3,6 +3,7 @@
 #include "sim/cmd.h"
 #include "sim/compare.h"
 #include "sim/sweep_collect.h"
+#include "sim/sweep_load.h"
 #include "sim/sweep_plan.h"
 #include "sim/sweep_run.h"
 #include "sim/sweep_slurm.h"

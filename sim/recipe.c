@@ -1,6 +1,7 @@
 #include "sim/recipe.h"
 
 #include "sim/config_parts.h"
+#include "sim/sweep_load.h"
 #include "sim/yaml.h"
 
 #include <math.h>
