@@ -2,6 +2,7 @@
 #include "core/merge/merge.h"
 #include "datasets/dataset.h"
 #include "datasets/partition.h"
+#include "sim/args.h"
 #include "sim/cmd.h"
 #include "sim/methods/method.h"
 #include "sim/text.h"
@@ -11,11 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const char usage[] =
-    "fcil list datasets|methods|merges|partitions|metrics [--json]\n"
-    "\n"
-    "What the names in a config mean, where they come from and their options.\n";
 
 /* One line of a list, whichever registry it comes from. */
 typedef struct item {
@@ -198,7 +194,18 @@ static fc_status print_json(item (*get)(int), int n, fc_error *err)
     return FC_OK;
 }
 
-fc_status fc_cmd_list(int argc, char **argv, fc_error *err)
+static fc_status print_list(item (*get)(int), int n, bool json, fc_error *err)
+{
+    if (json)
+        return print_json(get, n, err);
+    for (int i = 0; i < n; i++) {
+        item e = get(i);
+        print_item(&e);
+    }
+    return FC_OK;
+}
+
+static fc_status list(const fc_args *a, fc_error *err)
 {
     const struct {
         const char *name;
@@ -211,29 +218,33 @@ fc_status fc_cmd_list(int argc, char **argv, fc_error *err)
                  {"metrics", metric_item, sizeof metrics / sizeof *metrics}};
     enum { N = sizeof lists / sizeof *lists };
     const char *names[N];
-    fc_args a;
-    FC_TRY(fc_args_parse(&a, argc, argv, "WORDS --json", err));
-    fc_status st = FC_OK;
     int which = 0;
     for (int i = 0; i < N; i++)
         names[i] = lists[i].name;
-    while (which < N && (!a.config || strcmp(a.config, names[which]) != 0))
+    while (which < N && (!a->config || strcmp(a->config, names[which]) != 0))
         which++;
-    if (a.help) {
-        fputs(usage, stdout);
-    } else if (which == N || a.n_extra) {
-        const char *near = a.config && which == N ? fc_nearest(a.config, names, N) : NULL;
-        st = fc_fail(err, FC_EUSAGE,
-                     "list: expected one of datasets, methods, merges, partitions, metrics%s%s%s",
-                     near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
-    } else if (a.json) {
-        st = print_json(lists[which].get, lists[which].n, err);
-    } else {
-        for (int i = 0; i < lists[which].n; i++) {
-            item e = lists[which].get(i);
-            print_item(&e);
-        }
-    }
-    fc_args_free(&a);
-    return st;
+    if (which < N && !a->n_extra)
+        return print_list(lists[which].get, lists[which].n, a->json, err);
+    const char *near = a->config && which == N ? fc_nearest(a->config, names, N) : NULL;
+    return fc_fail(err, FC_EUSAGE,
+                   "list: expected one of datasets, methods, merges, partitions, metrics%s%s%s",
+                   near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+}
+
+fc_status fc_cmd_list(int argc, char **argv, fc_error *err)
+{
+    static const fc_flag flags[] = {FC_FLAG_JSON("as JSON")};
+    static const fc_verb verb = {
+        .name = "list",
+        .run = list,
+        .flag = flags,
+        .n_flags = 1,
+        .takes = FC_FLAGS_ALL,
+        .words = true,
+        .usage = "fcil list datasets|methods|merges|partitions|metrics [--json]\n"
+                 "\n"
+                 "What the names in a config mean, where they come from and their options.\n"
+                 "\n"};
+    fc_args a = {0};
+    return fc_verb_run(&verb, &a, argc, argv, err);
 }

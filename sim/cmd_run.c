@@ -1,4 +1,5 @@
 /* fcil run CONFIG [key=value ...] */
+#include "sim/args.h"
 #include "sim/cmd.h"
 #include "sim/run.h"
 #include "sim/signals.h"
@@ -6,6 +7,27 @@
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
+
+typedef struct options {
+    fc_args args;
+    bool resume, dry_run;
+    const char *dir;
+} options;
+
+static const fc_flag flags[] = {
+    FC_FLAG_SETTING("--out", "DIR", "run.out", "same as run.out=DIR"),
+    FC_FLAG_TEXT("--dir", "DIR", options, dir,
+                 "the folder of the run itself, instead of a name below --out"),
+    FC_FLAG_DATA,
+    FC_FLAG_SETTING("--threads", "N", "run.threads",
+                    "same as run.threads=N, per rank; results do not depend on it"),
+    FC_FLAG_BOOL("--resume", options, resume, "go on with a run that was stopped or killed"),
+    FC_FLAG_BOOL("--dry-run", options, dry_run,
+                 "predict time, memory and bytes; run and write nothing"),
+    FC_FLAG_QUIET,
+    FC_FLAG_VERBOSE,
+    FC_FLAG_COLOUR,
+    FC_FLAG_JSON("result as one JSON object on stdout")};
 
 /* null where there is none (NaN). */
 static json_t *number(double x)
@@ -42,69 +64,121 @@ static void print_result(const fc_run *r, const char *dir, bool as_json)
     putchar('\n');
 }
 
-static fc_status run(fc_run *r, const fc_args *a, int argc, char **argv, fc_error *err)
+static void print_estimate(const fc_run *r, const fc_estimate *e)
 {
+    char time[32];
+    printf("method      %s, rule %s, %d task%s x %d round%s x %d client%s x %d epoch%s\n",
+           r->method->name, r->cfg->rule->name, r->tasks.n, r->tasks.n == 1 ? "" : "s",
+           r->cfg->fed.rounds, r->cfg->fed.rounds == 1 ? "" : "s", r->partition.clients,
+           r->partition.clients == 1 ? "" : "s", r->cfg->train.epochs,
+           r->cfg->train.epochs == 1 ? "" : "s");
+    if (e->tasks_first)
+        printf("tasks       of %s: learnt before it where the cache has them not, and not counted "
+               "below\n",
+               r->cfg->tasks.from);
+    printf("data        %s: %zu training and %zu test images, %d classes\n", r->data.name,
+           r->data.train.n, r->data.test.n, r->data.classes);
+    printf("network     ViT: %d px, patch %d, width %d, depth %d, heads %d; trained block of %zu "
+           "numbers\n",
+           r->net.shape.image, r->net.shape.patch, r->net.shape.width, r->net.shape.depth,
+           r->net.shape.heads, r->global.n);
+    printf("work        %.1f TFLOP training and Grams, %.1f TFLOP evaluation\n",
+           e->train_flop / 1e12, e->eval_flop / 1e12);
+    printf("time        about %s on %d thread%s (measured on this machine just now)\n",
+           fc_duration(time, e->seconds), r->threads, r->threads == 1 ? "" : "s");
+    printf("memory      about %.0f MiB\n", e->memory_mib);
+    printf("bytes up    %.1f MB over all clients and rounds\n", e->bytes_up / 1e6);
+    printf("bytes down  %.1f MB\n", e->bytes_down / 1e6);
+    if (r->devices.on)
+        printf("simulated   %s on the clients' devices; %ld updates late, %ld lost\n",
+               fc_duration(time, e->sim_s), e->clients_late, e->clients_lost);
+}
+
+static fc_status dry_run(fc_run *r, bool as_json, fc_error *err)
+{
+    fc_estimate e;
+    FC_TRY(fc_estimate_make(&e, r, 0, err));
+    if (!as_json) {
+        print_estimate(r, &e);
+        return FC_OK;
+    }
+    json_t *o =
+        json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:i}", "method", r->method->name, "train_flop",
+                  e.train_flop, "eval_flop", e.eval_flop, "seconds", e.seconds, "memory_mib",
+                  e.memory_mib, "bytes_up", e.bytes_up, "threads", r->threads);
+    json_object_set_new(o, "bytes_down", json_real(e.bytes_down));
+    if (r->devices.on)
+        json_object_update_new(o, json_pack("{s:f, s:I, s:I}", "sim_s", e.sim_s, "clients_late",
+                                            (json_int_t)e.clients_late, "clients_lost",
+                                            (json_int_t)e.clients_lost));
+    json_dumpf(o, stdout, JSON_COMPACT);
+    putchar('\n');
+    json_decref(o);
+    return FC_OK;
+}
+
+static fc_status run_or_estimate(fc_run *r, const options *o, fc_error *err)
+{
+    const fc_args *a = &o->args;
     bool server = r->ranks.me == 0, done_before;
-    if (a->dry_run)
-        return server ? fc_estimate_print(r, a->json, err) : FC_OK;
-    const char *dir = a->dir ? a->dir : fc_run_dir(r, err);
+    if (o->dry_run)
+        return server ? dry_run(r, a->json, err) : FC_OK;
+    const char *dir = o->dir ? o->dir : fc_run_dir(r, err);
     if (!dir)
         return err->code;
-    const fc_run_how how = {.resume = a->resume, .argc = argc, .argv = argv};
+    const fc_run_how how = {.resume = o->resume, .argc = a->argc, .argv = a->argv};
     FC_TRY(fc_run_in(r, dir, &how, &done_before, err));
     if (server && r->acc.done > 0) /* else somebody removed the checkpoints: the results stand */
         print_result(r, dir, a->json);
     return FC_OK;
 }
 
-fc_status fc_cmd_run(int argc, char **argv, fc_error *err)
+static fc_status load_config(fc_config *c, const fc_args *a, fc_error *err)
 {
-    fc_args a;
+    if (!a->config)
+        return fc_fail(err, FC_EUSAGE,
+                       "run: which config? usage: fcil run CONFIG [section.key=value ...]");
+    if (a->n_extra)
+        return fc_fail(err, FC_EUSAGE,
+                       "run: %s: a second word, expected one CONFIG and section.key=value",
+                       a->extra[0]);
+    return fc_config_load(c, a->config, a->override, a->n_override, err);
+}
+
+static fc_status load_and_run(const fc_args *a, fc_error *err)
+{
     fc_config c;
     fc_run r;
-    FC_TRY(fc_args_parse(
-        &a, argc, argv,
-        "--out --dir --data --threads --resume --dry-run --quiet --verbose --color --json", err));
-    if (a.help) {
-        fputs("usage: fcil run CONFIG [section.key=value ...] [options]\n\n"
-              "Runs one experiment; its files go to <out>/<name>/<method>-s<seed>-<hash>.\n\n"
-              "  --out DIR      same as run.out=DIR\n"
-              "  --dir DIR      the folder of the run itself, instead of a name below --out\n"
-              "  --data DIR     data directory, same as data.root=DIR (else $FCIL_DATA, ./data)\n"
-              "  --threads N    same as run.threads=N, per rank; results do not depend on it\n"
-              "  --resume       go on with a run that was stopped or killed\n"
-              "  --dry-run      predict time, memory and bytes; run and write nothing\n"
-              "  --quiet, --verbose\n"
-              "  --color WHEN   colour of the progress display: auto (unless NO_COLOR is set), "
-              "always, never\n"
-              "  --json         result as one JSON object on stdout\n\n"
-              "mpirun -n N fcil run ... spreads a run over N processes on one or more machines.\n"
-              "fcil config explain lists every option.\n",
-              stdout);
-        fc_args_free(&a);
-        return FC_OK;
-    }
-    fc_status s =
-        a.config && !a.n_extra ? fc_config_load(&c, a.config, a.override, a.n_override, err)
-        : a.config             ? fc_fail(err, FC_EUSAGE,
-                                         "run: %s: a second word, expected one CONFIG and section.key=value",
-                                         a.extra[0])
-                               : fc_fail(err, FC_EUSAGE,
-                                         "run: which config? usage: fcil run CONFIG [section.key=value ...]");
+    fc_status s = load_config(&c, a, err);
     bool loaded = s == FC_OK;
     fc_ranks ranks = fc_ranks_world();
     s = fc_ranks_agree(&ranks, s, err);
     if (s == FC_OK) {
         fc_signals_install();
-        fc_console console = {a.quiet ? FC_QUIET : a.verbose ? FC_VERBOSE : FC_NORMAL, a.colour};
-        s = fc_run_open(&r, &c, console, err);
+        s = fc_run_open(&r, &c, fc_args_console(a, FC_NORMAL), err);
         if (s == FC_OK) {
-            s = run(&r, &a, argc, argv, err);
+            s = run_or_estimate(&r, (const options *)a, err);
             fc_run_close(&r);
         }
     }
     if (loaded)
         fc_config_free(&c);
-    fc_args_free(&a);
     return s;
+}
+
+fc_status fc_cmd_run(int argc, char **argv, fc_error *err)
+{
+    static const fc_verb verb = {
+        .name = "run",
+        .run = load_and_run,
+        .flag = flags,
+        .n_flags = sizeof flags / sizeof *flags,
+        .takes = FC_FLAGS_ALL,
+        .usage = "usage: fcil run CONFIG [section.key=value ...] [options]\n\n"
+                 "Runs one experiment; its files go to <out>/<name>/<method>-s<seed>-<hash>.\n\n",
+        .notes =
+            "\nmpirun -n N fcil run ... spreads a run over N processes on one or more machines.\n"
+            "fcil config explain lists every option.\n"};
+    options o = {0};
+    return fc_verb_run(&verb, &o.args, argc, argv, err);
 }

@@ -1,5 +1,6 @@
 /* fcil verify: do recipes give the numbers that they promise? */
 #include "core/file.h"
+#include "sim/args.h"
 #include "sim/cmd.h"
 #include "sim/recipe.h"
 #include "sim/sweep_run.h"
@@ -10,19 +11,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char usage[] =
-    "fcil verify RECIPE ... [key=value ...] [options]\n"
-    "\n"
-    "Runs each recipe (a config, seeds, and the numbers that should come out) as fcil sweep run\n"
-    "would, skipping finished runs, and says PASS or FAIL: our mean against the expected one.\n"
-    "\n"
-    "  --recorded       judge the kept runs that a recipe names; run nothing\n"
-    "  -o FILE.md       also write the table of all recipes\n"
-    "  --out DIR        folder of the runs (default: run.out of the recipe)\n"
-    "  --data DIR       data directory\n"
-    "  --threads N, --jobs J, --quiet, --color, --json\n"
-    "\n"
-    "Exit code 1 if any recipe fails.\n";
+typedef struct options {
+    fc_args args;
+    bool recorded;
+    int jobs;
+} options;
+
+static const fc_flag flags[] = {
+    FC_FLAG_BOOL("--recorded", options, recorded,
+                 "judge the kept runs that a recipe names; run nothing"),
+    FC_FLAG_OUTPUT("FILE.md", "also write the table of all recipes"),
+    FC_FLAG_SETTING("--out", "DIR", "run.out",
+                    "folder of the runs, instead of run.out of the recipe"),
+    FC_FLAG_DATA,
+    FC_FLAG_SETTING("--threads", "N", "run.threads",
+                    "threads, which the jobs share; default: all cores"),
+    FC_FLAG_INT("--jobs", "J", options, jobs, "1", 1, FC_JOBS_MAX, "runs at the same time"),
+    FC_FLAG_QUIET,
+    FC_FLAG_COLOUR,
+    FC_FLAG_JSON("verdicts as JSON on stdout")};
 
 /* A recipe and what came out. */
 typedef struct receipt {
@@ -246,21 +253,20 @@ static fc_status write_page(const char *path, receipt *r, int n, fc_error *err)
 /* --- the verb -----------------------------------------------------------------------------------
  */
 
-static fc_status verify_one(receipt *r, const char *path, const fc_args *a, bool recorded,
-                            fc_error *err)
+static fc_status verify_one(receipt *r, const char *path, const options *o, fc_error *err)
 {
+    const fc_args *a = &o->args;
     *r = (receipt){0};
     FC_TRY(fc_recipe_load(&r->recipe, path, a->override, a->n_override, err));
-    if (!recorded) {
-        fc_worker_options o;
-        FC_TRY(fc_args_worker(&o, a, err));
-        fc_status s = fc_sweep_work(&r->recipe.sweep, &o, &r->why);
+    if (!o->recorded) {
+        fc_worker_options worker = fc_worker_defaults(o->jobs, fc_args_console(a, FC_NORMAL));
+        fc_status s = fc_sweep_work(&r->recipe.sweep, &worker, &r->why);
         if (s == FC_ESTOP) {
             *err = r->why;
             return s;
         }
     }
-    FC_TRY(recorded ? read_recorded(r, err) : read_new(r, err));
+    FC_TRY(o->recorded ? read_recorded(r, err) : read_new(r, err));
     return judge(r, err);
 }
 
@@ -270,17 +276,18 @@ static void receipt_free(receipt *r)
     fc_recipe_free(&r->recipe);
 }
 
-static fc_status verify(receipt *r, int *done, const fc_args *a, fc_error *err)
+static fc_status verify_all(receipt *r, int *done, const options *o, fc_error *err)
 {
+    const fc_args *a = &o->args;
     int failed = 0;
     json_t *all = a->json ? json_array() : NULL;
     fc_status s = FC_OK;
     for (; *done <= a->n_extra && s == FC_OK; (*done)++) {
         receipt *one = &r[*done];
-        s = verify_one(one, *done ? a->extra[*done - 1] : a->config, a, a->recorded, err);
+        s = verify_one(one, *done ? a->extra[*done - 1] : a->config, o, err);
         if (s != FC_OK)
             continue;
-        bool unknown = a->recorded && one->n == 0;
+        bool unknown = o->recorded && one->n == 0;
         failed += !one->pass && !unknown;
         if (all)
             json_array_append_new(all, json_of(one));
@@ -302,24 +309,38 @@ static fc_status verify(receipt *r, int *done, const fc_args *a, fc_error *err)
     return s;
 }
 
+static fc_status verify(const fc_args *a, fc_error *err)
+{
+    int done = 0;
+    if (!a->config)
+        return fc_fail(err, FC_EUSAGE, "verify: which recipe? fcil verify --help");
+    receipt *r = calloc((size_t)a->n_extra + 1, sizeof *r);
+    if (!r)
+        return fc_fail(err, FC_EFAIL, "out of memory");
+    fc_status s = verify_all(r, &done, (const options *)a, err);
+    for (int i = 0; i < done; i++)
+        receipt_free(&r[i]);
+    free(r);
+    return s;
+}
+
 fc_status fc_cmd_verify(int argc, char **argv, fc_error *err)
 {
-    fc_args a;
-    FC_TRY(fc_args_parse(
-        &a, argc, argv, "--out --data --threads --jobs --recorded --quiet --color --json -o", err));
-    fc_status s = FC_OK;
-    if (a.help) {
-        fputs(usage, stdout);
-    } else if (!a.config) {
-        s = fc_fail(err, FC_EUSAGE, "verify: which recipe? fcil verify --help");
-    } else {
-        int done = 0;
-        receipt *r = calloc((size_t)a.n_extra + 1, sizeof *r);
-        s = r ? verify(r, &done, &a, err) : fc_fail(err, FC_EFAIL, "out of memory");
-        for (int i = 0; r && i < done; i++)
-            receipt_free(&r[i]);
-        free(r);
-    }
-    fc_args_free(&a);
-    return s;
+    static const fc_verb verb = {
+        .name = "verify",
+        .run = verify,
+        .flag = flags,
+        .n_flags = sizeof flags / sizeof *flags,
+        .takes = FC_FLAGS_ALL,
+        .usage =
+            "fcil verify RECIPE ... [key=value ...] [options]\n"
+            "\n"
+            "Runs each recipe (a config, seeds, and the numbers that should come out) as fcil "
+            "sweep run\n"
+            "would, skipping finished runs, and says PASS or FAIL: our mean against the expected "
+            "one.\n"
+            "\n",
+        .notes = "\nExit code 1 if any recipe fails.\n"};
+    options o = {0};
+    return fc_verb_run(&verb, &o.args, argc, argv, err);
 }

@@ -542,6 +542,12 @@ static fc_status prepare(worker *w)
     return FC_OK;
 }
 
+fc_worker_options fc_worker_defaults(int jobs, fc_console console)
+{
+    return (fc_worker_options){
+        .jobs = jobs, .of = 1, .stale_s = FC_CLAIM_STALE_S, .console = console};
+}
+
 fc_status fc_sweep_work(const fc_sweep *s, const fc_worker_options *o, fc_error *err)
 {
     worker w = {.s = s, .o = o, .err = err, .last_look = -INFINITY, .last_count = -INFINITY};
