@@ -3,9 +3,7 @@
 #include "sim/exchange.h"
 #include "sim/task_merge.h"
 
-#include <jansson.h>
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 /* Of one image through the network as the clients hold it: a Gram pass. */
@@ -223,58 +221,5 @@ fc_status fc_estimate_make(fc_estimate *e, fc_run *r, double s_per_flop, fc_erro
     double passing = fmax(wave + (double)fc_run_state_bytes(r), work);
     double merge = 16.0 * (double)r->global.n + 4.0 * (double)r->fisher.part.n + 2 * grams;
     e->memory_mib = fc_rss_peak() + (packed + passing + kept + merge) / 1048576;
-    return FC_OK;
-}
-
-static void print_text(const fc_run *r, const fc_estimate *e)
-{
-    char time[32];
-    printf("method      %s, rule %s, %d task%s x %d round%s x %d client%s x %d epoch%s\n",
-           r->method->name, r->cfg->rule->name, r->tasks.n, r->tasks.n == 1 ? "" : "s",
-           r->cfg->fed.rounds, r->cfg->fed.rounds == 1 ? "" : "s", r->partition.clients,
-           r->partition.clients == 1 ? "" : "s", r->cfg->train.epochs,
-           r->cfg->train.epochs == 1 ? "" : "s");
-    if (e->tasks_first)
-        printf("tasks       of %s: learnt before it where the cache has them not, and not counted "
-               "below\n",
-               r->cfg->tasks.from);
-    printf("data        %s: %zu training and %zu test images, %d classes\n", r->data.name,
-           r->data.train.n, r->data.test.n, r->data.classes);
-    printf("network     ViT: %d px, patch %d, width %d, depth %d, heads %d; trained block of %zu "
-           "numbers\n",
-           r->net.shape.image, r->net.shape.patch, r->net.shape.width, r->net.shape.depth,
-           r->net.shape.heads, r->global.n);
-    printf("work        %.1f TFLOP training and Grams, %.1f TFLOP evaluation\n",
-           e->train_flop / 1e12, e->eval_flop / 1e12);
-    printf("time        about %s on %d thread%s (measured on this machine just now)\n",
-           fc_duration(time, e->seconds), r->threads, r->threads == 1 ? "" : "s");
-    printf("memory      about %.0f MiB\n", e->memory_mib);
-    printf("bytes up    %.1f MB over all clients and rounds\n", e->bytes_up / 1e6);
-    printf("bytes down  %.1f MB\n", e->bytes_down / 1e6);
-    if (r->devices.on)
-        printf("simulated   %s on the clients' devices; %ld updates late, %ld lost\n",
-               fc_duration(time, e->sim_s), e->clients_late, e->clients_lost);
-}
-
-fc_status fc_estimate_print(fc_run *r, bool as_json, fc_error *err)
-{
-    fc_estimate e;
-    FC_TRY(fc_estimate_make(&e, r, 0, err));
-    if (!as_json) {
-        print_text(r, &e);
-        return FC_OK;
-    }
-    json_t *o =
-        json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:i}", "method", r->method->name, "train_flop",
-                  e.train_flop, "eval_flop", e.eval_flop, "seconds", e.seconds, "memory_mib",
-                  e.memory_mib, "bytes_up", e.bytes_up, "threads", r->threads);
-    json_object_set_new(o, "bytes_down", json_real(e.bytes_down));
-    if (r->devices.on)
-        json_object_update_new(o, json_pack("{s:f, s:I, s:I}", "sim_s", e.sim_s, "clients_late",
-                                            (json_int_t)e.clients_late, "clients_lost",
-                                            (json_int_t)e.clients_lost));
-    json_dumpf(o, stdout, JSON_COMPACT);
-    putchar('\n');
-    json_decref(o);
     return FC_OK;
 }

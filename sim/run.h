@@ -199,7 +199,5 @@ typedef struct fc_estimate {
 } fc_estimate;
 /* s_per_flop: of all threads; 0: measured in about a second. */
 fc_status fc_estimate_make(fc_estimate *e, fc_run *r, double s_per_flop, fc_error *err);
-/* --dry-run: time (a few steps are measured), memory and bytes on stdout. */
-fc_status fc_estimate_print(fc_run *r, bool json, fc_error *err);
 
 #endif

@@ -2,7 +2,6 @@
 #include "sim/cohort.h"
 #include "tests/tmp.h"
 
-#include <jansson.h>
 
 static const char config[] =
     "run: {seed: 3, threads: 2}\n"
@@ -110,48 +109,25 @@ static void test_work(void **state)
 /* --- bytes ------------------------------------------------------------------------------------
  */
 
-/* What the dry run prints, as JSON. */
-static json_t *dry_run(fixture *f)
-{
-    fc_error err = {0};
-    const char *path = fc_tmp_path(&f->tmp, "stdout");
-    fflush(stdout);
-    int keep = dup(STDOUT_FILENO);
-    assert_non_null(freopen(path, "w", stdout));
-    fc_status s = fc_estimate_print(&f->run, true, &err);
-    fflush(stdout);
-    dup2(keep, STDOUT_FILENO);
-    close(keep);
-    assert_int_equal(s, FC_OK);
-    json_t *o = json_load_file(path, 0, NULL);
-    assert_non_null(o);
-    return o;
-}
-
-static double number(const json_t *o, const char *key)
-{
-    return json_number_value(json_object_get(o, key));
-}
-
 /* All but the time is exact. */
 static void check_costs(const char *method, const char *options)
 {
     fixture f;
     fc_error err = {0};
     open_run(&f, method, options);
-    json_t *o = dry_run(&f);
+    fc_estimate e;
+    assert_int_equal(fc_estimate_make(&e, &f.run, 0, &err), FC_OK);
     assert_int_equal(fc_run_loop(&f.run, &err), FC_OK);
-    assert_true(number(o, "bytes_down") == (double)f.run.at.bytes_down);
-    assert_true(number(o, "bytes_up") == (double)f.run.at.bytes_up);
+    assert_true(e.bytes_down == (double)f.run.at.bytes_down);
+    assert_true(e.bytes_up == (double)f.run.at.bytes_up);
     if (f.run.devices.on) {
-        assert_true(number(o, "sim_s") > 0 && number(o, "sim_s") == f.run.sim_s);
-        assert_int_equal(number(o, "clients_late"), f.run.at.clients_late);
-        assert_int_equal(number(o, "clients_lost"), f.run.at.clients_lost);
+        assert_true(e.sim_s > 0 && e.sim_s == f.run.sim_s);
+        assert_int_equal(e.clients_late, f.run.at.clients_late);
+        assert_int_equal(e.clients_lost, f.run.at.clients_lost);
         assert_true(f.run.at.clients_late > 0 && f.run.at.clients_lost > 0);
     }
-    assert_true(number(o, "seconds") > 0 && number(o, "memory_mib") > 1);
-    assert_close(number(o, "train_flop") + number(o, "eval_flop"), f.run.progress.total, 1e-12, 0);
-    json_decref(o);
+    assert_true(e.seconds > 0 && e.memory_mib > 1);
+    assert_close(e.train_flop + e.eval_flop, f.run.progress.total, 1e-12, 0);
     close_run(&f);
 }
 
