@@ -77,7 +77,7 @@ static const fc_verb verbs[N_VERBS] = {
 };
 /* clang-format on */
 
-static void print_help(void)
+static void print_bench_help(void)
 {
     puts("fcil bench step|gemm|kernel|merge|data [--OPTION VALUE ...]\n"
          "\n"
@@ -127,5 +127,5 @@ static fc_status run_bench(const fc_args *a, fc_error *err)
 fc_status fc_cmd_bench(int argc, char **argv, fc_error *err)
 {
     options o = {0};
-    return fc_verbs_run(verbs, N_VERBS, print_help, &o.args, argc, argv, err);
+    return fc_verbs_run(verbs, N_VERBS, print_bench_help, &o.args, argc, argv, err);
 }

@@ -142,7 +142,7 @@ static const fc_verb parts[] = {PART("show", show_config, UINT64_C(1) << VERBOSE
                                 PART("explain", explain_all, 0), PART("check", check_configs, 0)};
 enum { N_PARTS = sizeof parts / sizeof *parts };
 
-static void print_help(void)
+static void print_config_help(void)
 {
     fc_verbs_help(parts, N_PARTS,
                   "fcil config show [CONFIG] [key=value ...]      every value, as one YAML file\n"
@@ -155,5 +155,5 @@ static void print_help(void)
 fc_status fc_cmd_config(int argc, char **argv, fc_error *err)
 {
     fc_args a = {0};
-    return fc_verbs_run(parts, N_PARTS, print_help, &a, argc, argv, err);
+    return fc_verbs_run(parts, N_PARTS, print_config_help, &a, argc, argv, err);
 }

@@ -40,7 +40,7 @@ static bool is_reader(const char *word)
 }
 
 /* The config of a file, or the default one with a reader and its path put before the overrides. */
-static fc_status load_config(view *v, const fc_args *a, fc_error *err)
+static fc_status load_data_config(view *v, const fc_args *a, fc_error *err)
 {
     const char *word = a->config;
     struct stat file;
@@ -78,7 +78,7 @@ static void class_range(size_t *low, size_t *high, const fc_split *s, int classe
     }
 }
 
-static fc_status print_data(view *v, fc_error *err)
+static fc_status print_data_set(view *v, fc_error *err)
 {
     const fc_dataset *d = &v->data;
     size_t *count = fc_arena_alloc(&v->arena, (size_t)d->classes, sizeof *count, err);
@@ -168,7 +168,7 @@ static fc_status print_tasks(view *v, fc_error *err)
     return FC_OK;
 }
 
-static fc_status print_json(const view *v, bool with_partition, fc_error *err)
+static fc_status print_data_json(const view *v, bool with_partition, fc_error *err)
 {
     const fc_dataset *d = &v->data;
     json_t *root =
@@ -208,7 +208,7 @@ static fc_status open_view(view *v, const fc_args *a, bool tasks, fc_error *err)
         return fc_fail(err, FC_EUSAGE, "%s: %d words, expected %s and perhaps a path",
                        a->verb->name, a->n_extra + (a->config != NULL),
                        tasks ? "a config or the name of a data set" : "a name");
-    FC_TRY(load_config(v, a, err));
+    FC_TRY(load_data_config(v, a, err));
     FC_TRY(fc_data_open(&v->data, &v->cfg, err));
     if (!tasks)
         return FC_OK;
@@ -240,9 +240,9 @@ static fc_status show_data(const fc_args *a, fc_error *err)
     view v = {0};
     fc_status s = open_view(&v, a, true, err);
     if (s == FC_OK && a->json) {
-        s = print_json(&v, true, err);
+        s = print_data_json(&v, true, err);
     } else if (s == FC_OK) {
-        s = print_data(&v, err);
+        s = print_data_set(&v, err);
         s = s == FC_OK ? print_tasks(&v, err) : s;
     }
     if (s == FC_OK)
@@ -256,7 +256,7 @@ static fc_status check_data(const fc_args *a, fc_error *err)
     view v = {0};
     fc_status s = open_view(&v, a, false, err);
     if (s == FC_OK)
-        s = a->json ? print_json(&v, false, err) : print_data(&v, err);
+        s = a->json ? print_data_json(&v, false, err) : print_data_set(&v, err);
     view_close(&v);
     return s;
 }
@@ -281,7 +281,7 @@ static const fc_verb parts[N_PARTS] = {
                .n_flags = N_FLAGS,
                .takes = FC_FLAGS_ALL & ~(UINT64_C(1) << OUTPUT)}};
 
-static void print_help(void)
+static void print_data_help(void)
 {
     fc_verbs_help(
         parts, N_PARTS,
@@ -299,5 +299,5 @@ static void print_help(void)
 fc_status fc_cmd_data(int argc, char **argv, fc_error *err)
 {
     fc_args a = {0};
-    return fc_verbs_run(parts, N_PARTS, print_help, &a, argc, argv, err);
+    return fc_verbs_run(parts, N_PARTS, print_data_help, &a, argc, argv, err);
 }

@@ -168,7 +168,7 @@ static json_t *options_json(const item *e)
     return list;
 }
 
-static fc_status print_json(item (*get)(int), int n, fc_error *err)
+static fc_status print_list_json(item (*get)(int), int n, fc_error *err)
 {
     json_t *list = json_array();
     for (int i = 0; i < n; i++) {
@@ -197,7 +197,7 @@ static fc_status print_json(item (*get)(int), int n, fc_error *err)
 static fc_status print_list(item (*get)(int), int n, bool json, fc_error *err)
 {
     if (json)
-        return print_json(get, n, err);
+        return print_list_json(get, n, err);
     for (int i = 0; i < n; i++) {
         item e = get(i);
         print_item(&e);
@@ -205,7 +205,7 @@ static fc_status print_list(item (*get)(int), int n, bool json, fc_error *err)
     return FC_OK;
 }
 
-static fc_status list(const fc_args *a, fc_error *err)
+static fc_status list_names(const fc_args *a, fc_error *err)
 {
     const struct {
         const char *name;
@@ -236,7 +236,7 @@ fc_status fc_cmd_list(int argc, char **argv, fc_error *err)
     static const fc_flag flags[] = {FC_FLAG_JSON("as JSON")};
     static const fc_verb verb = {
         .name = "list",
-        .run = list,
+        .run = list_names,
         .flag = flags,
         .n_flags = 1,
         .takes = FC_FLAGS_ALL,

@@ -206,7 +206,7 @@ static fc_status read_request(request *q, const words *w, fc_error *err)
     return read_rank(q, w, err);
 }
 
-static fc_space space_of(const options *o)
+static fc_space requested_space(const options *o)
 {
     return (fc_space){(fc_space_kind)o->space, o->isotropise, (fc_knots_form)o->knots,
                       o->knots_eps};
@@ -221,7 +221,7 @@ static bool by_network(const request *q)
 /* Can the rule make that output of files? */
 static fc_status check_rule(const request *q, const words *w, fc_error *err)
 {
-    const fc_space space = space_of(&q->own);
+    const fc_space space = requested_space(&q->own);
     const fc_merge_method *rule = q->rule;
     if (rule->experts && !fc_expert_file_keeps(rule->name))
         return fc_fail(err, FC_EUSAGE, "merge: %s works on the tasks of a run only (tasks.merge)",
@@ -249,10 +249,10 @@ static bool sums(const request *q)
     return q->rule->scale && q->own.space == FC_SPACE_FULL;
 }
 
-static fc_status combine(double *const **tau, fc_merge_files *f, const request *q,
-                         const fc_words *stats, fc_error *err)
+static fc_status combine_tensors(double *const **tau, fc_merge_files *f, const request *q,
+                                 const fc_words *stats, fc_error *err)
 {
-    const fc_space space = space_of(&q->own);
+    const fc_space space = requested_space(&q->own);
     double **out = fc_arena_alloc(&f->arena, (size_t)f->set.tensors, sizeof *out, err);
     if (!out)
         return FC_EFAIL;
@@ -270,8 +270,8 @@ static fc_status combine(double *const **tau, fc_merge_files *f, const request *
                             err);
 }
 
-static fc_status save(const fc_merge_files *f, double *const *tau, const request *q,
-                      const char *path, fc_error *err)
+static fc_status save_merged(const fc_merge_files *f, double *const *tau, const request *q,
+                             const char *path, fc_error *err)
 {
     int rank = q->rank;
     double error;
@@ -285,13 +285,13 @@ static fc_status save(const fc_merge_files *f, double *const *tau, const request
     return FC_OK;
 }
 
-static fc_status merge(fc_merge_files *f, const request *q, const words *w, fc_error *err)
+static fc_status merge_inputs(fc_merge_files *f, const request *q, const words *w, fc_error *err)
 {
     double *const *tau;
     fc_merge_vit m;
     const fc_merge_vit_job job = {.rule = q->rule,
                                   .options = q->rule_options,
-                                  .space = space_of(&q->own),
+                                  .space = requested_space(&q->own),
                                   .seed = (uint64_t)q->own.seed,
                                   .samples = q->samples,
                                   .override = q->override,
@@ -308,10 +308,10 @@ static fc_status merge(fc_merge_files *f, const request *q, const words *w, fc_e
         FC_TRY(fc_merge_vit_make(&m, f, &job, err));
         tau = m.merged.tau;
     } else {
-        FC_TRY(combine(&tau, f, q, &w->stats, err));
+        FC_TRY(combine_tensors(&tau, f, q, &w->stats, err));
     }
     if (!q->rule->experts)
-        return save(f, tau, q, out, err);
+        return save_merged(f, tau, q, out, err);
     FC_TRY(fc_merge_vit_save(&m, f, out, err));
     puts(out);
     return FC_OK;
@@ -338,7 +338,7 @@ static fc_status open_and_merge(request *q, const words *w, fc_error *err)
     if (q->samples == 0) /* else the network's work opens them */
         FC_TRY(open_threads(q, err));
     FC_TRY(fc_merge_files_open(&f, w->base, q->in, q->n, err));
-    fc_status s = merge(&f, q, w, err);
+    fc_status s = merge_inputs(&f, q, w, err);
     fc_merge_files_close(&f);
     return s;
 }

@@ -133,7 +133,7 @@ static fc_status run_or_estimate(fc_run *r, const options *o, fc_error *err)
     return FC_OK;
 }
 
-static fc_status load_config(fc_config *c, const fc_args *a, fc_error *err)
+static fc_status load_run_config(fc_config *c, const fc_args *a, fc_error *err)
 {
     if (!a->config)
         return fc_fail(err, FC_EUSAGE,
@@ -149,7 +149,7 @@ static fc_status load_and_run(const fc_args *a, fc_error *err)
 {
     fc_config c;
     fc_run r;
-    fc_status s = load_config(&c, a, err);
+    fc_status s = load_run_config(&c, a, err);
     bool loaded = s == FC_OK;
     fc_ranks ranks = fc_ranks_world();
     s = fc_ranks_agree(&ranks, s, err);

@@ -102,7 +102,7 @@ static fc_status read_shard(fc_worker_options *o, const char *text, fc_error *er
     return FC_OK;
 }
 
-static fc_status work(const fc_sweep *s, const options *o, fc_error *err)
+static fc_status run_worker(const fc_sweep *s, const options *o, fc_error *err)
 {
     fc_worker_options w = fc_worker_defaults(o->jobs, fc_args_console(&o->args, FC_NORMAL));
     w.only = o->only;
@@ -149,7 +149,7 @@ static fc_status run_part_on(const fc_sweep *s, const options *o, fc_error *err)
     case PLAN:
         return fc_sweep_plan(s, a->json, err);
     case RUN:
-        return work(s, o, err);
+        return run_worker(s, o, err);
     case STATUS:
         return fc_sweep_status(s, a->json, o->watch, err);
     case PRINT:
@@ -174,7 +174,7 @@ static fc_status run_part(const fc_args *a, fc_error *err)
     return st;
 }
 
-static void print_help(void)
+static void print_sweep_help(void)
 {
     fc_verbs_help(
         parts, N_PARTS,
@@ -194,5 +194,5 @@ static void print_help(void)
 fc_status fc_cmd_sweep(int argc, char **argv, fc_error *err)
 {
     options o = {0};
-    return fc_verbs_run(parts, N_PARTS, print_help, &o.args, argc, argv, err);
+    return fc_verbs_run(parts, N_PARTS, print_sweep_help, &o.args, argc, argv, err);
 }

@@ -86,7 +86,7 @@ static fc_status read_recorded(receipt *r, fc_error *err)
     return s;
 }
 
-static fc_status judge(receipt *r, fc_error *err)
+static fc_status judge_receipt(receipt *r, fc_error *err)
 {
     fc_recipe *of = &r->recipe;
     double *x = fc_arena_alloc(&of->arena, (size_t)r->n + 1, sizeof *x, err);
@@ -267,7 +267,7 @@ static fc_status verify_one(receipt *r, const char *path, const options *o, fc_e
         }
     }
     FC_TRY(o->recorded ? read_recorded(r, err) : read_new(r, err));
-    return judge(r, err);
+    return judge_receipt(r, err);
 }
 
 static void receipt_free(receipt *r)
@@ -309,7 +309,7 @@ static fc_status verify_all(receipt *r, int *done, const options *o, fc_error *e
     return s;
 }
 
-static fc_status verify(const fc_args *a, fc_error *err)
+static fc_status verify_recipes(const fc_args *a, fc_error *err)
 {
     int done = 0;
     if (!a->config)
@@ -328,7 +328,7 @@ fc_status fc_cmd_verify(int argc, char **argv, fc_error *err)
 {
     static const fc_verb verb = {
         .name = "verify",
-        .run = verify,
+        .run = verify_recipes,
         .flag = flags,
         .n_flags = sizeof flags / sizeof *flags,
         .takes = FC_FLAGS_ALL,

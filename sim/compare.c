@@ -225,7 +225,8 @@ static const fc_difference *difference_at(const fc_comparison *c, int g, int k)
     return &c->difference[(size_t)g * (size_t)c->n_metrics + (size_t)k];
 }
 
-static const char *interval(const fc_mean *s, const fc_metric *m, fc_arena *arena, fc_error *err)
+static const char *interval_text(const fc_mean *s, const fc_metric *m, fc_arena *arena,
+                                 fc_error *err)
 {
     return fc_arena_format(arena, err, "[%.*f, %.*f]", m->decimals, (s->mean - s->ci95) / m->unit,
                            m->decimals, (s->mean + s->ci95) / m->unit);
@@ -275,7 +276,7 @@ fc_status fc_compare_table(fc_table *out, const fc_comparison *c, fc_arena *aren
                            : fc_arena_format(arena, err, "%.*f \302\261 %.*f", m->decimals,
                                              s->mean / m->unit, m->decimals, s->sd / m->unit);
             bool spread = s->n > 1 && s->sd > 0;
-            to->note = spread ? interval(s, m, arena, err) : NULL;
+            to->note = spread ? interval_text(s, m, arena, err) : NULL;
             if (!to->text || (spread && !to->note))
                 return FC_EFAIL;
         }
@@ -294,7 +295,7 @@ static fc_status difference_cell(fc_cell *to, const fc_difference *d, const fc_m
         return FC_EFAIL;
     if (isnan(d->p))
         return FC_OK;
-    const char *range = interval(s, m, arena, err);
+    const char *range = interval_text(s, m, arena, err);
     to->note = !range          ? NULL
                : d->p < 0.0005 ? fc_arena_format(arena, err, "%s\np < 0.001", range)
                                : fc_arena_format(arena, err, "%s\np = %.3f", range, d->p);

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int count(const char *text, size_t n, char what)
+static int count_bytes(const char *text, size_t n, char what)
 {
     int found = 0;
     for (size_t i = 0; i < n; i++)
@@ -41,10 +41,10 @@ static char *cut_line(const char **cell, char *line, int columns)
 /* text: whole lines, `size` bytes and a zero, cut up in place. */
 static fc_status cut_up(fc_csv *csv, char *text, size_t size, fc_arena *arena, fc_error *err)
 {
-    size_t lines = (size_t)count(text, size, '\n');
+    size_t lines = (size_t)count_bytes(text, size, '\n');
     if (lines == 0)
         return fc_fail(err, FC_EDATA, "%s: empty, expected a header", csv->path);
-    csv->columns = 1 + count(text, strcspn(text, "\n"), ',');
+    csv->columns = 1 + count_bytes(text, strcspn(text, "\n"), ',');
     csv->rows = lines - 1;
     size_t columns = (size_t)csv->columns;
     csv->name = fc_arena_alloc(arena, columns, sizeof *csv->name, err);
@@ -52,7 +52,7 @@ static fc_status cut_up(fc_csv *csv, char *text, size_t size, fc_arena *arena, f
     if (!csv->name || !csv->cell)
         return FC_EFAIL;
     for (size_t i = 0; i < lines; i++) {
-        int found = 1 + count(text, strcspn(text, "\n"), ',');
+        int found = 1 + count_bytes(text, strcspn(text, "\n"), ',');
         if (found != csv->columns)
             return fc_fail(err, FC_EDATA, "%s:%zu: %d cells, expected %d", csv->path, i + 1, found,
                            csv->columns);

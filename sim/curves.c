@@ -38,7 +38,7 @@ static double x_of_row(const fc_result *r, size_t row, fc_curve_x x)
     return (task - 1) * rounds + fmin(round, rounds);
 }
 
-static void add_point(points *p, double x, double y)
+static void add_curve_point(points *p, double x, double y)
 {
     if (isnan(x) || isnan(y))
         return;
@@ -54,7 +54,7 @@ static void points_of_rounds(points *p, const fc_result *r, const fc_curve_optio
         double x = x_of_row(r, row, o->x), y = fc_csv_number(&r->rounds, row, column);
         if (p->n > 0 && !isnan(y) && p->x[p->n - 1] == x)
             p->n--;
-        add_point(p, x, y);
+        add_curve_point(p, x, y);
     }
 }
 
@@ -66,8 +66,8 @@ static void points_of_tasks(points *p, const fc_result *r, const fc_curve_option
     for (int t = 0; t < r->acc.done; t++) {
         while (row + 1 < r->rounds.rows && fc_csv_number(&r->rounds, row + 1, column) <= t + 1)
             row++;
-        add_point(p, o->x == FC_X_TASKS ? t + 1 : x_of_row(r, row, o->x),
-                  o->task_mean ? fc_acc_task_mean(&r->acc, t) : fc_acc_micro(&r->acc, t));
+        add_curve_point(p, o->x == FC_X_TASKS ? t + 1 : x_of_row(r, row, o->x),
+                        o->task_mean ? fc_acc_task_mean(&r->acc, t) : fc_acc_micro(&r->acc, t));
     }
 }
 
@@ -87,8 +87,9 @@ static fc_status points_of(points *p, const fc_result *r, const fc_curve_options
 /* --- a line ------------------------------------------------------------------------------------
  */
 
-static fc_status label_of(const char **out, const fc_mean *last, const fc_result_group *g, int i,
-                          int n_groups, const fc_curve_options *o, fc_arena *arena, fc_error *err)
+static fc_status label_of_line(const char **out, const fc_mean *last, const fc_result_group *g,
+                               int i, int n_groups, const fc_curve_options *o, fc_arena *arena,
+                               fc_error *err)
 {
     int done = INT32_MAX, tasks = 0;
     for (int k = 0; k < g->n; k++) {
@@ -156,7 +157,7 @@ static fc_status line_of(fc_series *out, const fc_result_group *g, int i, int n_
                        .low = runs > 1 ? v[2] : NULL,
                        .high = runs > 1 ? v[3] : NULL,
                        .dots = n <= 30};
-    return label_of(&out->label, &m, g, i, n_groups, o, arena, err);
+    return label_of_line(&out->label, &m, g, i, n_groups, o, arena, err);
 }
 
 /* --- the plot ----------------------------------------------------------------------------------

@@ -112,7 +112,7 @@ static void variable_of(char name[8], int red, int green, int blue)
 
 /* Leaves out attributes and elements that would clash between figures (ids) or tell nothing (titles
  * like "$d0 using 1:2"), and puts variables in the place of colours. */
-static void put_drawing(FILE *f, const char *c, const char *end)
+static void put_svg(FILE *f, const char *c, const char *end)
 {
     while (c < end) {
         int red, green, blue, length = 0;
@@ -153,7 +153,7 @@ static void put_figure(FILE *f, const fc_figure *figure, const char *svg, const 
     fputs("</title>\n<desc>", f);
     fc_html_text(f, figure->caption);
     fputs("</desc>\n<g>", f);
-    put_drawing(f, start + strlen("</defs>"), end);
+    put_svg(f, start + strlen("</defs>"), end);
     fputs("</svg>\n<figcaption>", f);
     fc_html_text(f, figure->caption);
     fputs("</figcaption>\n</figure>\n", f);

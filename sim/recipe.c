@@ -75,7 +75,8 @@ static fc_status read_paper(fc_recipe *r, const fc_yaml *root, fc_error *err)
     return text_of(&r->setting, paper, "setting", err);
 }
 
-static fc_status load(fc_recipe *r, const char *path, char *const *override, int n, fc_error *err)
+static fc_status load_recipe(fc_recipe *r, const char *path, char *const *override, int n,
+                             fc_error *err)
 {
     fc_yaml *root;
     FC_TRY(fc_sweep_load(&r->sweep, path, override, n, err));
@@ -105,7 +106,7 @@ fc_status fc_recipe_load(fc_recipe *r, const char *path, char *const *override, 
                          fc_error *err)
 {
     *r = (fc_recipe){0};
-    fc_status s = load(r, path, override, n, err);
+    fc_status s = load_recipe(r, path, override, n, err);
     if (s != FC_OK)
         fc_recipe_free(r);
     return s;

@@ -29,7 +29,7 @@ typedef struct page {
 /* --- head --------------------------------------------------------------------------------------
  */
 
-static void put_text(page *p, const char *before, const char *text, const char *after)
+static void put_html(page *p, const char *before, const char *text, const char *after)
 {
     fputs(before, p->f);
     fc_html_text(p->f, text);
@@ -79,7 +79,7 @@ static void put_state(page *p)
         fprintf(p->f, "; this page reloads itself every %d s", REFRESH_S);
     fputs("</span></p>\n", p->f);
     if (p->run.state == FC_RESULT_FAILED)
-        put_text(p, "<p class=\"bad\">", p->run.why, "</p>\n");
+        put_html(p, "<p class=\"bad\">", p->run.why, "</p>\n");
     if (p->run.state == FC_RESULT_STOPPED)
         fputs("<p>Stopped with a checkpoint saved.</p>\n", p->f);
     if (p->run.state == FC_RESULT_OPEN && !p->live)
@@ -92,14 +92,14 @@ static void put_state(page *p)
 static void put_head(page *p)
 {
     const fc_config *c = &p->run.config;
-    put_text(p, "<header>\n<h1>", c->run.name, "</h1>\n");
-    put_text(p, "<p>", c->method_name, "");
-    put_text(p, " on ", c->data.name, "");
+    put_html(p, "<header>\n<h1>", c->run.name, "</h1>\n");
+    put_html(p, "<p>", c->method_name, "");
+    put_html(p, " on ", c->data.name, "");
     fprintf(p->f, ": %d task%s, %d client%s, %d round%s per task, seed %lld</p>\n",
             p->run.acc.tasks, p->run.acc.tasks == 1 ? "" : "s", c->fed.clients,
             c->fed.clients == 1 ? "" : "s", c->fed.rounds, c->fed.rounds == 1 ? "" : "s",
             (long long)c->run.seed);
-    put_text(p, "<p class=\"soft\"><code>", p->run.dir, "</code></p>\n");
+    put_html(p, "<p class=\"soft\"><code>", p->run.dir, "</code></p>\n");
     put_state(p);
     fputs("</header>\n", p->f);
 }
@@ -112,7 +112,7 @@ static void put_card(page *p, const char *title, const char *value, const char *
     fprintf(p->f, "<div><dt>%s</dt><dd>%s <small>%s</small></dd></div>\n", title, value, unit);
 }
 
-static void put_number(page *p, const char *title, double x, const char *unit)
+static void put_number_card(page *p, const char *title, double x, const char *unit)
 {
     char text[32];
     snprintf(text, sizeof text, "%.1f", x);
@@ -120,7 +120,7 @@ static void put_number(page *p, const char *title, double x, const char *unit)
         put_card(p, title, text, unit);
 }
 
-static void put_bytes(page *p, const char *title, double bytes)
+static void put_byte_card(page *p, const char *title, double bytes)
 {
     char text[32];
     bool giga = bytes >= 1e9;
@@ -138,15 +138,15 @@ static void put_numbers(page *p)
     if (m->done > 0) {
         fc_metrics v = fc_metrics_of(m);
         snprintf(text, sizeof text, "Accuracy after task %d", m->done);
-        put_number(p, m->done == m->tasks ? "Final accuracy (FAA)" : text, v.faa, "%");
-        put_number(p, "Mean over time (AIA)", v.aia, "%");
+        put_number_card(p, m->done == m->tasks ? "Final accuracy (FAA)" : text, v.faa, "%");
+        put_number_card(p, "Mean over time (AIA)", v.aia, "%");
         if (m->tasks > 1) {
-            put_number(p, "Forgetting", v.forgetting_max, "points");
-            put_number(p, "With the task known", fc_result_masked(&p->run), "%");
+            put_number_card(p, "Forgetting", v.forgetting_max, "points");
+            put_number_card(p, "With the task known", fc_result_masked(&p->run), "%");
         }
     }
-    put_bytes(p, "Sent by clients", last_cell(&p->run.rounds, "bytes_up_cum"));
-    put_bytes(p, "Sent to clients", last_cell(&p->run.rounds, "bytes_down_cum"));
+    put_byte_card(p, "Sent by clients", last_cell(&p->run.rounds, "bytes_up_cum"));
+    put_byte_card(p, "Sent to clients", last_cell(&p->run.rounds, "bytes_down_cum"));
     if (!isnan(wall))
         put_card(p, "Time", fc_duration(text, wall), "");
     if (last_cell(&p->run.rounds, "sim_s_cum") > 0)
@@ -164,7 +164,7 @@ static void add_figure(page *p, const char *title, const char *caption, fc_plot 
 }
 
 /* A vector of doubles; NULL with err set when memory is out. */
-static double *vector(page *p, int n, fc_error *err)
+static double *new_vector(page *p, int n, fc_error *err)
 {
     return fc_arena_alloc(p->arena, (size_t)n, sizeof(double), err);
 }
@@ -186,7 +186,7 @@ static fc_status add_accuracy(page *p, const fc_result_group *g, fc_error *err)
         return FC_OK;
     }
     fc_series *s = fc_arena_alloc(p->arena, 2, sizeof *s, err);
-    double *y = vector(p, m->done, err);
+    double *y = new_vector(p, m->done, err);
     if (!s || !y)
         return FC_EFAIL;
     for (int t = 0; t < m->done; t++) {
@@ -219,7 +219,7 @@ static fc_status add_forgetting(page *p, fc_error *err)
     int T = m->done;
     if (T < 2)
         return FC_OK;
-    double *x = vector(p, T, err), *then = vector(p, T, err), *now = vector(p, T, err);
+    double *x = new_vector(p, T, err), *then = new_vector(p, T, err), *now = new_vector(p, T, err);
     fc_series *s = fc_arena_alloc(p->arena, 2, sizeof *s, err);
     if (!x || !then || !now || !s)
         return FC_EFAIL;
@@ -269,10 +269,10 @@ static fc_status add_times(page *p, fc_error *err)
     const fc_csv *csv = &p->run.rounds;
     int rounds = p->run.config.fed.rounds, bars = 0;
     int most = p->run.acc.tasks == 1 ? rounds : p->run.acc.tasks;
-    double *x = vector(p, most, err), *top[PARTS + 1], sum[PARTS] = {0};
+    double *x = new_vector(p, most, err), *top[PARTS + 1], sum[PARTS] = {0};
     fc_series *s = fc_arena_alloc(p->arena, PARTS, sizeof *s, err);
     for (int k = 0; k <= PARTS; k++)
-        if (!(top[k] = vector(p, most, err)))
+        if (!(top[k] = new_vector(p, most, err)))
             return FC_EFAIL;
     if (!x || !s)
         return FC_EFAIL;
@@ -377,7 +377,7 @@ static void put_matrix(page *p)
 /* --- to copy -----------------------------------------------------------------------------------
  */
 
-static const char *percent(page *p, double x, fc_error *err)
+static const char *percent_text(page *p, double x, fc_error *err)
 {
     return isnan(x) ? "" : fc_arena_format(p->arena, err, "%.1f", x);
 }
@@ -392,16 +392,16 @@ static fc_status matrix_table(fc_table *t, page *p, fc_error *err)
         fc_cell *cell = t->cell + (size_t)i * (size_t)t->columns;
         t->head[i + 1] = cell[0].text = fc_arena_format(p->arena, err, "%d", i + 1);
         for (int k = 0; k <= i; k++)
-            if (!(cell[k + 1].text = percent(p, fc_acc(m, i, k), err)))
+            if (!(cell[k + 1].text = percent_text(p, fc_acc(m, i, k), err)))
                 return FC_EFAIL;
-        cell[m->done + 1].text = percent(p, fc_acc_micro(m, i), err);
+        cell[m->done + 1].text = percent_text(p, fc_acc_micro(m, i), err);
         if (!cell[0].text || !cell[m->done + 1].text)
             return FC_EFAIL;
     }
     return FC_OK;
 }
 
-static fc_status put_tables(page *p, const fc_result_group *g, fc_error *err)
+static fc_status put_run_tables(page *p, const fc_result_group *g, fc_error *err)
 {
     fc_comparison c;
     fc_table t, numbers;
@@ -453,7 +453,7 @@ static fc_status put_command(page *p, const char *title, const char *const *word
     fc_status s = fc_draft_end(&line, err);
     if (s == FC_OK) {
         fprintf(p->f, "<p>%s</p>\n", title);
-        put_text(p, "<pre class=\"wrap\">", line.text, "</pre>\n");
+        put_html(p, "<pre class=\"wrap\">", line.text, "</pre>\n");
     }
     fc_draft_free(&line);
     return s;
@@ -503,7 +503,7 @@ static void put_file(page *p, const char *title, const char *name)
 /* --- the page ----------------------------------------------------------------------------------
  */
 
-static fc_status put_page(page *p, fc_error *warning, fc_error *err)
+static fc_status put_run_page(page *p, fc_error *warning, fc_error *err)
 {
     fc_result *member[] = {&p->run};
     fc_result_group self = {.label = p->run.config.method_name, .n = 1, .run = member};
@@ -531,7 +531,7 @@ static fc_status put_page(page *p, fc_error *warning, fc_error *err)
         fc_page_table(p->f, &fates);
     }
     FC_TRY(fc_report_partition(p->f, &p->run, p->arena, err));
-    FC_TRY(put_tables(p, &self, err));
+    FC_TRY(put_run_tables(p, &self, err));
     FC_TRY(put_commands(p, err));
     fputs("<h2>Details</h2>\n", p->f);
     put_file(p, "Resolved config", "config.yaml");
@@ -551,7 +551,7 @@ fc_status fc_report_run(const char *dir, const char *path, fc_error *warning, fc
     fc_status s = fc_draft_begin(&html, err);
     p.f = html.f;
     if (s == FC_OK)
-        s = put_page(&p, warning, err);
+        s = put_run_page(&p, warning, err);
     s = fc_draft_save(&html, s, path, err);
     fc_result_free(&p.run);
     return s;

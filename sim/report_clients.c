@@ -66,7 +66,7 @@ static void end_round(gather *g)
     g->n_now = 0;
 }
 
-static void keep(gather *g, double x, double loss)
+static void keep_loss(gather *g, double x, double loss)
 {
     if (x != g->x_now)
         end_round(g);
@@ -109,7 +109,7 @@ static void visit_client(void *ctx, const char *const *cell)
     double x = (strtod(cell[0], NULL) - 1) * rounds + fmin(strtod(cell[1], NULL), rounds);
     long client = strtol(cell[2], NULL, 10);
     if (!g->each)
-        keep(g, x, loss);
+        keep_loss(g, x, loss);
     else if (client >= 0 && client < g->lines)
         add_point(&g->line[client], g->room, x, loss, loss, loss);
 }
@@ -148,7 +148,7 @@ static void losses_of_rounds(gather *g)
     }
 }
 
-static fc_status draw_losses(fc_figure *out, const gather *g, bool by_client, fc_arena *arena,
+static fc_status plot_losses(fc_figure *out, const gather *g, bool by_client, fc_arena *arena,
                              fc_error *err)
 {
     fc_series *s = fc_arena_alloc(arena, (size_t)g->lines, sizeof *s, err);
@@ -224,6 +224,6 @@ fc_status fc_report_clients(fc_figure *losses, fc_table *fates, const fc_result 
     if (g.out_of_memory)
         return fc_fail(err, FC_EFAIL, "%s: out of memory", path);
     if (s == FC_OK)
-        s = draw_losses(losses, &g, by_client, arena, err);
+        s = plot_losses(losses, &g, by_client, arena, err);
     return s == FC_OK ? list_fates(fates, &g, arena, err) : s;
 }

@@ -24,7 +24,7 @@ typedef struct held {
 static const char *const columns[] = {"task", "class", "client"};
 
 /* Numbers of a row; false if it is not what a run writes. */
-static bool numbers(int *task, int *class, int *client, const held *h, const char *const *cell)
+static bool row_numbers(int *task, int *class, int *client, const held *h, const char *const *cell)
 {
     *task = (int)strtol(cell[0], NULL, 10);
     *class = *cell[1] ? (int)strtol(cell[1], NULL, 10) : -1;
@@ -37,7 +37,7 @@ static void see_class(void *ctx, const char *const *cell)
 {
     held *h = ctx;
     int task, class, client;
-    if (!numbers(&task, &class, &client, h, cell))
+    if (!row_numbers(&task, &class, &client, h, cell))
         return;
     h->task_of[class] = task;
     if (class >= h->classes)
@@ -54,7 +54,7 @@ static void count_sample(void *ctx, const char *const *cell)
 {
     held *h = ctx;
     int task, class, client;
-    if (!numbers(&task, &class, &client, h, cell) || class >= h->classes)
+    if (!row_numbers(&task, &class, &client, h, cell) || class >= h->classes)
         return; /* a file that grew between the passes is not a run's */
     size_t place = (size_t)(task - 1) * (size_t)h->clients + (size_t)client;
     unsigned char *has = &h->has[(size_t)client * (size_t)h->classes + (size_t) class];
@@ -67,7 +67,7 @@ static void count_sample(void *ctx, const char *const *cell)
 }
 
 /* Columns in the order of learning; several classes of a task share one where there are many. */
-static void make_columns(held *h)
+static void assign_columns(held *h)
 {
     int seen = 0, in_column = 0;
     for (int c = 0; c < h->classes; c++)
@@ -109,7 +109,7 @@ static fc_status count_all(held *h, const char *path, const fc_result *r, fc_are
     h->has = fc_arena_alloc(arena, clients * classes, 1, err);
     if (!h->column_of || !h->task || !h->total || !h->n_classes || !h->has)
         return FC_EFAIL;
-    make_columns(h);
+    assign_columns(h);
     h->count = fc_arena_alloc(arena, (size_t)h->rows * (size_t)h->columns, sizeof(int), err);
     return h->count ? fc_csv_each(path, columns, 3, count_sample, h, err) : FC_EFAIL;
 }
@@ -134,7 +134,7 @@ static void put_squares(FILE *f, const held *h, int task, int most)
     fputs("\"/>\n", f);
 }
 
-static void put_drawing(FILE *f, const held *h, const char *caption)
+static void put_hinton_diagram(FILE *f, const held *h, const char *caption)
 {
     int most = 1, size = h->columns > 2 * h->rows ? h->columns : 2 * h->rows;
     for (size_t i = 0; i < (size_t)h->rows * (size_t)h->columns; i++)
@@ -190,7 +190,7 @@ static fc_status task_row(fc_cell *cell, const held *h, int t, int *sorted, fc_a
     return FC_OK;
 }
 
-static fc_status put_table(FILE *f, const held *h, fc_arena *arena, fc_error *err)
+static fc_status put_spread_table(FILE *f, const held *h, fc_arena *arena, fc_error *err)
 {
     static const char *const head[] = {"task",   "classes", "samples",     "smallest client",
                                        "median", "largest", "mean classes"};
@@ -227,6 +227,6 @@ fc_status fc_report_partition(FILE *f, const fc_result *r, fc_arena *arena, fc_e
     if (!caption)
         return FC_EFAIL;
     fputs("<h2>Who holds what</h2>\n", f);
-    put_drawing(f, &h, caption);
-    return put_table(f, &h, arena, err);
+    put_hinton_diagram(f, &h, caption);
+    return put_spread_table(f, &h, arena, err);
 }

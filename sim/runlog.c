@@ -43,7 +43,7 @@ static void remove_in(const char *dir, const char *name)
         unlink(path);
 }
 
-static bool wanted(const fc_runlog *log, int which)
+static bool wants_file(const fc_runlog *log, int which)
 {
     return which == FC_LOG_CLIENTS       ? log->options.clients
            : which == FC_LOG_TENSORBOARD ? log->options.tensorboard
@@ -88,7 +88,7 @@ static fc_status end_row(fc_runlog *log, int which, fc_error *err)
 }
 
 /* Cut to `size` bytes; an empty file gets its header. */
-static fc_status cut(fc_runlog *log, int which, int64_t size, fc_error *err)
+static fc_status cut_file(fc_runlog *log, int which, int64_t size, fc_error *err)
 {
     struct stat st;
     FILE *f = log->file[which];
@@ -112,7 +112,7 @@ static fc_status cut(fc_runlog *log, int which, int64_t size, fc_error *err)
 
 /* Two processes in one run directory would mix their rows. The lock goes with the process. Whoever
  * asks fc_runlog_busy holds it too, for a moment. */
-static fc_status lock(fc_runlog *log, fc_error *err)
+static fc_status lock_run(fc_runlog *log, fc_error *err)
 {
     const struct timespec moment = {.tv_nsec = 10 * 1000 * 1000};
     enum { TRIES = 20 };
@@ -137,7 +137,7 @@ bool fc_runlog_busy(const char *dir)
 }
 
 /* What an older run left behind. Its state goes first: it counts on the rows. */
-static fc_status clear(fc_runlog *log, bool fresh, fc_error *err)
+static fc_status clear_run(fc_runlog *log, bool fresh, fc_error *err)
 {
     char ckpt[FC_PATH_MAX];
     FC_TRY(fc_out_path(ckpt, err, "%s/ckpt", log->dir));
@@ -151,25 +151,25 @@ static fc_status clear(fc_runlog *log, bool fresh, fc_error *err)
     remove_in(log->dir, "summary.json");
     remove_in(log->dir, "report.html");
     for (int i = 0; i < FC_LOG_N; i++)
-        if (!wanted(log, i))
+        if (!wants_file(log, i))
             remove_in(log->dir, file_name[i]);
     return fc_checkpoint_clear(log->dir, err);
 }
 
-static fc_status open_all(fc_runlog *log, const int64_t *offset, fc_error *err)
+static fc_status open_files(fc_runlog *log, const int64_t *offset, fc_error *err)
 {
     int64_t size[FC_LOG_N] = {0};
     if (offset)
         memcpy(size, offset, sizeof size);
     FC_TRY(open_file(log, FC_LOG_EVENTS, !offset, err));
-    FC_TRY(lock(log, err));
-    FC_TRY(clear(log, !offset, err));
+    FC_TRY(lock_run(log, err));
+    FC_TRY(clear_run(log, !offset, err));
     for (int i = 0; i < FC_LOG_N; i++) {
-        if (!wanted(log, i))
+        if (!wants_file(log, i))
             continue;
         if (i != FC_LOG_EVENTS) /* size 0 if it was switched on after the checkpoint */
             FC_TRY(open_file(log, i, size[i] == 0, err));
-        FC_TRY(cut(log, i, size[i], err));
+        FC_TRY(cut_file(log, i, size[i], err));
     }
     return FC_OK;
 }
@@ -181,7 +181,7 @@ fc_status fc_runlog_open(fc_runlog *log, const char *dir, const int64_t offset[F
     if (snprintf(log->dir, sizeof log->dir, "%s", dir) >= (int)sizeof log->dir)
         return fc_fail(err, FC_EFAIL, "%.60s...: path of %zu bytes, expected less than %zu", dir,
                        strlen(dir), sizeof log->dir);
-    fc_status s = open_all(log, offset, err);
+    fc_status s = open_files(log, offset, err);
     if (s != FC_OK)
         fc_runlog_close(log);
     return s;
@@ -224,7 +224,7 @@ static void real_cell(FILE *f, double x, int decimals)
 
 /* A scalar at a round, under task_end/ at the end of a task; none where there is no number (NaN).
  */
-static void scalar(const fc_runlog *log, int task, int round, const char *name, double x)
+static void write_scalar(const fc_runlog *log, int task, int round, const char *name, double x)
 {
     int R = log->options.rounds;
     bool end = round > R;
@@ -250,7 +250,7 @@ static fc_status round_scalars(fc_runlog *log, const fc_round_row *r, fc_error *
         {"bytes_up_cum", (double)r->bytes_up_cum},
     };
     for (size_t i = 0; i < sizeof scalars / sizeof *scalars; i++)
-        scalar(log, r->task, r->round, scalars[i].name, scalars[i].x);
+        write_scalar(log, r->task, r->round, scalars[i].name, scalars[i].x);
     return end_row(log, FC_LOG_TENSORBOARD, err);
 }
 
@@ -310,7 +310,7 @@ fc_status fc_runlog_task(fc_runlog *log, const fc_task_row *r, fc_error *err)
         return FC_OK;
     char name[32];
     snprintf(name, sizeof name, "task_%d", r->eval_task);
-    scalar(log, r->after_task, log->options.rounds + 1, name, acc);
+    write_scalar(log, r->after_task, log->options.rounds + 1, name, acc);
     return end_row(log, FC_LOG_TENSORBOARD, err);
 }
 
@@ -364,7 +364,7 @@ static json_t *number(double x)
 }
 
 /* The accuracy after each task, as micro average or as mean of the tasks. */
-static json_t *curve(const fc_acc_matrix *m, double (*acc)(const fc_acc_matrix *, int))
+static json_t *accuracy_curve(const fc_acc_matrix *m, double (*acc)(const fc_acc_matrix *, int))
 {
     json_t *a = json_array();
     for (int i = 0; i < m->done; i++)
@@ -382,8 +382,8 @@ fc_status fc_runlog_summary(fc_runlog *log, const fc_summary *s, fc_error *err)
         number(m.faa_task_mean), "aia", number(m.aia), "aia_task_mean", number(m.aia_task_mean),
         "forgetting_fedmammoth", number(m.forgetting_fedmammoth), "forgetting_max",
         number(m.forgetting_max), "bwt", number(m.bwt), "learning_accuracy",
-        number(m.learning_accuracy), "acc_curve", curve(s->acc, fc_acc_micro),
-        "acc_curve_task_mean", curve(s->acc, fc_acc_task_mean));
+        number(m.learning_accuracy), "acc_curve", accuracy_curve(s->acc, fc_acc_micro),
+        "acc_curve_task_mean", accuracy_curve(s->acc, fc_acc_task_mean));
     json_t *seeds = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "run", (json_int_t)s->seed, "order",
                               (json_int_t)s->seed_order, "partition", (json_int_t)s->seed_partition,
                               "init", (json_int_t)s->seed_init, "train", (json_int_t)s->seed_train,
@@ -409,8 +409,8 @@ fc_status fc_runlog_summary(fc_runlog *log, const fc_summary *s, fc_error *err)
     FC_TRY(fc_out_json(path, o, err));
     if (!log->file[FC_LOG_TENSORBOARD])
         return FC_OK;
-    scalar(log, s->acc->done, log->options.rounds, "faa", m.faa);
-    scalar(log, s->acc->done, log->options.rounds, "aia", m.aia);
+    write_scalar(log, s->acc->done, log->options.rounds, "faa", m.faa);
+    write_scalar(log, s->acc->done, log->options.rounds, "aia", m.aia);
     return end_row(log, FC_LOG_TENSORBOARD, err);
 }
 

@@ -219,7 +219,7 @@ static fc_status write_tables(collection *c, fc_error *err)
     return FC_OK;
 }
 
-static fc_status collect(collection *c, const char *metrics, fc_error *err)
+static fc_status collect_results(collection *c, const char *metrics, fc_error *err)
 {
     FC_TRY(fc_sweep_view_open(&c->view, c->sweep, false, err));
     fc_halving_look(&c->view);
@@ -240,7 +240,7 @@ static fc_status collect(collection *c, const char *metrics, fc_error *err)
 fc_status fc_sweep_collect(const fc_sweep *s, const char *metrics, fc_error *err)
 {
     collection c = {.sweep = s};
-    fc_status st = collect(&c, metrics, err);
+    fc_status st = collect_results(&c, metrics, err);
     fc_results_free(c.result, c.done);
     fc_sweep_view_close(&c.view);
     fc_arena_free(&c.arena);

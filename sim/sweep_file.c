@@ -10,7 +10,7 @@
 /* --- parts of the file --------------------------------------------------------------------------
  */
 
-static fc_status grow(fc_setting_list *list, int n, fc_sweep_builder *b)
+static fc_status make_room(fc_setting_list *list, int n, fc_sweep_builder *b)
 {
     list->v = fc_arena_alloc(b->arena, (size_t)n, sizeof *list->v, b->err);
     list->n = 0;
@@ -18,7 +18,8 @@ static fc_status grow(fc_setting_list *list, int n, fc_sweep_builder *b)
 }
 
 /* A setting of that key at the end of a list that has room for it. */
-static fc_status add(fc_setting_list *list, const char *key, const fc_yaml *y, fc_sweep_builder *b)
+static fc_status append_setting(fc_setting_list *list, const char *key, const fc_yaml *y,
+                                fc_sweep_builder *b)
 {
     const char *at_key =
         y->key ? fc_yaml_key_at(y, b->arena, b->err) : fc_yaml_at(y, b->arena, b->err);
@@ -30,16 +31,16 @@ static fc_status add(fc_setting_list *list, const char *key, const fc_yaml *y, f
 static fc_status read_values(fc_setting_list *list, const char *key, const fc_yaml *y,
                              fc_sweep_builder *b)
 {
-    FC_TRY(grow(list, y->kind == FC_YAML_LIST ? y->n : 1, b));
+    FC_TRY(make_room(list, y->kind == FC_YAML_LIST ? y->n : 1, b));
     if (y->kind != FC_YAML_LIST)
-        return add(list, key, y, b);
+        return append_setting(list, key, y, b);
     for (const fc_yaml *one = y->first; one; one = one->next)
-        FC_TRY(add(list, key, one, b));
+        FC_TRY(append_setting(list, key, one, b));
     return FC_OK;
 }
 
-static fc_status whole_number(int64_t *v, const fc_yaml *y, const char *what, double low,
-                              double high, fc_error *err)
+static fc_status read_whole_number(int64_t *v, const fc_yaml *y, const char *what, double low,
+                                   double high, fc_error *err)
 {
     const fc_opt row = {.type = FC_OPT_SEED, .low = low, .high = high};
     return fc_yaml_value(v, &row, y, what, err);
@@ -85,9 +86,9 @@ static fc_status read_set(fc_sweep_builder *b)
         return FC_OK;
     if (map->kind != FC_YAML_MAP)
         return fc_yaml_fail(b->err, map, "set: expected `section.key: value` below it");
-    FC_TRY(grow(&b->set, map->n, b));
+    FC_TRY(make_room(&b->set, map->n, b));
     for (const fc_yaml *y = map->first; y; y = y->next)
-        FC_TRY(add(&b->set, y->key, y, b));
+        FC_TRY(append_setting(&b->set, y->key, y, b));
     return FC_OK;
 }
 
@@ -102,9 +103,9 @@ static fc_status read_draws(fc_sweep_builder *b)
     const fc_yaml *n = fc_yaml_get(map, "count"), *s = fc_yaml_get(map, "seed");
     if (!n)
         return fc_yaml_fail(b->err, map, "draws: expected count: N, how many");
-    FC_TRY(whole_number(&count, n, "draws: count", 1, FC_RUNS_MAX, b->err));
+    FC_TRY(read_whole_number(&count, n, "draws: count", 1, FC_RUNS_MAX, b->err));
     if (s)
-        FC_TRY(whole_number(&seed, s, "draws: seed", 0, 9e15, b->err));
+        FC_TRY(read_whole_number(&seed, s, "draws: seed", 0, 9e15, b->err));
     b->draws = (fc_draws){(int)count, seed};
     return FC_OK;
 }
@@ -138,8 +139,8 @@ static fc_status read_seeds(fc_sweep_builder *b)
     if (y->kind == FC_YAML_LIST)
         return y->n ? read_values(&b->seeds, "run.seed", y, b)
                     : fc_yaml_fail(b->err, y, "seeds: found an empty list");
-    FC_TRY(whole_number(&n, y, "seeds", 1, FC_RUNS_MAX, b->err));
-    FC_TRY(grow(&b->seeds, (int)n, b));
+    FC_TRY(read_whole_number(&n, y, "seeds", 1, FC_RUNS_MAX, b->err));
+    FC_TRY(make_room(&b->seeds, (int)n, b));
     for (int i = 0; i < (int)n; i++) {
         char text[16];
         fc_yaml one = *y;
@@ -147,7 +148,7 @@ static fc_status read_seeds(fc_sweep_builder *b)
         one.text = fc_arena_strdup(b->arena, text, b->err);
         if (!one.text)
             return FC_EFAIL;
-        FC_TRY(add(&b->seeds, "run.seed", &one, b));
+        FC_TRY(append_setting(&b->seeds, "run.seed", &one, b));
     }
     return FC_OK;
 }
@@ -210,7 +211,7 @@ static fc_status read_search(fc_sweep_builder *b)
 
 static fc_status read_args(fc_sweep_builder *b, char *const *override, int n)
 {
-    FC_TRY(grow(&b->args, n, b));
+    FC_TRY(make_room(&b->args, n, b));
     for (int i = 0; i < n; i++) {
         char at[32];
         snprintf(at, sizeof at, "argument %d", i + 1);
@@ -256,7 +257,7 @@ static int options_of(const fc_setting *out[], fc_sweep_builder *b)
     return n;
 }
 
-static fc_status check_options(fc_sweep_builder *b)
+static fc_status check_sweep_options(fc_sweep_builder *b)
 {
     int most = b->set.n + 2;
     for (int i = 0; i < b->n_axes; i++)
@@ -311,5 +312,5 @@ fc_status fc_sweep_file_read(fc_sweep_builder *b, char *const *override, int n)
     FC_TRY(read_where(b));
     FC_TRY(read_search(b));
     FC_TRY(read_args(b, override, n));
-    return check_options(b);
+    return check_sweep_options(b);
 }

@@ -156,7 +156,7 @@ static fc_status make_id(char id[9], fc_config *c, const place *p, fc_sweep_buil
 }
 
 /* The value of "section.key" in c, "" if it has no such option. */
-static const char *value_in(fc_config *c, const char *name, fc_arena *arena, fc_error *err)
+static const char *value_of_option(fc_config *c, const char *name, fc_arena *arena, fc_error *err)
 {
     int n;
     char section[64];
@@ -217,8 +217,8 @@ static fc_status make_run(fc_sweep_run *r, fc_config *c, const place *p, int n, 
         return FC_EFAIL;
     for (int i = 0; i < s->n_columns; i++) {
         bool config = strcmp(s->column[i], "config") == 0;
-        r->value[i] =
-            config ? b->configs.v[p->config].text : value_in(c, s->column[i], b->arena, b->err);
+        r->value[i] = config ? b->configs.v[p->config].text
+                             : value_of_option(c, s->column[i], b->arena, b->err);
         if (!r->value[i])
             return FC_EFAIL;
     }
@@ -348,7 +348,7 @@ static fc_status read_baseline(fc_sweep_builder *b)
     return FC_OK;
 }
 
-static fc_status load(fc_sweep_builder *b, char *const *override, int n)
+static fc_status load_runs(fc_sweep_builder *b, char *const *override, int n)
 {
     FC_TRY(fc_sweep_file_read(b, override, n));
     FC_TRY(make_columns(b));
@@ -369,7 +369,7 @@ fc_status fc_sweep_load(fc_sweep *s, const char *path, char *const *override, in
         b->s = s;
         b->arena = &s->arena;
         b->err = err;
-        st = load(b, override, n);
+        st = load_runs(b, override, n);
     }
     fc_arena_free(&scratch);
     if (st != FC_OK)

@@ -67,7 +67,7 @@ static double seconds_left(const whole *all)
     return known ? (all->of - all->rows) * all->seconds / all->rows / all->runs[RUNNING] : NAN;
 }
 
-static void print_row(const fc_sweep_view *v, int i, const shown *s)
+static void print_state(const fc_sweep_view *v, int i, const shown *s)
 {
     const fc_run_view *r = &v->run[i];
     fc_sweep_print_values(v->sweep, &v->sweep->run[i]);
@@ -87,7 +87,7 @@ static void print_row(const fc_sweep_view *v, int i, const shown *s)
 
 /* Rows, at most `room`, and counts; *closed: nothing goes on any more. Where there is not room for
  * all, runs that are at work, or ended badly, come before those that are done or wait. */
-static void print_text(bool *closed, fc_sweep_view *v, int room)
+static void print_states(bool *closed, fc_sweep_view *v, int room)
 {
     const bool all_fit = v->sweep->n_runs <= room;
     const fc_halving *h = &v->sweep->halving;
@@ -100,7 +100,7 @@ static void print_text(bool *closed, fc_sweep_view *v, int room)
         shown s = look_at(&all, v, i);
         bool quiet = s.state == DONE || s.state == WAITING;
         if (s.state != LATER && (all_fit || !quiet) && room-- > 0) /* a search needs few of LATER */
-            print_row(v, i, &s);
+            print_state(v, i, &s);
     }
     const char *comma = "\n";
     for (int k = 0; k < N_STATES; k++)
@@ -115,7 +115,7 @@ static void print_text(bool *closed, fc_sweep_view *v, int room)
     *closed = n[RUNNING] + n[STALE] + n[STOPPED] + n[WAITING] == 0;
 }
 
-static fc_status print_json(fc_sweep_view *v, fc_error *err)
+static fc_status print_states_json(fc_sweep_view *v, fc_error *err)
 {
     json_t *runs = json_array();
     whole all = {0};
@@ -154,7 +154,7 @@ static void print_frame(bool *closed, fc_sweep_view *v, bool watch)
     bool known = watch && ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_row > OTHER_LINES;
     int lines = known ? w.ws_row : LINES_DEFAULT;
     fputs(watch ? "\033[?7l\033[H\033[J" : "", stdout);
-    print_text(closed, v, watch ? lines - OTHER_LINES : INT_MAX);
+    print_states(closed, v, watch ? lines - OTHER_LINES : INT_MAX);
     fputs(watch ? "\033[?7h" : "", stdout);
     fflush(stdout);
 }
@@ -168,7 +168,7 @@ fc_status fc_sweep_status(const fc_sweep *s, bool json, bool watch, fc_error *er
     for (bool closed = false; st == FC_OK && !closed;) {
         fc_halving_look(&v);
         if (json) {
-            st = print_json(&v, err);
+            st = print_states_json(&v, err);
             break;
         }
         print_frame(&closed, &v, watch);
