@@ -1,6 +1,7 @@
 /* fcil run CONFIG [key=value ...] */
 #include "sim/args.h"
 #include "sim/cmd.h"
+#include "sim/outfile.h"
 #include "sim/run.h"
 #include "sim/signals.h"
 
@@ -29,12 +30,6 @@ static const fc_flag flags[] = {
     FC_FLAG_COLOUR,
     FC_FLAG_JSON("result as one JSON object on stdout")};
 
-/* null where there is none (NaN). */
-static json_t *number(double x)
-{
-    return isnan(x) ? json_null() : json_real(x);
-}
-
 static void print_number(const char *before, double x)
 {
     if (isnan(x))
@@ -48,9 +43,10 @@ static void print_result(const fc_run *r, const char *dir, bool as_json)
 {
     fc_metrics m = fc_metrics_of(&r->acc);
     if (as_json) {
-        json_t *o = json_pack("{s:s, s:o, s:o, s:o, s:o}", "dir", dir, "faa", number(m.faa), "aia",
-                              number(m.aia), "forgetting_max", number(m.forgetting_max), "bwt",
-                              number(m.bwt));
+        json_t *o =
+            json_pack("{s:s, s:o, s:o, s:o, s:o}", "dir", dir, "faa", fc_out_json_number(m.faa),
+                      "aia", fc_out_json_number(m.aia), "forgetting_max",
+                      fc_out_json_number(m.forgetting_max), "bwt", fc_out_json_number(m.bwt));
         json_dumpf(o, stdout, JSON_COMPACT);
         putchar('\n');
         json_decref(o);

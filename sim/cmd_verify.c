@@ -2,6 +2,7 @@
 #include "core/file.h"
 #include "sim/args.h"
 #include "sim/cmd.h"
+#include "sim/outfile.h"
 #include "sim/recipe.h"
 #include "sim/sweep_run.h"
 
@@ -150,22 +151,18 @@ static void print_receipt(const receipt *r)
     }
 }
 
-static json_t *number_or_null(double x)
-{
-    return isnan(x) ? json_null() : json_real(x);
-}
-
 static json_t *json_of(const receipt *r)
 {
     json_t *all = json_array();
     for (int k = 0; k < r->recipe.n_expected; k++) {
         const fc_expected *e = &r->recipe.expected[k];
         const fc_verdict *v = &r->verdict[k];
-        json_array_append_new(all, json_pack("{s:s, s:b, s:i, s:o, s:o, s:f, s:f, s:o}", "metric",
-                                             e->metric->name, "pass", v->pass, "n", v->ours.n,
-                                             "mean", number_or_null(v->ours.mean), "sd",
-                                             number_or_null(v->ours.sd), "expected", e->mean,
-                                             "tolerance", e->tolerance, "z", number_or_null(v->z)));
+        json_array_append_new(all,
+                              json_pack("{s:s, s:b, s:i, s:o, s:o, s:f, s:f, s:o}", "metric",
+                                        e->metric->name, "pass", v->pass, "n", v->ours.n, "mean",
+                                        fc_out_json_number(v->ours.mean), "sd",
+                                        fc_out_json_number(v->ours.sd), "expected", e->mean,
+                                        "tolerance", e->tolerance, "z", fc_out_json_number(v->z)));
     }
     return json_pack("{s:s, s:b, s:o}", "recipe", r->recipe.sweep.path, "pass", r->pass, "metrics",
                      all);

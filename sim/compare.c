@@ -22,16 +22,10 @@ OF_MATRIX(forgetting_max)
 OF_MATRIX(bwt)
 OF_MATRIX(learning_accuracy)
 
-static double last_of(const fc_result *r, const char *column)
-{
-    size_t rows = r->rounds.rows;
-    return rows ? fc_csv_number(&r->rounds, rows - 1, fc_csv_column(&r->rounds, column)) : NAN;
-}
-
 #define OF_ROUNDS(name, column)                                                                    \
     static double name##_of(const fc_result *r)                                                    \
     {                                                                                              \
-        return last_of(r, column);                                                                 \
+        return fc_csv_last(&r->rounds, column);                                                    \
     }
 OF_ROUNDS(bytes_up, "bytes_up_cum")
 OF_ROUNDS(bytes_down, "bytes_down_cum")
@@ -43,7 +37,7 @@ OF_ROUNDS(merge_extra, "merge_extra")
 /* Of tasks.merge, not of the last round's updates. */
 static double merge_s_of(const fc_result *r)
 {
-    return r->config.task_rule ? last_of(r, "merge_s") : NAN;
+    return r->config.task_rule ? fc_csv_last(&r->rounds, "merge_s") : NAN;
 }
 
 static double bwt_masked_of(const fc_result *r)

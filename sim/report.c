@@ -36,16 +36,11 @@ static void put_html(page *p, const char *before, const char *text, const char *
     fputs(after, p->f);
 }
 
-static double last_cell(const fc_csv *csv, const char *column)
-{
-    return csv->rows ? fc_csv_number(csv, csv->rows - 1, fc_csv_column(csv, column)) : NAN;
-}
-
 /* "task 3 of 10, round 2 of 5": the last row of rounds.csv. */
 static void put_position(page *p)
 {
     int rounds = p->run.config.fed.rounds;
-    double task = last_cell(&p->run.rounds, "task"), round = last_cell(&p->run.rounds, "round");
+    double task = fc_csv_last(&p->run.rounds, "task"), round = fc_csv_last(&p->run.rounds, "round");
     if (isnan(task) || isnan(round)) {
         fputs("<p>No round is finished yet.</p>\n", p->f);
         return;
@@ -132,7 +127,7 @@ static void put_byte_card(page *p, const char *title, double bytes)
 static void put_numbers(page *p)
 {
     const fc_acc_matrix *m = &p->run.acc;
-    double wall = last_cell(&p->run.rounds, "wall_s");
+    double wall = fc_csv_last(&p->run.rounds, "wall_s");
     char text[64];
     fputs("<dl class=\"cards\">\n", p->f);
     if (m->done > 0) {
@@ -145,12 +140,12 @@ static void put_numbers(page *p)
             put_number_card(p, "With the task known", fc_result_masked(&p->run), "%");
         }
     }
-    put_byte_card(p, "Sent by clients", last_cell(&p->run.rounds, "bytes_up_cum"));
-    put_byte_card(p, "Sent to clients", last_cell(&p->run.rounds, "bytes_down_cum"));
+    put_byte_card(p, "Sent by clients", fc_csv_last(&p->run.rounds, "bytes_up_cum"));
+    put_byte_card(p, "Sent to clients", fc_csv_last(&p->run.rounds, "bytes_down_cum"));
     if (!isnan(wall))
         put_card(p, "Time", fc_duration(text, wall), "");
-    if (last_cell(&p->run.rounds, "sim_s_cum") > 0)
-        put_card(p, "Simulated time", fc_duration(text, last_cell(&p->run.rounds, "sim_s_cum")),
+    if (fc_csv_last(&p->run.rounds, "sim_s_cum") > 0)
+        put_card(p, "Simulated time", fc_duration(text, fc_csv_last(&p->run.rounds, "sim_s_cum")),
                  "");
     fputs("</dl>\n", p->f);
 }
@@ -295,7 +290,7 @@ static fc_status add_times(page *p, fc_error *err)
                 top[above][b] += part[k];
         }
     }
-    double wall = last_cell(csv, "wall_s"), all = fmax(wall, sum[0] + sum[1] + sum[2]);
+    double wall = fc_csv_last(csv, "wall_s"), all = fmax(wall, sum[0] + sum[1] + sum[2]);
     if (bars == 0 || !(all > 0))
         return FC_OK;
     for (int b = 0; b < bars; b++)

@@ -3,6 +3,7 @@
 #include "core/file.h"
 #include "sim/config_parts.h"
 #include "sim/outfile.h"
+#include "sim/runlog.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -38,13 +39,20 @@ static fc_status read_csv(fc_csv *out, fc_result *r, const char *name, fc_error 
 /* DONE, FAILED and its reason, STOPPED. */
 static fc_status read_state(fc_result *r, fc_error *err)
 {
+    static const struct {
+        fc_run_mark mark;
+        fc_result_state state;
+    } state[] = {{FC_MARK_DONE, FC_RESULT_DONE},
+                 {FC_MARK_STOPPED, FC_RESULT_STOPPED},
+                 {FC_MARK_FAILED, FC_RESULT_FAILED}};
     char path[FC_PATH_MAX], line[1024] = "";
     r->why = "";
-    r->state = fc_out_find(path, r->dir, "DONE")      ? FC_RESULT_DONE
-               : fc_out_find(path, r->dir, "STOPPED") ? FC_RESULT_STOPPED
-               : fc_out_find(path, r->dir, "FAILED")  ? FC_RESULT_FAILED
-               : r->summary                           ? FC_RESULT_DONE
-                                                      : FC_RESULT_OPEN;
+    r->state = r->summary ? FC_RESULT_DONE : FC_RESULT_OPEN;
+    for (size_t i = 0; i < sizeof state / sizeof *state; i++)
+        if (fc_out_find(path, r->dir, fc_run_mark_name[state[i].mark])) {
+            r->state = state[i].state;
+            break;
+        }
     if (r->state != FC_RESULT_FAILED)
         return FC_OK;
     FILE *f = fopen(path, "re");

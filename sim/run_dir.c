@@ -57,13 +57,13 @@ static fc_status write_start(fc_run *r, const char *dir, const fc_run_how *how, 
 static fc_status mark(fc_run *r, fc_status s, fc_error *err)
 {
     if (s == FC_OK)
-        return fc_runlog_mark(r->log.dir, "DONE", "", err);
+        return fc_runlog_mark(r->log.dir, FC_MARK_DONE, "", err);
     if (s == FC_ESTOP) {
-        fc_runlog_mark(r->log.dir, "STOPPED", "run again with --resume\n", NULL);
+        fc_runlog_mark(r->log.dir, FC_MARK_STOPPED, "run again with --resume\n", NULL);
         *err = (fc_error){0};
         return fc_fail(err, FC_ESTOP, "stopped; to go on: the same command with --resume");
     }
-    fc_runlog_mark(r->log.dir, "FAILED", err->msg, NULL);
+    fc_runlog_mark(r->log.dir, FC_MARK_FAILED, err->msg, NULL);
     return s;
 }
 
@@ -110,7 +110,8 @@ static fc_status start(fc_run *r, const char *dir, const fc_run_how *how, fc_err
 fc_status fc_run_in(fc_run *r, const char *dir, const fc_run_how *how, bool *done_before,
                     fc_error *err)
 {
-    bool server = r->ranks.me == 0, done = server && how->resume && exists(dir, "DONE"), found;
+    bool server = r->ranks.me == 0,
+         done = server && how->resume && exists(dir, fc_run_mark_name[FC_MARK_DONE]), found;
     FC_TRY(fc_ranks_share(&r->ranks, FC_OK, &done, sizeof done, err));
     *done_before = done;
     if (done) {
