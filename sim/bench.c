@@ -1,6 +1,7 @@
 /* What the benchmarks share: the networks, how times are taken, and how they are printed. */
 #include "sim/bench.h"
 
+#include "core/opt.h"
 #include "sim/progress.h"
 
 #include <stdio.h>
@@ -16,9 +17,16 @@ bool fc_bench_wants(const fc_bench_options *o, int shape)
     return o->shape == shape || o->shape == FC_BENCH_SHAPES;
 }
 
+json_t *fc_bench_word(const char *choices, int index)
+{
+    char buf[64];
+    const fc_opt row = {.type = FC_OPT_CHOICE, .choices = choices};
+    return json_string(fc_opt_choice(&row, index, buf, sizeof buf));
+}
+
 json_t *fc_bench_shape_name(int shape)
 {
-    return json_stringn(&"abcd"[shape], 1);
+    return fc_bench_word(FC_BENCH_SHAPE_CHOICES, shape);
 }
 
 /* ---- times ---------------------------------------------------------------------------------- */

@@ -197,11 +197,9 @@ static fc_status time_merge(json_t *line, merge_bench *b, void (*work)(void *ctx
 
 static json_t *describe_merge(const merge_bench *b, const fc_bench_options *o)
 {
-    static const char *const spaces[] = {
-        [FC_SPACE_FULL] = "full", [FC_SPACE_CORE] = "core", [FC_SPACE_KNOTS] = "knots"};
-    return json_pack("{s:s, s:s, s:s, s:i, s:i, s:i}", "bench", "merge", "rule", b->rule->name,
-                     "space", spaces[b->space.kind], "rank", o->rank, "clients", o->updates,
-                     "threads", fc_threads());
+    return json_pack("{s:s, s:s, s:o, s:i, s:i, s:i}", "bench", "merge", "rule", b->rule->name,
+                     "space", fc_bench_word(FC_SPACE_CHOICES, (int)b->space.kind), "rank", o->rank,
+                     "clients", o->updates, "threads", fc_threads());
 }
 
 static fc_status bench_round(const fc_bench_options *o, int shape, const char *rule, char trained,

@@ -12,8 +12,6 @@
 
 enum { SOURCE_SIDE = 32, TURNS_MIN = 4, TURNS_MAX = 10000 };
 
-static const char *const modes[] = {"lora", "full"}, *const trained[] = {"B", "A", "AB"};
-
 /* What a run has. A turn is one step of every client, or one block of images on every thread. */
 typedef struct bench {
     const fc_bench_options *o;
@@ -66,8 +64,8 @@ static fc_status open_data(bench *b, fc_error *err)
 static fc_status open_net(bench *b, int shape, fc_error *err)
 {
     const fc_bench_options *o = b->o;
-    bool full = o->mode == 1;
-    fc_engine engine = {.bf16 = o->precision == 1};
+    bool full = o->mode == FC_BENCH_FULL;
+    fc_engine engine = {.bf16 = o->precision == FC_BENCH_BF16};
     FC_TRY(fc_isa_find(&engine.isa, o->isa, engine.bf16, err));
     for (int i = 0; i < FC_BENCH_CLASSES; i++)
         b->logit[i] = i;
@@ -88,9 +86,9 @@ static fc_status open_net(bench *b, int shape, fc_error *err)
     if (full)
         b->groups |= 1u << FC_GROUP_BACKBONE;
     else
-        b->groups |= o->train == 0   ? 1u << FC_GROUP_B
-                     : o->train == 1 ? 1u << FC_GROUP_A
-                                     : 1u << FC_GROUP_A | 1u << FC_GROUP_B;
+        b->groups |= o->train == FC_BENCH_B   ? 1u << FC_GROUP_B
+                     : o->train == FC_BENCH_A ? 1u << FC_GROUP_A
+                                              : 1u << FC_GROUP_A | 1u << FC_GROUP_B;
     return FC_OK;
 }
 
@@ -343,14 +341,14 @@ static fc_status print_step_speed(bench *b, int shape, fc_error *err)
         json_decref(share);
         return s;
     }
-    json_t *line =
-        json_pack("{s:s, s:o, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i}", "bench", "step",
-                  "shape", fc_bench_shape_name(shape), "mode", modes[o->mode], "phase",
-                  o->eval ? "eval" : "train", "precision", b->net.engine.bf16 ? "bf16" : "f32",
-                  "isa", b->net.engine.isa->name, "threads", b->threads, "clients", b->clients,
-                  "batch", images_per_end(b), "rank", o->eval ? 0 : b->net.rank, "turns", turns);
+    json_t *line = json_pack(
+        "{s:s, s:o, s:o, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i}", "bench", "step", "shape",
+        fc_bench_shape_name(shape), "mode", fc_bench_word(FC_BENCH_MODE_CHOICES, o->mode), "phase",
+        o->eval ? "eval" : "train", "precision", b->net.engine.bf16 ? "bf16" : "f32", "isa",
+        b->net.engine.isa->name, "threads", b->threads, "clients", b->clients, "batch",
+        images_per_end(b), "rank", o->eval ? 0 : b->net.rank, "turns", turns);
     if (!o->eval && b->net.mode == FC_TRAIN_LORA)
-        json_object_set_new(line, "train", json_string(trained[o->train]));
+        json_object_set_new(line, "train", fc_bench_word(FC_BENCH_TRAIN_CHOICES, o->train));
     fc_bench_add(line, "images_per_s", rate);
     json_object_set_new(line, "gflops", json_real(1e-9 * flop * rate.median));
     json_object_set_new(line, "mflop_per_image", json_real(1e-6 * flop));

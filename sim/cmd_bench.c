@@ -38,11 +38,11 @@ enum {
     FC_FLAG("--" key, NULL, type, options, bench.field, def, low, high, choices, help)
 /* clang-format off */
 static const fc_flag rows[N_ROWS] = {
-    [SHAPE] = ROW("shape", CHOICE, shape, "all", 0, 0, "a|b|c|d|all", "network"),
-    [PRECISION] = ROW("precision", CHOICE, precision, "f32", 0, 0, "f32|bf16", "of matrix products, as run.precision"),
+    [SHAPE] = ROW("shape", CHOICE, shape, "all", 0, 0, FC_BENCH_SHAPE_CHOICES, "network"),
+    [PRECISION] = ROW("precision", CHOICE, precision, "f32", 0, 0, FC_BENCH_PRECISION_CHOICES, "of matrix products, as run.precision"),
     [ISA] = ROW("isa", TEXT, isa, "auto", 0, 0, NULL, "kernels, as run.isa; gemm and kernel: auto = each that is usable here"),
-    [MODE] = ROW("mode", CHOICE, mode, "lora", 0, 0, "lora|full", "LoRA on every layer, or full fine-tuning"),
-    [TRAIN] = ROW("train", CHOICE, train, "B", 0, 0, "B|A|AB", "LoRA factors that are trained, beside the head"),
+    [MODE] = ROW("mode", CHOICE, mode, "lora", 0, 0, FC_BENCH_MODE_CHOICES, "LoRA on every layer, or full fine-tuning"),
+    [TRAIN] = ROW("train", CHOICE, train, "B", 0, 0, FC_BENCH_TRAIN_CHOICES, "LoRA factors that are trained, beside the head"),
     [RANK] = ROW("rank", INT, rank, "16", 1, 192, NULL, "of LoRA"),
     [BATCH] = ROW("batch", INT, batch, "16", 1, 4096, NULL, "images per training step"),
     [CLIENTS] = ROW("clients", INT, clients, "0", 0, 256, NULL, "that train at the same time; 0 = one per thread, 1 = all threads share its batches"),
@@ -119,7 +119,7 @@ static fc_status run_bench(const fc_args *a, fc_error *err)
     if (a->config)
         return fc_fail(err, FC_EUSAGE, "%s: unknown option '%.60s' (fcil bench --help lists them)",
                        a->verb->name, a->config);
-    if (fc_isa_find(&isa, o->isa, o->precision == 1, &why) != FC_OK)
+    if (fc_isa_find(&isa, o->isa, o->precision == FC_BENCH_BF16, &why) != FC_OK)
         return fc_fail(err, FC_EUSAGE, "%s: --isa: %s", a->verb->name, why.msg);
     return measure[a->verb - verbs](o, err);
 }

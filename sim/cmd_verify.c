@@ -185,8 +185,16 @@ static const char page_head[] =
 /* clang-format on */
 
 enum { METHOD, PAPER, PUBLISHED, METRIC, OURS, EXPECTED, Z, VERIFIED, SOURCE, COMMAND, COLUMNS };
-static const char *const heads[COLUMNS] = {"method",   "paper", "published", "metric", "ours (n)",
-                                           "expected", "z",     "verified",  "source", "command"};
+static const char *const heads[COLUMNS] = {[METHOD] = "method",
+                                           [PAPER] = "paper",
+                                           [PUBLISHED] = "published",
+                                           [METRIC] = "metric",
+                                           [OURS] = "ours (n)",
+                                           [EXPECTED] = "expected",
+                                           [Z] = "z",
+                                           [VERIFIED] = "verified",
+                                           [SOURCE] = "source",
+                                           [COMMAND] = "command"};
 
 /* "Salami et al., ICLR 2025; CIFAR-100, beta 0.5": those that are there. */
 static const char *joined(const char *a, const char *b, fc_arena *arena, fc_error *err)

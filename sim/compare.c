@@ -1,6 +1,7 @@
 #include "sim/compare.h"
 
 #include "core/opt.h"
+#include "sim/runlog.h"
 
 #include <math.h>
 #include <string.h>
@@ -25,19 +26,19 @@ OF_MATRIX(learning_accuracy)
 #define OF_ROUNDS(name, column)                                                                    \
     static double name##_of(const fc_result *r)                                                    \
     {                                                                                              \
-        return fc_csv_last(&r->rounds, column);                                                    \
+        return fc_csv_last(&r->rounds, FC_ROUND_COLUMN(column));                                   \
     }
-OF_ROUNDS(bytes_up, "bytes_up_cum")
-OF_ROUNDS(bytes_down, "bytes_down_cum")
-OF_ROUNDS(wall_s, "wall_s")
-OF_ROUNDS(cpu_s, "cpu_s")
-OF_ROUNDS(merge_scale, "merge_scale")
-OF_ROUNDS(merge_extra, "merge_extra")
+OF_ROUNDS(bytes_up, bytes_up_cum)
+OF_ROUNDS(bytes_down, bytes_down_cum)
+OF_ROUNDS(wall_s, wall_s)
+OF_ROUNDS(cpu_s, cpu_s)
+OF_ROUNDS(merge_scale, merge_scale)
+OF_ROUNDS(merge_extra, merge_extra)
 
 /* Of tasks.merge, not of the last round's updates. */
 static double merge_s_of(const fc_result *r)
 {
-    return r->config.task_rule ? fc_csv_last(&r->rounds, "merge_s") : NAN;
+    return r->config.task_rule ? fc_csv_last(&r->rounds, FC_ROUND_COLUMN(merge_s)) : NAN;
 }
 
 static double bwt_masked_of(const fc_result *r)
@@ -51,7 +52,7 @@ static double bwt_masked_of(const fc_result *r)
 static double rss_mib_of(const fc_result *r)
 {
     double most = NAN;
-    int column = fc_csv_column(&r->rounds, "rss_mib");
+    int column = fc_csv_column(&r->rounds, FC_ROUND_COLUMN(rss_mib));
     for (size_t i = 0; i < r->rounds.rows; i++)
         most = fmax(most, fc_csv_number(&r->rounds, i, column));
     return most;
@@ -334,50 +335,72 @@ static fc_status number_cell(fc_cell *to, double x, fc_arena *arena, fc_error *e
     return to->text ? FC_OK : FC_EFAIL;
 }
 
+enum {
+    GROUP,
+    METRIC,
+    N,
+    MEAN,
+    SD,
+    LOW,
+    HIGH,
+    BASELINE, /* this and the next ones: against the baseline */
+    PAIRS,
+    DIFFERENCE,
+    DIFFERENCE_LOW,
+    DIFFERENCE_HIGH,
+    P,
+    NUMBERS
+};
+
+/* The cells of metric k of group g. */
+static fc_status number_row(fc_cell *cell, const fc_comparison *c, int g, int k, fc_arena *arena,
+                            fc_error *err)
+{
+    const fc_mean *s = value_at(c, g, k), *d = &difference_at(c, g, k)->mean;
+    const bool alone = g == c->baseline; /* there is no difference to itself */
+    const double number[NUMBERS] = {[GROUP] = NAN,
+                                    [METRIC] = NAN,
+                                    [N] = s->n,
+                                    [MEAN] = s->mean,
+                                    [SD] = s->sd,
+                                    [LOW] = s->mean - s->ci95,
+                                    [HIGH] = s->mean + s->ci95,
+                                    [BASELINE] = NAN,
+                                    [PAIRS] = d->n,
+                                    [DIFFERENCE] = d->mean,
+                                    [DIFFERENCE_LOW] = d->mean - d->ci95,
+                                    [DIFFERENCE_HIGH] = d->mean + d->ci95,
+                                    [P] = difference_at(c, g, k)->p};
+    cell[GROUP].text = c->group[g].label;
+    cell[METRIC].text = c->metric[k]->name;
+    if (!alone)
+        cell[BASELINE].text = c->group[c->baseline].label;
+    for (int i = 0; i < (alone ? BASELINE : NUMBERS); i++)
+        if (!cell[i].text)
+            FC_TRY(number_cell(&cell[i], number[i], arena, err));
+    return FC_OK;
+}
+
 fc_status fc_compare_numbers(fc_table *out, const fc_comparison *c, fc_arena *arena, fc_error *err)
 {
-    static const char *const head[] = {"group",
-                                       "metric",
-                                       "n",
-                                       "mean",
-                                       "sd",
-                                       "ci95_low",
-                                       "ci95_high",
-                                       "baseline",
-                                       "pairs",
-                                       "difference",
-                                       "difference_ci95_low",
-                                       "difference_ci95_high",
-                                       "p"};
-    enum { COLUMNS = sizeof head / sizeof *head, GROUP = 0, METRIC = 1, BASELINE = 7 };
-    FC_TRY(fc_table_init(out, c->n_groups * c->n_metrics, COLUMNS, 2, arena, err));
+    static const char *const head[NUMBERS] = {[GROUP] = "group",
+                                              [METRIC] = "metric",
+                                              [N] = "n",
+                                              [MEAN] = "mean",
+                                              [SD] = "sd",
+                                              [LOW] = "ci95_low",
+                                              [HIGH] = "ci95_high",
+                                              [BASELINE] = "baseline",
+                                              [PAIRS] = "pairs",
+                                              [DIFFERENCE] = "difference",
+                                              [DIFFERENCE_LOW] = "difference_ci95_low",
+                                              [DIFFERENCE_HIGH] = "difference_ci95_high",
+                                              [P] = "p"};
+    FC_TRY(fc_table_init(out, c->n_groups * c->n_metrics, NUMBERS, 2, arena, err));
     memcpy(out->head, head, sizeof head);
+    fc_cell *cell = out->cell;
     for (int g = 0; g < c->n_groups; g++)
-        for (int k = 0; k < c->n_metrics; k++) {
-            fc_cell *cell =
-                out->cell + ((size_t)g * (size_t)c->n_metrics + (size_t)k) * (size_t)COLUMNS;
-            const fc_mean *s = value_at(c, g, k), *d = &difference_at(c, g, k)->mean;
-            const double number[COLUMNS] = {NAN,
-                                            NAN,
-                                            s->n,
-                                            s->mean,
-                                            s->sd,
-                                            s->mean - s->ci95,
-                                            s->mean + s->ci95,
-                                            NAN,
-                                            d->n,
-                                            d->mean,
-                                            d->mean - d->ci95,
-                                            d->mean + d->ci95,
-                                            difference_at(c, g, k)->p};
-            cell[GROUP].text = c->group[g].label;
-            cell[METRIC].text = c->metric[k]->name;
-            int known = g == c->baseline ? BASELINE : COLUMNS; /* with itself there is none */
-            if (known > BASELINE)
-                cell[BASELINE].text = c->group[c->baseline].label;
-            for (int i = METRIC + 1; i < known; i++)
-                if (i != BASELINE)
-                    FC_TRY(number_cell(&cell[i], number[i], arena, err));
-        }
+        for (int k = 0; k < c->n_metrics; k++, cell += NUMBERS)
+            FC_TRY(number_row(cell, c, g, k, arena, err));
     return FC_OK;
 }

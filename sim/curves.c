@@ -1,6 +1,7 @@
 #include "sim/curves.h"
 
 #include "core/mean.h"
+#include "sim/runlog.h"
 
 #include <math.h>
 #include <string.h>
@@ -25,16 +26,16 @@ static double x_of_row(const fc_result *r, size_t row, fc_curve_x x)
     int rounds = r->config.fed.rounds;
     switch (x) {
     case FC_X_BYTES:
-        return fc_csv_number(csv, row, fc_csv_column(csv, "bytes_up_cum")) +
-               fc_csv_number(csv, row, fc_csv_column(csv, "bytes_down_cum"));
+        return fc_csv_number(csv, row, fc_csv_column(csv, FC_ROUND_COLUMN(bytes_up_cum))) +
+               fc_csv_number(csv, row, fc_csv_column(csv, FC_ROUND_COLUMN(bytes_down_cum)));
     case FC_X_TIME:
-        return fc_csv_number(csv, row, fc_csv_column(csv, "wall_s"));
+        return fc_csv_number(csv, row, fc_csv_column(csv, FC_ROUND_COLUMN(wall_s)));
     case FC_X_TASKS:
     case FC_X_ROUNDS:
         break;
     }
-    double task = fc_csv_number(csv, row, fc_csv_column(csv, "task"));
-    double round = fc_csv_number(csv, row, fc_csv_column(csv, "round"));
+    double task = fc_csv_number(csv, row, fc_csv_column(csv, FC_ROUND_COLUMN(task)));
+    double round = fc_csv_number(csv, row, fc_csv_column(csv, FC_ROUND_COLUMN(round)));
     return (task - 1) * rounds + fmin(round, rounds);
 }
 
@@ -49,7 +50,8 @@ static void add_curve_point(points *p, double x, double y)
 /* Each test of rounds.csv; of two at the same place (last round and end of a task) the later. */
 static void points_of_rounds(points *p, const fc_result *r, const fc_curve_options *o)
 {
-    int column = fc_csv_column(&r->rounds, o->task_mean ? "acc_task_mean" : "acc");
+    int column = fc_csv_column(&r->rounds, o->task_mean ? FC_ROUND_COLUMN(acc_task_mean)
+                                                        : FC_ROUND_COLUMN(acc));
     for (size_t row = 0; row < r->rounds.rows; row++) {
         double x = x_of_row(r, row, o->x), y = fc_csv_number(&r->rounds, row, column);
         if (p->n > 0 && !isnan(y) && p->x[p->n - 1] == x)
@@ -61,7 +63,7 @@ static void points_of_rounds(points *p, const fc_result *r, const fc_curve_optio
 /* Each finished task; its last row in rounds.csv says when. */
 static void points_of_tasks(points *p, const fc_result *r, const fc_curve_options *o)
 {
-    int column = fc_csv_column(&r->rounds, "task");
+    int column = fc_csv_column(&r->rounds, FC_ROUND_COLUMN(task));
     size_t row = 0;
     for (int t = 0; t < r->acc.done; t++) {
         while (row + 1 < r->rounds.rows && fc_csv_number(&r->rounds, row + 1, column) <= t + 1)

@@ -40,7 +40,8 @@ static void put_html(page *p, const char *before, const char *text, const char *
 static void put_position(page *p)
 {
     int rounds = p->run.config.fed.rounds;
-    double task = fc_csv_last(&p->run.rounds, "task"), round = fc_csv_last(&p->run.rounds, "round");
+    double task = fc_csv_last(&p->run.rounds, FC_ROUND_COLUMN(task)),
+           round = fc_csv_last(&p->run.rounds, FC_ROUND_COLUMN(round));
     if (isnan(task) || isnan(round)) {
         fputs("<p>No round is finished yet.</p>\n", p->f);
         return;
@@ -127,7 +128,7 @@ static void put_byte_card(page *p, const char *title, double bytes)
 static void put_numbers(page *p)
 {
     const fc_acc_matrix *m = &p->run.acc;
-    double wall = fc_csv_last(&p->run.rounds, "wall_s");
+    double wall = fc_csv_last(&p->run.rounds, FC_ROUND_COLUMN(wall_s));
     char text[64];
     fputs("<dl class=\"cards\">\n", p->f);
     if (m->done > 0) {
@@ -140,13 +141,14 @@ static void put_numbers(page *p)
             put_number_card(p, "With the task known", fc_result_masked(&p->run), "%");
         }
     }
-    put_byte_card(p, "Sent by clients", fc_csv_last(&p->run.rounds, "bytes_up_cum"));
-    put_byte_card(p, "Sent to clients", fc_csv_last(&p->run.rounds, "bytes_down_cum"));
+    put_byte_card(p, "Sent by clients", fc_csv_last(&p->run.rounds, FC_ROUND_COLUMN(bytes_up_cum)));
+    put_byte_card(p, "Sent to clients",
+                  fc_csv_last(&p->run.rounds, FC_ROUND_COLUMN(bytes_down_cum)));
     if (!isnan(wall))
         put_card(p, "Time", fc_duration(text, wall), "");
-    if (fc_csv_last(&p->run.rounds, "sim_s_cum") > 0)
-        put_card(p, "Simulated time", fc_duration(text, fc_csv_last(&p->run.rounds, "sim_s_cum")),
-                 "");
+    if (fc_csv_last(&p->run.rounds, FC_ROUND_COLUMN(sim_s_cum)) > 0)
+        put_card(p, "Simulated time",
+                 fc_duration(text, fc_csv_last(&p->run.rounds, FC_ROUND_COLUMN(sim_s_cum))), "");
     fputs("</dl>\n", p->f);
 }
 
@@ -272,11 +274,11 @@ static fc_status add_times(page *p, fc_error *err)
     if (!x || !s)
         return FC_EFAIL;
     for (size_t i = 0; i < csv->rows; i++) {
-        double task = fc_csv_number(csv, i, fc_csv_column(csv, "task"));
-        double round = fc_csv_number(csv, i, fc_csv_column(csv, "round"));
-        double train = fc_csv_number(csv, i, fc_csv_column(csv, "train_s"));
-        double merge = fc_csv_number(csv, i, fc_csv_column(csv, "merge_s"));
-        double test = fc_csv_number(csv, i, fc_csv_column(csv, "eval_s"));
+        double task = fc_csv_number(csv, i, fc_csv_column(csv, FC_ROUND_COLUMN(task)));
+        double round = fc_csv_number(csv, i, fc_csv_column(csv, FC_ROUND_COLUMN(round)));
+        double train = fc_csv_number(csv, i, fc_csv_column(csv, FC_ROUND_COLUMN(train_s)));
+        double merge = fc_csv_number(csv, i, fc_csv_column(csv, FC_ROUND_COLUMN(merge_s)));
+        double test = fc_csv_number(csv, i, fc_csv_column(csv, FC_ROUND_COLUMN(eval_s)));
         double at = p->run.acc.tasks == 1 ? fmin(round, rounds) : task;
         bool end = round > rounds;
         if (!(at >= 1 && at <= most) || isnan(train + merge + test))
@@ -290,7 +292,8 @@ static fc_status add_times(page *p, fc_error *err)
                 top[above][b] += part[k];
         }
     }
-    double wall = fc_csv_last(csv, "wall_s"), all = fmax(wall, sum[0] + sum[1] + sum[2]);
+    double wall = fc_csv_last(csv, FC_ROUND_COLUMN(wall_s)),
+           all = fmax(wall, sum[0] + sum[1] + sum[2]);
     if (bars == 0 || !(all > 0))
         return FC_OK;
     for (int b = 0; b < bars; b++)

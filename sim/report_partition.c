@@ -21,14 +21,16 @@ typedef struct held {
     unsigned char *has; /* (clients, classes) */
 } held;
 
-static const char *const columns[] = {"task", "class", "client"};
+enum { TASK, CLASS, CLIENT, COLUMNS };
+static const char *const columns[COLUMNS] = {
+    [TASK] = "task", [CLASS] = "class", [CLIENT] = "client"};
 
 /* Numbers of a row; false if it is not what a run writes. */
 static bool row_numbers(int *task, int *class, int *client, const held *h, const char *const *cell)
 {
-    *task = (int)strtol(cell[0], NULL, 10);
-    *class = *cell[1] ? (int)strtol(cell[1], NULL, 10) : -1;
-    *client = *cell[2] ? (int)strtol(cell[2], NULL, 10) : -1;
+    *task = (int)strtol(cell[TASK], NULL, 10);
+    *class = *cell[CLASS] ? (int)strtol(cell[CLASS], NULL, 10) : -1;
+    *client = *cell[CLIENT] ? (int)strtol(cell[CLIENT], NULL, 10) : -1;
     return *task >= 1 && *task <= h->tasks && *class >= 0 && *class < CLASSES_MAX && *client >= 0 &&
            *client < h->clients;
 }
@@ -95,7 +97,7 @@ static fc_status count_all(held *h, const char *path, const fc_result *r, fc_are
     h->task_of = fc_arena_alloc(arena, CLASSES_MAX, sizeof(int), err);
     if (!h->task_of)
         return FC_EFAIL;
-    FC_TRY(fc_csv_each(path, columns, 3, see_class, h, err));
+    FC_TRY(fc_csv_each(path, columns, COLUMNS, see_class, h, err));
     size_t clients = (size_t)h->clients, classes = (size_t)h->classes, tasks = (size_t)h->tasks;
     if (clients * (classes > tasks ? classes : tasks) > CELLS_MAX) {
         h->classes = 0; /* nothing is shown */
@@ -111,7 +113,7 @@ static fc_status count_all(held *h, const char *path, const fc_result *r, fc_are
         return FC_EFAIL;
     assign_columns(h);
     h->count = fc_arena_alloc(arena, (size_t)h->rows * (size_t)h->columns, sizeof(int), err);
-    return h->count ? fc_csv_each(path, columns, 3, count_sample, h, err) : FC_EFAIL;
+    return h->count ? fc_csv_each(path, columns, COLUMNS, count_sample, h, err) : FC_EFAIL;
 }
 
 /* --- the drawing -------------------------------------------------------------------------------
@@ -163,6 +165,7 @@ static int ascending(const void *x, const void *y)
     return (a > b) - (a < b);
 }
 
+enum { T_TASK, T_CLASSES, T_SAMPLES, T_SMALLEST, T_MEDIAN, T_LARGEST, T_MEAN_CLASSES, T_COLUMNS };
 static fc_status task_row(fc_cell *cell, const held *h, int t, int *sorted, fc_arena *arena,
                           fc_error *err)
 {
@@ -177,14 +180,15 @@ static fc_status task_row(fc_cell *cell, const held *h, int t, int *sorted, fc_a
     }
     memcpy(sorted, total, (size_t)n * sizeof *sorted);
     qsort(sorted, (size_t)n, sizeof *sorted, ascending);
-    cell[0].text = fc_arena_format(arena, err, "%d", t + 1);
-    cell[1].text = fc_arena_format(arena, err, "%d", classes);
-    cell[2].text = fc_arena_format(arena, err, "%ld", samples);
-    cell[3].text = fc_arena_format(arena, err, "%d", sorted[0]);
-    cell[4].text = fc_arena_format(arena, err, "%g", 0.5 * (sorted[(n - 1) / 2] + sorted[n / 2]));
-    cell[5].text = fc_arena_format(arena, err, "%d", sorted[n - 1]);
-    cell[6].text = fc_arena_format(arena, err, "%.1f", (double)classes_of_clients / n);
-    for (int i = 0; i < 7; i++)
+    cell[T_TASK].text = fc_arena_format(arena, err, "%d", t + 1);
+    cell[T_CLASSES].text = fc_arena_format(arena, err, "%d", classes);
+    cell[T_SAMPLES].text = fc_arena_format(arena, err, "%ld", samples);
+    cell[T_SMALLEST].text = fc_arena_format(arena, err, "%d", sorted[0]);
+    cell[T_MEDIAN].text =
+        fc_arena_format(arena, err, "%g", 0.5 * (sorted[(n - 1) / 2] + sorted[n / 2]));
+    cell[T_LARGEST].text = fc_arena_format(arena, err, "%d", sorted[n - 1]);
+    cell[T_MEAN_CLASSES].text = fc_arena_format(arena, err, "%.1f", (double)classes_of_clients / n);
+    for (int i = 0; i < T_COLUMNS; i++)
         if (!cell[i].text)
             return FC_EFAIL;
     return FC_OK;
@@ -192,19 +196,24 @@ static fc_status task_row(fc_cell *cell, const held *h, int t, int *sorted, fc_a
 
 static fc_status put_spread_table(FILE *f, const held *h, fc_arena *arena, fc_error *err)
 {
-    static const char *const head[] = {"task",   "classes", "samples",     "smallest client",
-                                       "median", "largest", "mean classes"};
+    static const char *const head[T_COLUMNS] = {[T_TASK] = "task",
+                                                [T_CLASSES] = "classes",
+                                                [T_SAMPLES] = "samples",
+                                                [T_SMALLEST] = "smallest client",
+                                                [T_MEDIAN] = "median",
+                                                [T_LARGEST] = "largest",
+                                                [T_MEAN_CLASSES] = "mean classes"};
     fc_table t;
     int rows = h->tasks < TABLE_TASKS ? h->tasks : TABLE_TASKS;
     int *sorted = fc_arena_alloc(arena, (size_t)h->clients, sizeof *sorted, err);
-    FC_TRY(fc_table_init(&t, rows, 7, 0, arena, err));
+    FC_TRY(fc_table_init(&t, rows, T_COLUMNS, 0, arena, err));
     if (!sorted)
         return FC_EFAIL;
     t.caption = rows < h->tasks ? "Samples and classes per client, in the first 20 tasks"
                                 : "Samples and classes per client, task by task";
     memcpy(t.head, head, sizeof head);
     for (int i = 0; i < rows; i++)
-        FC_TRY(task_row(t.cell + (size_t)i * 7, h, i, sorted, arena, err));
+        FC_TRY(task_row(t.cell + (size_t)i * T_COLUMNS, h, i, sorted, arena, err));
     fc_page_table(f, &t);
     return FC_OK;
 }

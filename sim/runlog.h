@@ -43,6 +43,9 @@ typedef struct fc_round_row {
                                         that it keeps beside one backbone */
 } fc_round_row;
 
+/* The name of a column, for those who read the file; the compiler knows that there is one. */
+#define FC_ROUND_COLUMN(field) (sizeof((fc_round_row){0}.field) ? #field : "")
+
 /* clients.csv: a column per field, in this order and of these names. */
 typedef struct fc_client_row {
     int task, round, client;
@@ -56,6 +59,8 @@ typedef struct fc_client_row {
     double
         sim_s; /* simulated seconds until the update arrives or the client is lost; NaN = empty */
 } fc_client_row;
+
+#define FC_CLIENT_COLUMN(field) (sizeof((fc_client_row){0}.field) ? #field : "")
 
 /* tasks.csv: after_task,eval_task,correct,total,acc,acc_masked */
 typedef struct fc_task_row {

@@ -15,8 +15,9 @@
 #include <unistd.h>
 
 enum { DONE, RUNNING, STALE, STOPPED, FAILED, WAITING, LATER, N_STATES };
-static const char *const state_names[] = {"done",   "running", "stale", "stopped",
-                                          "failed", "waiting", "later"};
+static const char *const state_names[N_STATES] = {
+    [DONE] = "done",     [RUNNING] = "running", [STALE] = "stale", [STOPPED] = "stopped",
+    [FAILED] = "failed", [WAITING] = "waiting", [LATER] = "later"};
 
 /* A run as people see it. */
 typedef struct shown {

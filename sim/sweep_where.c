@@ -179,7 +179,16 @@ static fc_status read_in(bool *holds, term *a, parser *p)
 
 static fc_status read_comparison(bool *holds, parser *p)
 {
-    static const char *const operators[] = {"==", "!=", "<", "<=", ">", ">="};
+    static const struct {
+        const char *text;
+        bool before, same, behind, missing; /* holds where a is that to b; or one is not there */
+        bool sorts;                         /* of numbers only */
+    } operators[] = {{"==", .same = true},
+                     {"!=", .before = true, .behind = true, .missing = true},
+                     {"<", .before = true, .sorts = true},
+                     {"<=", .before = true, .same = true, .sorts = true},
+                     {">", .behind = true, .sorts = true},
+                     {">=", .behind = true, .same = true, .sorts = true}};
     enum { N = sizeof operators / sizeof *operators };
     term a, b;
     int op = 0, order;
@@ -188,17 +197,17 @@ static fc_status read_comparison(bool *holds, parser *p)
         FC_TRY(next_token(p));
         return read_in(holds, &a, p);
     }
-    while (op < N && !at_token(p, operators[op]))
+    while (op < N && !at_token(p, operators[op].text))
         op++;
     if (op == N)
         return refuse_token(p, "==, !=, <, <=, >, >= or in");
     FC_TRY(next_token(p));
     FC_TRY(read_term(&b, p));
-    FC_TRY(compare_terms(&order, &a, &b, op > 1, p));
-    const bool result[] = {order == 0,  order != 0,
-                           order == -1, order == -1 || order == 0,
-                           order == 1,  order == 1 || order == 0};
-    *holds = result[op];
+    FC_TRY(compare_terms(&order, &a, &b, operators[op].sorts, p));
+    *holds = order == -1  ? operators[op].before
+             : order == 0 ? operators[op].same
+             : order == 1 ? operators[op].behind
+                          : operators[op].missing;
     return FC_OK;
 }
 
