@@ -22,9 +22,9 @@ typedef struct bar {
     fc_mean value; /* in the metric's unit */
     line line[LINES_MAX];
     int lines;
-    double y;       /* of its middle, in lines from the top */
-    char text[64];  /* at its end */
-    double reaches; /* the right end of the bar and of its deviation */
+    double y;                      /* of its middle, in lines from the top */
+    char text[FC_SPREAD_TEXT_MAX]; /* at its end */
+    double reaches;                /* the right end of the bar and of its deviation */
 } bar;
 
 typedef struct picture {
@@ -66,13 +66,7 @@ static fc_status measure_bar(bar *b, const fc_result_group *g, const fc_metric *
     b->value = fc_mean_of(x, g->n);
     free(x);
     const fc_mean *v = &b->value;
-    if (v->n == 0)
-        strcpy(b->text, "-");
-    else if (v->n == 1)
-        snprintf(b->text, sizeof b->text, "%.*f", m->decimals, v->mean);
-    else
-        snprintf(b->text, sizeof b->text, "%.*f \302\261 %.*f", m->decimals, v->mean, m->decimals,
-                 v->sd);
+    fc_spread_text(b->text, v, 1, m->decimals);
     b->reaches = v->n == 0 ? 0 : fmax(v->n > 1 ? v->mean + v->sd : v->mean, 0);
     return FC_OK;
 }

@@ -5,6 +5,7 @@
 #include "sim/outfile.h"
 #include "sim/recipe.h"
 #include "sim/sweep_run.h"
+#include "sim/table.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -107,15 +108,15 @@ static fc_status judge_receipt(receipt *r, fc_error *err)
 /* --- what is printed ----------------------------------------------------------------------------
  */
 
-/* "26.85 +- 1.82" in the metric's unit */
-static const char *spread_text(char buf[80], const fc_metric *m, double mean, double sd)
+/* Of our runs, or (one number) what is expected; one digit more than tables show. */
+static const char *spread_of(char buf[FC_SPREAD_TEXT_MAX], const fc_metric *m, fc_mean x)
 {
-    int decimals = m->decimals + 1;
-    if (isnan(sd))
-        snprintf(buf, 80, "%.*f", decimals, mean / m->unit);
-    else
-        snprintf(buf, 80, "%.*f \302\261 %.*f", decimals, mean / m->unit, decimals, sd / m->unit);
-    return buf;
+    return fc_spread_text(buf, &x, m->unit, m->decimals + 1);
+}
+
+static fc_mean alone(double x)
+{
+    return (fc_mean){.n = 1, .mean = x};
 }
 
 static const char *z_text(char buf[32], double z)
@@ -129,7 +130,7 @@ static const char *z_text(char buf[32], double z)
 
 static void print_receipt(const receipt *r)
 {
-    char ours[80], expected[80], z[32];
+    char ours[FC_SPREAD_TEXT_MAX], expected[FC_SPREAD_TEXT_MAX], z[32];
     const fc_recipe *of = &r->recipe;
     printf("%s  %s\n", r->pass ? "PASS" : "FAIL", of->sweep.path);
     if (r->why.msg[0])
@@ -137,14 +138,14 @@ static void print_receipt(const receipt *r)
     for (int k = 0; k < of->n_expected; k++) {
         const fc_expected *e = &of->expected[k];
         const fc_verdict *v = &r->verdict[k];
-        spread_text(expected, e->metric, e->mean, NAN);
+        spread_of(expected, e->metric, alone(e->mean));
         if (v->ours.n == 0) {
             printf("      %s: no finished run, expected %s\n", e->metric->title, expected);
             continue;
         }
         printf("      %s: %s (n = %d), expected %s within %.*f", e->metric->title,
-               spread_text(ours, e->metric, v->ours.mean, v->ours.sd), v->ours.n, expected,
-               e->metric->decimals + 1, e->tolerance / e->metric->unit);
+               spread_of(ours, e->metric, v->ours), v->ours.n, expected, e->metric->decimals + 1,
+               e->tolerance / e->metric->unit);
         if (!isnan(v->z))
             printf(", z = %s", z_text(z, v->z));
         puts(v->pass ? "" : "  <- FAIL");
@@ -204,7 +205,7 @@ static const char *joined(const char *a, const char *b, fc_arena *arena, fc_erro
 
 static fc_status table_row(fc_cell *cell, receipt *r, int k, fc_error *err)
 {
-    char text[80], z[32];
+    char text[FC_SPREAD_TEXT_MAX], z[32];
     fc_recipe *of = &r->recipe;
     fc_arena *a = &of->arena;
     const fc_expected *e = &of->expected[k];
@@ -213,9 +214,9 @@ static fc_status table_row(fc_cell *cell, receipt *r, int k, fc_error *err)
     cell[PAPER].text = joined(of->title, of->row, a, err);
     cell[PUBLISHED].text = joined(k ? "" : of->published, k ? "" : of->setting, a, err);
     cell[METRIC].text = e->metric->title;
-    spread_text(text, e->metric, v->ours.mean, v->ours.sd);
+    spread_of(text, e->metric, v->ours);
     cell[OURS].text = v->ours.n ? fc_arena_format(a, err, "%s (%d)", text, v->ours.n) : "";
-    spread_text(text, e->metric, e->mean, NAN);
+    spread_of(text, e->metric, alone(e->mean));
     cell[EXPECTED].text = fc_arena_format(a, err, "%s within %.*f", text, e->metric->decimals + 1,
                                           e->tolerance / e->metric->unit);
     cell[Z].text = fc_arena_strdup(a, z_text(z, v->z), err);

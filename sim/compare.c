@@ -1,122 +1,7 @@
 #include "sim/compare.h"
 
-#include "core/opt.h"
-#include "sim/runlog.h"
-
 #include <math.h>
 #include <string.h>
-
-/* --- metrics of a run --------------------------------------------------------------------------
- */
-
-#define OF_MATRIX(field)                                                                           \
-    static double field##_of(const fc_result *r)                                                   \
-    {                                                                                              \
-        return r->acc.done > 0 ? fc_metrics_of(&r->acc).field : NAN;                               \
-    }
-OF_MATRIX(faa)
-OF_MATRIX(faa_task_mean)
-OF_MATRIX(aia)
-OF_MATRIX(aia_task_mean)
-OF_MATRIX(forgetting_fedmammoth)
-OF_MATRIX(forgetting_max)
-OF_MATRIX(bwt)
-OF_MATRIX(learning_accuracy)
-
-#define OF_ROUNDS(name, column)                                                                    \
-    static double name##_of(const fc_result *r)                                                    \
-    {                                                                                              \
-        return fc_csv_last(&r->rounds, FC_ROUND_COLUMN(column));                                   \
-    }
-OF_ROUNDS(bytes_up, bytes_up_cum)
-OF_ROUNDS(bytes_down, bytes_down_cum)
-OF_ROUNDS(wall_s, wall_s)
-OF_ROUNDS(cpu_s, cpu_s)
-OF_ROUNDS(merge_scale, merge_scale)
-OF_ROUNDS(merge_extra, merge_extra)
-
-/* Of tasks.merge, not of the last round's updates. */
-static double merge_s_of(const fc_result *r)
-{
-    return r->config.task_rule ? fc_csv_last(&r->rounds, FC_ROUND_COLUMN(merge_s)) : NAN;
-}
-
-static double bwt_masked_of(const fc_result *r)
-{
-    fc_acc_matrix m = r->acc;
-    m.correct = r->masked;
-    return m.done > 0 ? fc_metrics_of(&m).bwt : NAN;
-}
-
-/* The largest: a resumed process counts from its own start. */
-static double rss_mib_of(const fc_result *r)
-{
-    double most = NAN;
-    int column = fc_csv_column(&r->rounds, FC_ROUND_COLUMN(rss_mib));
-    for (size_t i = 0; i < r->rounds.rows; i++)
-        most = fmax(most, fc_csv_number(&r->rounds, i, column));
-    return most;
-}
-
-const fc_metric fc_metric_table[] = {
-    {"faa", "FAA (%)", 1, 1, 1, faa_of},
-    {"faa_task_mean", "FAA, task mean (%)", 1, 1, 1, faa_task_mean_of},
-    {"aia", "AIA (%)", 1, 1, 1, aia_of},
-    {"aia_task_mean", "AIA, task mean (%)", 1, 1, 1, aia_task_mean_of},
-    {"forgetting_max", "forgetting (points)", 1, 1, -1, forgetting_max_of},
-    {"forgetting_fedmammoth", "forgetting, fed-mammoth (points)", 1, 1, -1,
-     forgetting_fedmammoth_of},
-    {"bwt", "BWT (points)", 1, 1, 1, bwt_of},
-    {"learning_accuracy", "learning accuracy (%)", 1, 1, 1, learning_accuracy_of},
-    {"acc_masked", "task known (%)", 1, 1, 1, fc_result_masked},
-    {"bwt_masked", "BWT, task known (points)", 1, 1, 1, bwt_masked_of},
-    {"bytes_up", "up (MB)", 1e6, 1, -1, bytes_up_of},
-    {"bytes_down", "down (MB)", 1e6, 1, -1, bytes_down_of},
-    {"wall_s", "time (s)", 1, 1, -1, wall_s_of},
-    {"cpu_s", "CPU time (s)", 1, 1, -1, cpu_s_of},
-    {"rss_mib", "memory (MiB)", 1, 0, -1, rss_mib_of},
-    {"merge_s", "merge (s)", 1, 1, -1, merge_s_of},
-    {"merge_scale", "factor on the merge", 1, 2, 0, merge_scale_of},
-    {"merge_extra", "beside the backbone (M numbers)", 1e6, 2, -1, merge_extra_of},
-};
-enum { N_METRICS = sizeof fc_metric_table / sizeof *fc_metric_table };
-const int fc_metric_count = N_METRICS;
-
-fc_status fc_metric_find(const fc_metric **out, const char *name, fc_error *err)
-{
-    const char *names[N_METRICS];
-    for (int i = 0; i < N_METRICS; i++) {
-        names[i] = fc_metric_table[i].name;
-        if (strcmp(names[i], name) == 0) {
-            *out = &fc_metric_table[i];
-            return FC_OK;
-        }
-    }
-    const char *near = fc_nearest(name, names, N_METRICS);
-    return fc_fail(err, FC_EUSAGE, "unknown metric '%.60s'%s%s%s", name,
-                   near ? ", did you mean " : "", near ? near : "", near ? "?" : "");
-}
-
-fc_status fc_metric_list(const fc_metric ***out, int *n, const char *names, fc_arena *arena,
-                         fc_error *err)
-{
-    char *text = fc_arena_strdup(arena, names, err), *save = NULL;
-    const fc_metric **list = fc_arena_alloc(arena, strlen(names) + 1, sizeof *list, err);
-    if (!text || !list)
-        return FC_EFAIL;
-    *n = 0;
-    for (char *name = strtok_r(text, ", ", &save); name; name = strtok_r(NULL, ", ", &save))
-        FC_TRY(fc_metric_find(&list[(*n)++], name, err));
-    if (*n == 0)
-        return fc_fail(err, FC_EUSAGE, "expected the names of metrics, found none");
-    *out = list;
-    return FC_OK;
-}
-
-double fc_metric_final(const fc_metric *m, const fc_result *r)
-{
-    return r->acc.done == r->acc.tasks ? m->of(r) : NAN;
-}
 
 /* --- statistics --------------------------------------------------------------------------------
  */
@@ -243,6 +128,7 @@ static bool is_best(const fc_comparison *c, int g, int k)
 fc_status fc_compare_table(fc_table *out, const fc_comparison *c, fc_arena *arena, fc_error *err)
 {
     enum { LABEL, RUNS, FIRST };
+    char text[FC_SPREAD_TEXT_MAX];
     FC_TRY(fc_table_init(out, c->n_groups, FIRST + c->n_metrics, 1, arena, err));
     out->head[LABEL] = "runs";
     out->head[RUNS] = "n";
@@ -266,10 +152,7 @@ fc_status fc_compare_table(fc_table *out, const fc_comparison *c, fc_arena *aren
             if (s->n == 0)
                 continue;
             to->best = is_best(c, g, k);
-            to->text = s->n == 1
-                           ? fc_arena_format(arena, err, "%.*f", m->decimals, s->mean / m->unit)
-                           : fc_arena_format(arena, err, "%.*f \302\261 %.*f", m->decimals,
-                                             s->mean / m->unit, m->decimals, s->sd / m->unit);
+            to->text = fc_arena_strdup(arena, fc_spread_text(text, s, m->unit, m->decimals), err);
             bool spread = s->n > 1 && s->sd > 0;
             to->note = spread ? interval_text(s, m, arena, err) : NULL;
             if (!to->text || (spread && !to->note))
@@ -326,15 +209,6 @@ fc_status fc_compare_differences(fc_table *out, const fc_comparison *c, fc_arena
     return FC_OK;
 }
 
-/* NaN: an empty cell. */
-static fc_status number_cell(fc_cell *to, double x, fc_arena *arena, fc_error *err)
-{
-    if (isnan(x))
-        return FC_OK;
-    to->text = fc_arena_format(arena, err, "%.10g", x);
-    return to->text ? FC_OK : FC_EFAIL;
-}
-
 enum {
     GROUP,
     METRIC,
@@ -377,7 +251,7 @@ static fc_status number_row(fc_cell *cell, const fc_comparison *c, int g, int k,
         cell[BASELINE].text = c->group[c->baseline].label;
     for (int i = 0; i < (alone ? BASELINE : NUMBERS); i++)
         if (!cell[i].text)
-            FC_TRY(number_cell(&cell[i], number[i], arena, err));
+            FC_TRY(fc_table_number(&cell[i], number[i], arena, err));
     return FC_OK;
 }
 

@@ -1,6 +1,6 @@
 #include "sim/curves.h"
 
-#include "core/mean.h"
+#include "sim/metric.h"
 #include "sim/runlog.h"
 
 #include <math.h>
@@ -103,11 +103,12 @@ static fc_status label_of_line(const char **out, const fc_mean *last, const fc_r
                             : fc_arena_format(arena, err, "%.1f", last->mean);
         return *out ? FC_OK : FC_EFAIL;
     }
-    const char *spread = last->n > 1 ? fc_arena_format(arena, err, " \302\261 %.1f", last->sd) : "";
+    char spread[FC_SPREAD_TEXT_MAX];
     const char *part = done < tasks ? fc_arena_format(arena, err, " (task %d)", done) : "";
-    if (!spread || !part)
+    if (!part)
         return FC_EFAIL;
-    *out = fc_arena_format(arena, err, "%s  %.1f%s%s", g->label, last->mean, spread, part);
+    *out =
+        fc_arena_format(arena, err, "%s  %s%s", g->label, fc_spread_text(spread, last, 1, 1), part);
     return *out ? FC_OK : FC_EFAIL;
 }
 

@@ -5,7 +5,6 @@
 #include "sim/outfile.h"
 #include "sim/sweep_halving.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -126,12 +125,6 @@ static fc_status write_file(const collection *c, const char *name,
     return fc_draft_save(&text, FC_OK, path, err);
 }
 
-static fc_status text_cell(fc_cell *to, const char *text)
-{
-    to->text = text;
-    return text ? FC_OK : FC_EFAIL;
-}
-
 static const char *state_of(const fc_run_view *v)
 {
     static const char *const words[] = {[FC_RUN_WAITING] = "waiting",
@@ -163,11 +156,9 @@ static fc_status write_results(collection *c, fc_error *err)
             cell[AXES + k].text = run->value[k];
         cell[state].text = state_of(&c->view.run[i]);
         cell[dir].text = r ? run->dir : NULL;
-        for (int k = 0; r && k < fc_metric_count; k++) {
-            double x = fc_metric_final(&fc_metric_table[k], r);
-            if (!isnan(x))
-                FC_TRY(text_cell(&cell[first + k], fc_arena_format(&c->arena, err, "%.10g", x)));
-        }
+        for (int k = 0; r && k < fc_metric_count; k++)
+            FC_TRY(fc_table_number(&cell[first + k], fc_metric_final(&fc_metric_table[k], r),
+                                   &c->arena, err));
     }
     const fc_table *table = &t;
     return write_file(c, "results.csv", fc_table_csv, &table, 1, err);

@@ -1,6 +1,7 @@
 #include "sim/table.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <string.h>
 
 fc_status fc_table_init(fc_table *t, int rows, int columns, int words, fc_arena *arena,
@@ -10,6 +11,14 @@ fc_status fc_table_init(fc_table *t, int rows, int columns, int words, fc_arena 
     t->head = fc_arena_alloc(arena, (size_t)columns, sizeof *t->head, err);
     t->cell = fc_arena_alloc(arena, (size_t)rows * (size_t)columns, sizeof *t->cell, err);
     return t->head && t->cell ? FC_OK : FC_EFAIL;
+}
+
+fc_status fc_table_number(fc_cell *cell, double x, fc_arena *arena, fc_error *err)
+{
+    if (isnan(x))
+        return FC_OK;
+    cell->text = fc_arena_format(arena, err, "%.10g", x);
+    return cell->text ? FC_OK : FC_EFAIL;
 }
 
 static const fc_cell *cells_of_row(const fc_table *t, int row)
