@@ -39,6 +39,11 @@ static double merge_s_of(const fc_result *r)
     return r->config.task_rule ? fc_csv_last(&r->rounds, FC_ROUND_COLUMN(merge_s)) : NAN;
 }
 
+static double acc_masked_of(const fc_result *r)
+{
+    return fc_result_masked(r);
+}
+
 static double bwt_masked_of(const fc_result *r)
 {
     fc_acc_matrix m = r->acc;
@@ -56,27 +61,72 @@ static double rss_mib_of(const fc_result *r)
     return most;
 }
 
+#define MATRIX(metric, title, better, formula, help)                                               \
+    {                                                                                              \
+        .name = #metric, title, 1, 1, better, metric##_of, true, formula, help                     \
+    }
+#define OTHER(metric, title, unit, decimals, better, formula, help)                                \
+    {                                                                                              \
+        .name = #metric, title, unit, decimals, better, metric##_of, false, formula, help          \
+    }
+/* clang-format off */
 const fc_metric fc_metric_table[] = {
-    {"faa", "FAA (%)", 1, 1, 1, faa_of},
-    {"faa_task_mean", "FAA, task mean (%)", 1, 1, 1, faa_task_mean_of},
-    {"aia", "AIA (%)", 1, 1, 1, aia_of},
-    {"aia_task_mean", "AIA, task mean (%)", 1, 1, 1, aia_task_mean_of},
-    {"forgetting_max", "forgetting (points)", 1, 1, -1, forgetting_max_of},
-    {"forgetting_fedmammoth", "forgetting, fed-mammoth (points)", 1, 1, -1,
-     forgetting_fedmammoth_of},
-    {"bwt", "BWT (points)", 1, 1, 1, bwt_of},
-    {"learning_accuracy", "learning accuracy (%)", 1, 1, 1, learning_accuracy_of},
-    {"acc_masked", "task known (%)", 1, 1, 1, fc_result_masked},
-    {"bwt_masked", "BWT, task known (points)", 1, 1, 1, bwt_masked_of},
-    {"bytes_up", "up (MB)", 1e6, 1, -1, bytes_up_of},
-    {"bytes_down", "down (MB)", 1e6, 1, -1, bytes_down_of},
-    {"wall_s", "time (s)", 1, 1, -1, wall_s_of},
-    {"cpu_s", "CPU time (s)", 1, 1, -1, cpu_s_of},
-    {"rss_mib", "memory (MiB)", 1, 0, -1, rss_mib_of},
-    {"merge_s", "merge (s)", 1, 1, -1, merge_s_of},
-    {"merge_scale", "factor on the merge", 1, 2, 0, merge_scale_of},
-    {"merge_extra", "beside the backbone (M numbers)", 1e6, 2, -1, merge_extra_of},
+    MATRIX(faa, "FAA (%)", 1,
+           "acc after task T-1",
+           "final average accuracy, over samples"),
+    MATRIX(faa_task_mean, "FAA, task mean (%)", 1,
+           "mean over s of a(T-1, s)",
+           "final average accuracy, over tasks"),
+    MATRIX(aia, "AIA (%)", 1,
+           "mean over i of acc after task i",
+           "average incremental accuracy, over samples"),
+    MATRIX(aia_task_mean, "AIA, task mean (%)", 1,
+           "mean over i of acc_task_mean after task i",
+           "average incremental accuracy, over tasks"),
+    MATRIX(forgetting_max, "forgetting (points)", -1,
+           "sum over s < T-1 of (max over l in s .. T-2 of a(l, s) - a(T-1, s)) / (T-1)",
+           "forgetting against the best earlier accuracy, Chaudhry et al. 2018"),
+    MATRIX(forgetting_fedmammoth, "forgetting, fed-mammoth (points)", -1,
+           "sum over s of (a(s, s) - a(T-1, s)) / T",
+           "forgetting as fed-mammoth prints it"),
+    MATRIX(bwt, "BWT (points)", 1,
+           "sum over s < T-1 of (a(T-1, s) - a(s, s)) / (T-1)",
+           "backward transfer, Lopez-Paz and Ranzato 2017"),
+    MATRIX(learning_accuracy, "learning accuracy (%)", 1,
+           "mean over s of a(s, s)",
+           "accuracy on each task right after learning it"),
+    OTHER(acc_masked, "task known (%)", 1, 1, 1,
+          "argmax over the classes of task s only",
+          "task-incremental accuracy: the task of each sample is known"),
+    OTHER(bwt_masked, "BWT, task known (points)", 1, 1, 1,
+          "bwt of acc_masked: both a(i, s) over the classes of task s only",
+          "backward transfer where the task of each sample is known"),
+    OTHER(bytes_up, "up (MB)", 1e6, 1, -1,
+          "bytes_up_cum of the last row of rounds.csv",
+          "bytes that all clients have sent"),
+    OTHER(bytes_down, "down (MB)", 1e6, 1, -1,
+          "bytes_down_cum of the last row of rounds.csv",
+          "bytes that were sent to all clients"),
+    OTHER(wall_s, "time (s)", 1, 1, -1,
+          "wall_s of the last row of rounds.csv",
+          "seconds that the run took"),
+    OTHER(cpu_s, "CPU time (s)", 1, 1, -1,
+          "cpu_s of the last row of rounds.csv",
+          "user and system seconds of all cores"),
+    OTHER(rss_mib, "memory (MiB)", 1, 0, -1,
+          "largest rss_mib of rounds.csv",
+          "peak of memory"),
+    OTHER(merge_s, "merge (s)", 1, 1, -1,
+          "merge_s of the last row of rounds.csv, with tasks.merge",
+          "seconds that the last merge of the tasks took, the search for its scale included"),
+    OTHER(merge_scale, "factor on the merge", 1, 2, 0,
+          "the one of task_merge.scales that was best on held-out images, else task_merge.scale",
+          "factor on the update of the last merge of the tasks"),
+    OTHER(merge_extra, "beside the backbone (M numbers)", 1e6, 2, -1,
+          "numbers of experts, gates, masks and factors (32 bits of a mask are one number)",
+          "what the merged model of the tasks keeps beside one backbone"),
 };
+/* clang-format on */
 enum { N_METRICS = sizeof fc_metric_table / sizeof *fc_metric_table };
 const int fc_metric_count = N_METRICS;
 

@@ -13,6 +13,11 @@ typedef struct fc_metric {
     int decimals;
     int better;                       /* 1: higher, -1: lower, 0: neither */
     double (*of)(const fc_result *r); /* over what is finished so far; NaN if there is nothing */
+    bool of_matrix;                   /* a function of the accuracies alone; in summary.json */
+    const char *formula;              /* per cent, from the counts of correct test samples a(i, s)
+                                         of task s after learning task i = 0 .. T-1; or where it
+                                         stands */
+    const char *help;
 } fc_metric;
 extern const fc_metric fc_metric_table[];
 extern const int fc_metric_count;

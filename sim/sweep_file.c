@@ -1,4 +1,5 @@
 /* The file of a sweep, before it is multiplied out. */
+#include "sim/metric.h"
 #include "sim/outfile.h"
 #include "sim/sweep_parts.h"
 
@@ -165,12 +166,27 @@ static fc_status read_where(fc_sweep_builder *b)
                  : FC_OK;
 }
 
+/* One of summary.json of which more is better. */
+static fc_status read_search_metric(const char **out, const fc_yaml *y, fc_error *err)
+{
+    char choices[256] = "";
+    size_t used = 0;
+    int index;
+    for (int i = 0; i < fc_metric_count && used < sizeof choices; i++) {
+        const fc_metric *m = &fc_metric_table[i];
+        if (m->of_matrix && m->better > 0)
+            used += (size_t)snprintf(choices + used, sizeof choices - used, "%s%s", used ? "|" : "",
+                                     m->name);
+    }
+    const fc_opt row = {.type = FC_OPT_CHOICE, .choices = choices};
+    FC_TRY(fc_yaml_value(&index, &row, y, "metric", err));
+    *out = y->text;
+    return FC_OK;
+}
+
 static fc_status read_halving(const fc_yaml *map, fc_sweep_builder *b)
 {
     static const char *const keys[] = {"budget", "values", "keep", "metric"};
-    static const fc_opt metric_row = {.type = FC_OPT_CHOICE,
-                                      .choices = "faa|faa_task_mean|aia|aia_task_mean|"
-                                                 "learning_accuracy|bwt"};
     static const fc_opt keep_row = {.type = FC_OPT_REAL, .high = 0.999999, .open_low = true};
     fc_halving *h = &b->s->halving;
     FC_TRY(fc_yaml_check_keys(map, "halving", keys, 4, b->err));
@@ -186,11 +202,8 @@ static fc_status read_halving(const fc_yaml *map, fc_sweep_builder *b)
     *h = (fc_halving){.rungs = values->n, .budget = budget->text, .keep = 0.5, .metric = "faa"};
     if (keep)
         FC_TRY(fc_yaml_value(&h->keep, &keep_row, keep, "keep", b->err));
-    if (metric) {
-        int index;
-        FC_TRY(fc_yaml_value(&index, &metric_row, metric, "metric", b->err));
-        h->metric = metric->text;
-    }
+    if (metric)
+        FC_TRY(read_search_metric(&h->metric, metric, b->err));
     h->value = fc_arena_alloc(b->arena, (size_t)h->rungs, sizeof *h->value, b->err);
     for (int i = 0; h->value && i < h->rungs; i++)
         h->value[i] = b->budget.v[i].text;
