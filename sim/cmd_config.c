@@ -64,10 +64,10 @@ static bool named(const char *word, const char *section, const char *key)
     return strcmp(word, section) == 0 || strcmp(word, key) == 0;
 }
 
-/* Print the rows that a word names; their number. of: the method or rule they belong to, or NULL.
- */
+/* Print the rows that a word names; their number. by, of: the option that asks for them and its
+ * value, or NULL. */
 static int explain_rows(const char *word, const char *section, const fc_opt *rows, int n,
-                        const char *of)
+                        const char *by, const char *of)
 {
     int found = 0;
     for (int i = 0; i < n; i++) {
@@ -75,11 +75,7 @@ static int explain_rows(const char *word, const char *section, const fc_opt *row
             continue;
         fc_print_option(stdout, "", section, &rows[i]);
         if (of)
-            printf("    only with %s %s\n",
-                   strcmp(section, "merge") == 0        ? "merge.rule"
-                   : strcmp(section, "task_merge") == 0 ? "tasks.merge"
-                                                        : "method.name",
-                   of);
+            printf("    only with %s %s\n", by, of);
         found++;
     }
     return found;
@@ -87,18 +83,23 @@ static int explain_rows(const char *word, const char *section, const fc_opt *row
 
 static int explain(const char *word)
 {
+    static const struct {
+        const char *section, *by;
+    } rules[] = {{"merge", "merge.rule"}, {"task_merge", "tasks.merge"}};
     int found = 0;
     for (int i = 0; i < fc_config_n_opts; i++)
-        found += explain_rows(word, fc_config_sections[i], &fc_config_opts[i], 1, NULL);
-    found += explain_rows(word, "method", &fc_config_method_row, 1, NULL);
-    for (int i = 0; i < fc_method_count; i++)
-        found += explain_rows(word, "method", fc_method_table[i]->options,
-                              fc_method_table[i]->n_options, fc_method_table[i]->name);
-    static const char *const sections[] = {"merge", "task_merge"};
+        found += explain_rows(word, fc_config_sections[i], &fc_config_opts[i], 1, NULL, NULL);
+    found += explain_rows(word, "method", &fc_config_method_row, 1, NULL, NULL);
+    for (int i = 0; i < fc_method_count; i++) {
+        const fc_method *m = fc_method_table[i];
+        found += explain_rows(word, "method", m->options, m->n_options, "method.name", m->name);
+    }
     for (int k = 0; k < 2; k++)
-        for (int i = 0; i < fc_merge_count; i++)
-            found += explain_rows(word, sections[k], fc_merge_table[i]->options,
-                                  fc_merge_table[i]->n_options, fc_merge_table[i]->name);
+        for (int i = 0; i < fc_merge_count; i++) {
+            const fc_merge_method *m = fc_merge_table[i];
+            found += explain_rows(word, rules[k].section, m->options, m->n_options, rules[k].by,
+                                  m->name);
+        }
     return found;
 }
 

@@ -49,18 +49,17 @@ static fc_status text_of(const char **out, const fc_yaml *map, const char *key, 
 static fc_status read_source(fc_recipe *r, const fc_yaml *root, fc_error *err)
 {
     static const char *const keys[] = {"kind", "text"};
-    static const char *const kinds[] = {"paper", "issue", "own run"};
+    static const fc_opt row = {.type = FC_OPT_CHOICE, .choices = "paper|issue|own run"};
     const fc_yaml *source = fc_yaml_get(root, "source");
     if (!source)
         return fc_yaml_fail(err, root, "expected `source:`, where the expected numbers come from");
     FC_TRY(fc_yaml_check_keys(source, "source", keys, 2, err));
     FC_TRY(text_of(&r->kind, source, "kind", err));
     FC_TRY(text_of(&r->source, source, "text", err));
-    for (int i = 0; i < 3; i++)
-        if (strcmp(r->kind, kinds[i]) == 0)
-            return FC_OK;
-    return fc_yaml_fail(err, source, "kind: found '%.60s', expected paper, issue or own run",
-                        r->kind);
+    const fc_yaml *kind = fc_yaml_get(source, "kind");
+    int index;
+    return kind ? fc_yaml_value(&index, &row, kind, "kind", err)
+                : fc_yaml_fail(err, source, "source: expected kind: paper, issue or own run");
 }
 
 static fc_status read_paper(fc_recipe *r, const fc_yaml *root, fc_error *err)

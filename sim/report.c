@@ -9,6 +9,7 @@
 #include "sim/progress.h"
 #include "sim/report_clients.h"
 #include "sim/runlog.h"
+#include "sim/text.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -422,21 +423,6 @@ static fc_status put_run_tables(page *p, const fc_result_group *g, fc_error *err
     return FC_OK;
 }
 
-/* A word of a command line as a shell reads it. */
-static void put_word(FILE *f, const char *word)
-{
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                "%+,-./:=@_";
-    if (*word && strspn(word, plain) == strlen(word)) {
-        fputs(word, f);
-        return;
-    }
-    fputc('\'', f);
-    for (; *word; word++)
-        *word == '\'' ? fputs("'\\''", f) : fputc(*word, f);
-    fputc('\'', f);
-}
-
 /* fcil and the words, in a box to copy from. */
 static fc_status put_command(page *p, const char *title, const char *const *word, int n,
                              fc_error *err)
@@ -446,7 +432,7 @@ static fc_status put_command(page *p, const char *title, const char *const *word
     fputs("fcil", line.f);
     for (int i = 0; i < n; i++) {
         fputc(' ', line.f);
-        put_word(line.f, word[i]);
+        fc_print_word(line.f, word[i]);
     }
     fc_status s = fc_draft_end(&line, err);
     if (s == FC_OK) {

@@ -312,22 +312,26 @@ fc_status fc_result_same_experiment(bool *same, fc_result *a, fc_result *b, fc_a
     return FC_OK;
 }
 
-/* The options that name a method or rule, whose own options then follow. */
+/* The options that name a method or rule, and the section of its own options. */
+static const struct {
+    const char *section, *key, *own;
+} rule_names[] = {
+    {"method", "name", "method"}, {"merge", "rule", "merge"}, {"tasks", "merge", "task_merge"}};
+enum { RULE_NAMES = sizeof rule_names / sizeof *rule_names };
+
 static bool names_rule(const trait *t)
 {
-    static const char *const name[][2] = {
-        {"method", "name"}, {"merge", "rule"}, {"tasks", "merge"}};
-    for (size_t i = 0; i < sizeof name / sizeof *name; i++)
-        if (strcmp(t->section, name[i][0]) == 0 && strcmp(t->key, name[i][1]) == 0)
+    for (int i = 0; i < RULE_NAMES; i++)
+        if (strcmp(t->section, rule_names[i].section) == 0 &&
+            strcmp(t->key, rule_names[i].key) == 0)
             return true;
     return false;
 }
 
 static bool is_of_rule(const trait *t)
 {
-    static const char *const section[] = {"method", "merge", "task_merge"};
-    for (size_t i = 0; i < sizeof section / sizeof *section; i++)
-        if (strcmp(t->section, section[i]) == 0)
+    for (int i = 0; i < RULE_NAMES; i++)
+        if (strcmp(t->section, rule_names[i].own) == 0)
             return !names_rule(t);
     return false;
 }

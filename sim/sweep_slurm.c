@@ -6,6 +6,7 @@
 #include "core/threads.h"
 #include "sim/outfile.h"
 #include "sim/sweep_plan.h"
+#include "sim/text.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -18,14 +19,9 @@
 /* before, text in single quotes as the shell and sbatch read them, after. */
 static void put_quoted(FILE *f, const char *before, const char *text, const char *after)
 {
-    fprintf(f, "%s'", before);
-    for (const char *c = text; *c; c++) {
-        if (*c == '\'')
-            fputs("'\\''", f);
-        else
-            putc(*c, f);
-    }
-    fprintf(f, "'%s", after);
+    fputs(before, f);
+    fc_print_quoted(f, text);
+    fputs(after, f);
 }
 
 /* #SBATCH --name=text. Slurm gives '\' and '%' a meaning of their own. */

@@ -5,6 +5,7 @@
 #include "sim/sweep_halving.h"
 #include "sim/sweep_position.h"
 #include "sim/sweep_table.h"
+#include "sim/text.h"
 
 #include <limits.h>
 #include <math.h>
@@ -182,24 +183,6 @@ fc_status fc_sweep_status(const fc_sweep *s, bool json, bool watch, fc_error *er
     return st;
 }
 
-/* A word of a shell command. */
-static void print_word(const char *word)
-{
-    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-                                "0123456789_./=,:@%+-";
-    if (*word && strspn(word, plain) == strlen(word)) {
-        fputs(word, stdout);
-        return;
-    }
-    putchar('\'');
-    for (; *word; word++)
-        if (*word == '\'')
-            fputs("'\\''", stdout);
-        else
-            putchar(*word);
-    putchar('\'');
-}
-
 fc_status fc_sweep_print(const fc_sweep *s, bool failed, char *const *word, int n, fc_error *err)
 {
     fc_sweep_view v;
@@ -213,13 +196,13 @@ fc_status fc_sweep_print(const fc_sweep *s, bool failed, char *const *word, int 
         const fc_run_view *r = &v.run[i];
         if (!r->wanted || r->state == FC_RUN_DONE || (r->state == FC_RUN_FAILED && !failed))
             continue;
-        print_word(*program ? program : "fcil");
+        fc_print_word(stdout, *program ? program : "fcil");
         fputs(" sweep run ", stdout);
-        print_word(s->path);
+        fc_print_word(stdout, s->path);
         printf(" --only %s%s", s->run[i].id, failed ? " --retry-failed" : "");
         for (int k = 0; k < n; k++) {
             putchar(' ');
-            print_word(word[k]);
+            fc_print_word(stdout, word[k]);
         }
         putchar('\n');
     }

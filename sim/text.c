@@ -44,6 +44,27 @@ void fc_print_option(FILE *f, const char *prefix, const char *section, const fc_
     fc_print_wrapped(f, below, o->help);
 }
 
+void fc_print_quoted(FILE *f, const char *text)
+{
+    fputc('\'', f);
+    for (; *text; text++)
+        if (*text == '\'')
+            fputs("'\\''", f);
+        else
+            fputc(*text, f);
+    fputc('\'', f);
+}
+
+void fc_print_word(FILE *f, const char *word)
+{
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+                                "%+,-./:=@_";
+    if (*word && strspn(word, plain) == strlen(word))
+        fputs(word, f);
+    else
+        fc_print_quoted(f, word);
+}
+
 void fc_make_printable(char *text)
 {
     for (; *text; text++)
