@@ -182,11 +182,7 @@ static fc_status draw_picture(char **out, size_t *size, const picture *p, fc_plo
     fc_draft script;
     FC_TRY(fc_draft_begin(&script, err));
     put_bar_chart(script.f, p, format);
-    fc_status s = fc_draft_end(&script, err);
-    if (s == FC_OK)
-        s = fc_gnuplot(out, size, script.text, err);
-    fc_draft_free(&script);
-    return s;
+    return fc_gnuplot_draft(out, size, &script, FC_OK, err);
 }
 
 fc_status fc_bars_draw(char **out, size_t *size, const fc_result_group *group, int n,

@@ -119,9 +119,5 @@ fc_status fc_confusion_draw(char **out, size_t *size, const fc_confusion *c, fc_
     *out = NULL;
     FC_TRY(fc_draft_begin(&script, err));
     put_confusion(script.f, c, format);
-    fc_status s = fc_draft_end(&script, err);
-    if (s == FC_OK)
-        s = fc_gnuplot(out, size, script.text, err);
-    fc_draft_free(&script);
-    return s;
+    return fc_gnuplot_draft(out, size, &script, FC_OK, err);
 }

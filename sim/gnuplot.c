@@ -100,3 +100,14 @@ fc_status fc_gnuplot(char **out, size_t *n, const char *script, fc_error *err)
             close(fd[i]);
     return s;
 }
+
+fc_status fc_gnuplot_draft(char **out, size_t *n, fc_draft *script, fc_status s, fc_error *err)
+{
+    *out = NULL;
+    if (s == FC_OK)
+        s = fc_draft_end(script, err);
+    if (s == FC_OK)
+        s = fc_gnuplot(out, n, script->text, err);
+    fc_draft_free(script);
+    return s;
+}

@@ -329,10 +329,5 @@ fc_status fc_plot_draw(char **out, size_t *size, const fc_plot *plot, int n, fc_
     fc_status s = FC_OK;
     for (int i = 0; i < n && s == FC_OK; i++)
         s = put_plot(script.f, &plot[i], format, err);
-    if (s == FC_OK)
-        s = fc_draft_end(&script, err);
-    if (s == FC_OK)
-        s = fc_gnuplot(out, size, script.text, err);
-    fc_draft_free(&script);
-    return s;
+    return fc_gnuplot_draft(out, size, &script, s, err);
 }

@@ -260,62 +260,84 @@ static fc_status add_bytes(page *p, const fc_result_group *g, fc_error *err)
 
 /* Seconds of each task, or of each round where there is one task, in three parts: training;
  * merging and, at the end of a task, Grams; testing. */
-static fc_status add_times(page *p, fc_error *err)
+enum { TRAIN, MERGE, TEST, PARTS };
+typedef struct times {
+    int bars, most;         /* so far, and at most */
+    double *top[PARTS + 1]; /* (most) sums of the parts below; top[0] is 0 */
+    double sum[PARTS];
+} times;
+
+static double round_number(const page *p, size_t row, const char *column)
 {
-    static const char *const label[] = {"train", "merge", "test"};
-    enum { PARTS = 3 };
-    const fc_csv *csv = &p->run.rounds;
-    int rounds = p->run.config.fed.rounds, bars = 0;
-    int most = p->run.acc.tasks == 1 ? rounds : p->run.acc.tasks;
-    double *x = new_vector(p, most, err), *top[PARTS + 1], sum[PARTS] = {0};
-    fc_series *s = fc_arena_alloc(p->arena, PARTS, sizeof *s, err);
-    for (int k = 0; k <= PARTS; k++)
-        if (!(top[k] = new_vector(p, most, err)))
-            return FC_EFAIL;
-    if (!x || !s)
-        return FC_EFAIL;
-    for (size_t i = 0; i < csv->rows; i++) {
-        double task = fc_csv_number(csv, i, fc_csv_column(csv, FC_ROUND_COLUMN(task)));
-        double round = fc_csv_number(csv, i, fc_csv_column(csv, FC_ROUND_COLUMN(round)));
-        double train = fc_csv_number(csv, i, fc_csv_column(csv, FC_ROUND_COLUMN(train_s)));
-        double merge = fc_csv_number(csv, i, fc_csv_column(csv, FC_ROUND_COLUMN(merge_s)));
-        double test = fc_csv_number(csv, i, fc_csv_column(csv, FC_ROUND_COLUMN(eval_s)));
-        double at = p->run.acc.tasks == 1 ? fmin(round, rounds) : task;
-        bool end = round > rounds;
-        if (!(at >= 1 && at <= most) || isnan(train + merge + test))
-            continue;
-        const double part[PARTS] = {end ? 0 : train, merge + (end ? train : 0), test};
-        int b = (int)at - 1;
-        bars = b + 1 > bars ? b + 1 : bars;
-        for (int k = 0; k < PARTS; k++) {
-            sum[k] += part[k];
-            for (int above = k + 1; above <= PARTS; above++)
-                top[above][b] += part[k];
-        }
+    return fc_csv_number(&p->run.rounds, row, fc_csv_column(&p->run.rounds, column));
+}
+
+/* Row of rounds.csv into the bar of its task or round. */
+static void add_time(times *t, const page *p, size_t row)
+{
+    int rounds = p->run.config.fed.rounds;
+    double task = round_number(p, row, FC_ROUND_COLUMN(task));
+    double round = round_number(p, row, FC_ROUND_COLUMN(round));
+    double train = round_number(p, row, FC_ROUND_COLUMN(train_s));
+    double merge = round_number(p, row, FC_ROUND_COLUMN(merge_s));
+    double test = round_number(p, row, FC_ROUND_COLUMN(eval_s));
+    double at = p->run.acc.tasks == 1 ? fmin(round, rounds) : task;
+    bool end = round > rounds;
+    if (!(at >= 1 && at <= t->most) || isnan(train + merge + test))
+        return;
+    const double part[PARTS] = {
+        [TRAIN] = end ? 0 : train, [MERGE] = merge + (end ? train : 0), [TEST] = test};
+    int b = (int)at - 1;
+    t->bars = b + 1 > t->bars ? b + 1 : t->bars;
+    for (int k = 0; k < PARTS; k++) {
+        t->sum[k] += part[k];
+        for (int above = k + 1; above <= PARTS; above++)
+            t->top[above][b] += part[k];
     }
-    double wall = fc_csv_last(csv, FC_ROUND_COLUMN(wall_s)),
-           all = fmax(wall, sum[0] + sum[1] + sum[2]);
-    if (bars == 0 || !(all > 0))
-        return FC_OK;
-    for (int b = 0; b < bars; b++)
-        x[b] = b + 1;
-    for (int k = 0; k < PARTS; k++)
-        s[k] = (fc_series){.label = label[k],
-                           .n = bars,
-                           .x = x,
-                           .y = top[k + 1],
-                           .low = top[k],
-                           .high = top[k + 1]};
-    const char *caption = fc_arena_format(
+}
+
+static const char *describe_times(page *p, const double *sum, double all, fc_error *err)
+{
+    return fc_arena_format(
         p->arena, err,
         "Of the whole: training %.0f %%, Grams and merging %.0f %%, testing %.0f %%, all else %.0f "
         "%%. Grams that clients take while they train count as training.",
-        100 * sum[0] / all, 100 * sum[1] / all, 100 * sum[2] / all,
-        100 * (1 - (sum[0] + sum[1] + sum[2]) / all));
+        100 * sum[TRAIN] / all, 100 * sum[MERGE] / all, 100 * sum[TEST] / all,
+        100 * (1 - (sum[TRAIN] + sum[MERGE] + sum[TEST]) / all));
+}
+
+static fc_status add_times(page *p, fc_error *err)
+{
+    static const char *const label[PARTS] = {[TRAIN] = "train", [MERGE] = "merge", [TEST] = "test"};
+    bool by_round = p->run.acc.tasks == 1;
+    times t = {.most = by_round ? p->run.config.fed.rounds : p->run.acc.tasks};
+    double *x = new_vector(p, t.most, err);
+    fc_series *s = fc_arena_alloc(p->arena, PARTS, sizeof *s, err);
+    for (int k = 0; k <= PARTS; k++)
+        if (!(t.top[k] = new_vector(p, t.most, err)))
+            return FC_EFAIL;
+    if (!x || !s)
+        return FC_EFAIL;
+    for (size_t i = 0; i < p->run.rounds.rows; i++)
+        add_time(&t, p, i);
+    double wall = fc_csv_last(&p->run.rounds, FC_ROUND_COLUMN(wall_s));
+    double all = fmax(wall, t.sum[TRAIN] + t.sum[MERGE] + t.sum[TEST]);
+    if (t.bars == 0 || !(all > 0))
+        return FC_OK;
+    for (int b = 0; b < t.bars; b++)
+        x[b] = b + 1;
+    for (int k = 0; k < PARTS; k++)
+        s[k] = (fc_series){.label = label[k],
+                           .n = t.bars,
+                           .x = x,
+                           .y = t.top[k + 1],
+                           .low = t.top[k],
+                           .high = t.top[k + 1]};
+    const char *caption = describe_times(p, t.sum, all, err);
     if (!caption)
         return FC_EFAIL;
     add_figure(p, "Where the time goes", caption,
-               (fc_plot){.x_title = p->run.acc.tasks == 1 ? "Round" : "Task",
+               (fc_plot){.x_title = by_round ? "Round" : "Task",
                          .y_title = "Time (s)",
                          .n = PARTS,
                          .series = s,
