@@ -22,9 +22,9 @@ typedef struct bar {
     fc_mean value; /* in the metric's unit */
     line line[LINES_MAX];
     int lines;
-    double y;       /* of its middle, in lines from the top */
-    char text[64];  /* at its end */
-    double reaches; /* the right end of the bar and of its deviation */
+    double y;                      /* of its middle, in lines from the top */
+    char text[FC_SPREAD_TEXT_MAX]; /* at its end */
+    double reaches;                /* the right end of the bar and of its deviation */
 } bar;
 
 typedef struct picture {
@@ -56,7 +56,7 @@ static void break_label(bar *b)
     b->line[b->lines++] = (line){start, (int)(end - start)};
 }
 
-static fc_status value_of(bar *b, const fc_result_group *g, const fc_metric *m, fc_error *err)
+static fc_status measure_bar(bar *b, const fc_result_group *g, const fc_metric *m, fc_error *err)
 {
     double *x = malloc((size_t)g->n * sizeof *x);
     if (!x)
@@ -66,19 +66,13 @@ static fc_status value_of(bar *b, const fc_result_group *g, const fc_metric *m, 
     b->value = fc_mean_of(x, g->n);
     free(x);
     const fc_mean *v = &b->value;
-    if (v->n == 0)
-        strcpy(b->text, "-");
-    else if (v->n == 1)
-        snprintf(b->text, sizeof b->text, "%.*f", m->decimals, v->mean);
-    else
-        snprintf(b->text, sizeof b->text, "%.*f \302\261 %.*f", m->decimals, v->mean, m->decimals,
-                 v->sd);
+    fc_spread_text(b->text, v, 1, m->decimals);
     b->reaches = v->n == 0 ? 0 : fmax(v->n > 1 ? v->mean + v->sd : v->mean, 0);
     return FC_OK;
 }
 
 /* Longest first; those without a number last, in the order given. */
-static void sort(bar *b, int n)
+static void sort_bars(bar *b, int n)
 {
     for (int i = 1; i < n; i++)
         for (int k = i; k > 0 && b[k].value.n > 0 &&
@@ -90,7 +84,7 @@ static void sort(bar *b, int n)
         }
 }
 
-static void lay_out(picture *p)
+static void lay_out_bars(picture *p)
 {
     double label = 0, text = 0;
     for (int i = 0; i < p->n; i++) {
@@ -116,7 +110,7 @@ static void lay_out(picture *p)
 /* --- script -------------------------------------------------------------------------------------
  */
 
-static void put_axes(FILE *f, const picture *p)
+static void put_bar_axes(FILE *f, const picture *p)
 {
     fprintf(f, "set lmargin at screen %g\nset rmargin at screen %g\n", p->left / p->width,
             1 - p->right / p->width);
@@ -136,7 +130,7 @@ static void put_axes(FILE *f, const picture *p)
 }
 
 /* Its label, line by line, and its value. */
-static void put_text(FILE *f, const picture *p, const bar *b)
+static void put_labels(FILE *f, const picture *p, const bar *b)
 {
     char text[512];
     for (int i = 0; i < b->lines; i++) {
@@ -152,13 +146,13 @@ static void put_text(FILE *f, const picture *p, const bar *b)
             b->reaches, b->y);
 }
 
-static void put_picture(FILE *f, const picture *p, fc_plot_format format)
+static void put_bar_chart(FILE *f, const picture *p, fc_plot_format format)
 {
     fputs("reset\n", f);
     fc_plot_terminal(f, p->width, (int)ceil(p->height), FONT, format);
-    put_axes(f, p);
+    put_bar_axes(f, p);
     for (int i = 0; i < p->n; i++)
-        put_text(f, p, &p->bar[i]);
+        put_labels(f, p, &p->bar[i]);
     fputs("$bar << EOD\n", f);
     for (int i = 0; i < p->n; i++)
         if (p->bar[i].value.n > 0)
@@ -182,17 +176,13 @@ static void put_picture(FILE *f, const picture *p, fc_plot_format format)
     fputc('\n', f);
 }
 
-static fc_status draw(char **out, size_t *size, const picture *p, fc_plot_format format,
-                      fc_error *err)
+static fc_status draw_picture(char **out, size_t *size, const picture *p, fc_plot_format format,
+                              fc_error *err)
 {
     fc_draft script;
     FC_TRY(fc_draft_begin(&script, err));
-    put_picture(script.f, p, format);
-    fc_status s = fc_draft_end(&script, err);
-    if (s == FC_OK)
-        s = fc_gnuplot(out, size, script.text, err);
-    fc_draft_free(&script);
-    return s;
+    put_bar_chart(script.f, p, format);
+    return fc_gnuplot_draft(out, size, &script, FC_OK, err);
 }
 
 fc_status fc_bars_draw(char **out, size_t *size, const fc_result_group *group, int n,
@@ -204,18 +194,18 @@ fc_status fc_bars_draw(char **out, size_t *size, const fc_result_group *group, i
     for (int i = 0; i < n && s == FC_OK; i++) {
         p.bar[i].label = group[i].label;
         break_label(&p.bar[i]);
-        s = value_of(&p.bar[i], &group[i], metric, err);
+        s = measure_bar(&p.bar[i], &group[i], metric, err);
     }
     if (s == FC_OK) {
-        sort(p.bar, n);
+        sort_bars(p.bar, n);
         s = p.bar[0].value.n > 0
                 ? FC_OK
                 : fc_fail(err, FC_EDATA, "%s: no run is finished and has %s, expected one",
                           group[0].run[0]->dir, metric->name);
     }
     if (s == FC_OK) {
-        lay_out(&p);
-        s = draw(out, size, &p, format, err);
+        lay_out_bars(&p);
+        s = draw_picture(out, size, &p, format, err);
     }
     free(p.bar);
     return s;

@@ -9,11 +9,21 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+/* Choices of options, and their indices. */
+#define FC_BENCH_SHAPE_CHOICES "a|b|c|d|all"
+enum { FC_BENCH_SHAPES = 4 };
+#define FC_BENCH_PRECISION_CHOICES "f32|bf16"
+enum { FC_BENCH_F32, FC_BENCH_BF16 };
+#define FC_BENCH_MODE_CHOICES "lora|full"
+enum { FC_BENCH_LORA, FC_BENCH_FULL };
+#define FC_BENCH_TRAIN_CHOICES "B|A|AB"
+enum { FC_BENCH_B, FC_BENCH_A, FC_BENCH_AB };
+
 typedef struct fc_bench_options {
-    int shape;     /* index, or FC_BENCH_SHAPES: all */
-    int precision; /* 0 f32, 1 bf16 */
-    int mode;      /* 0 LoRA, 1 full fine-tuning */
-    int train;     /* LoRA: 0 B, 1 A, 2 both */
+    int shape; /* index, or FC_BENCH_SHAPES: all */
+    int precision;
+    int mode;
+    int train; /* factors of LoRA */
     int batch, rank;
     int threads, clients; /* 0: as many as cores; as threads */
     bool eval;
@@ -29,10 +39,12 @@ typedef struct fc_bench_options {
 
 /* a: 32 px, patch 4, width 192, depth 6; b: ViT-Tiny/16 at 224 px; c: at 96 px; d: ViT-B/16 at
  * 224 px. */
-enum { FC_BENCH_SHAPES = 4, FC_BENCH_CLASSES = 100 };
+enum { FC_BENCH_CLASSES = 100 };
 extern const fc_vit_shape fc_bench_shape[FC_BENCH_SHAPES];
 bool fc_bench_wants(const fc_bench_options *o, int shape);
 json_t *fc_bench_shape_name(int shape);
+/* The word of a choice. */
+json_t *fc_bench_word(const char *choices, int index);
 
 /* step: training step or evaluation as in a run; data: its data pipeline alone. */
 fc_status fc_bench_step(const fc_bench_options *o, fc_error *err);
@@ -44,7 +56,7 @@ fc_status fc_bench_kernel(const fc_bench_options *o, fc_error *err);
 /* merge: a round of updates from begin to finish, or a rule over task vectors on one weight. */
 fc_status fc_bench_merge(const fc_bench_options *o, fc_error *err);
 
-/* --- measuring (cmd_bench.c) ---------------------------------------------------------------- */
+/* --- measuring ------------------------------------------------------------------------------ */
 
 typedef struct fc_spread {
     double median, p10, p90;

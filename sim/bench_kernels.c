@@ -58,7 +58,7 @@ static void multiply_once(const product *p, int thread)
 }
 
 /* Each thread its own products, as in a run. */
-static void multiply(void *ctx)
+static void multiply_all(void *ctx)
 {
     const product *p = ctx;
 #pragma omp parallel for num_threads(p->threads) schedule(static, 1)
@@ -94,7 +94,7 @@ static fc_status run_product(product *p, const fc_bench_options *o, int shape, c
         p->B = B;
         if (p->weight)
             p->packed = fc_right_into(packed, &e, p->tb, p->n, p->k, B, p->tb ? p->k : p->n);
-        fc_spread t = fc_bench_time(multiply, p, o->seconds);
+        fc_spread t = fc_bench_time(multiply_all, p, o->seconds);
         double work = 1e-9 * flop * p->repeat * p->threads;
         json_t *line = json_pack("{s:s, s:o, s:s, s:i, s:i, s:i, s:s, s:s, s:i}", "bench", "gemm",
                                  "shape", fc_bench_shape_name(shape), "product", p->name, "m", p->m,
@@ -166,7 +166,7 @@ typedef struct layer {
     void *packed;        /* x as an operand */
 } layer;
 
-static size_t size(const layer *l)
+static size_t layer_size(const layer *l)
 {
     return (size_t)l->n * (size_t)l->d;
 }
@@ -198,25 +198,25 @@ static void norm_backward_w(void *ctx)
 static void gelu_forward(void *ctx)
 {
     const layer *l = ctx;
-    l->isa->gelu_forward(l->y, l->x, size(l));
+    l->isa->gelu_forward(l->y, l->x, layer_size(l));
 }
 
 static void gelu_forward_derivative(void *ctx)
 {
     const layer *l = ctx;
-    l->isa->gelu_forward_derivative(l->packed, l->y, size(l));
+    l->isa->gelu_forward_derivative(l->packed, l->y, layer_size(l));
 }
 
 static void multiply_elements(void *ctx)
 {
     const layer *l = ctx;
-    l->isa->multiply_elements(l->y, l->zero, size(l));
+    l->isa->multiply_elements(l->y, l->zero, layer_size(l));
 }
 
 static void gelu_backward(void *ctx)
 {
     const layer *l = ctx;
-    l->isa->gelu_backward(l->y, l->one, size(l));
+    l->isa->gelu_backward(l->y, l->one, layer_size(l));
 }
 
 static void softmax(void *ctx)
@@ -254,7 +254,8 @@ static void pack_bf16(void *ctx)
 static void rows_bf16(void *ctx)
 {
     const layer *l = ctx;
-    fc_engine e = {.isa = l->isa, .bf16 = true, .work = l->packed, .left = size(l) * sizeof *l->x};
+    fc_engine e = {
+        .isa = l->isa, .bf16 = true, .work = l->packed, .left = layer_size(l) * sizeof *l->x};
     fc_left(&e, false, l->n, l->d, l->x, l->d);
 }
 
@@ -282,7 +283,7 @@ static fc_status run_layers(layer *l, const fc_bench_options *o, int shape, fc_e
     for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
         if ((kernels[i].panels && !l->isa->panel) || (kernels[i].halves && !l->isa->panel_bf16))
             continue;
-        double ns = 1e9 / (double)size(l);
+        double ns = 1e9 / (double)layer_size(l);
         fc_spread t = fc_bench_time(kernels[i].run, l, o->seconds);
         json_t *line = json_pack("{s:s, s:o, s:s, s:i, s:i, s:s}", "bench", "kernel", "shape",
                                  fc_bench_shape_name(shape), "kernel", kernels[i].name, "rows",

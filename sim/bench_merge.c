@@ -52,7 +52,7 @@ static void merge_round(void *ctx)
     fc_arena_release(&b->arena, mark);
 }
 
-static void merge_weight(void *ctx)
+static void merge_one_weight(void *ctx)
 {
     merge_bench *b = ctx;
     b->calls++;
@@ -61,7 +61,8 @@ static void merge_weight(void *ctx)
                                      &b->arena, b->err);
 }
 
-static fc_status find_rule(merge_bench *b, const char *name, int space, bool product, fc_error *err)
+static fc_status find_bench_rule(merge_bench *b, const char *name, int space, bool product,
+                                 fc_error *err)
 {
     fc_error why = {0};
     b->rule = fc_merge_find(name);
@@ -194,24 +195,22 @@ static fc_status time_merge(json_t *line, merge_bench *b, void (*work)(void *ctx
     return b->status;
 }
 
-static json_t *describe(const merge_bench *b, const fc_bench_options *o)
+static json_t *describe_merge(const merge_bench *b, const fc_bench_options *o)
 {
-    static const char *const spaces[] = {
-        [FC_SPACE_FULL] = "full", [FC_SPACE_CORE] = "core", [FC_SPACE_KNOTS] = "knots"};
-    return json_pack("{s:s, s:s, s:s, s:i, s:i, s:i}", "bench", "merge", "rule", b->rule->name,
-                     "space", spaces[b->space.kind], "rank", o->rank, "clients", o->updates,
-                     "threads", fc_threads());
+    return json_pack("{s:s, s:s, s:o, s:i, s:i, s:i}", "bench", "merge", "rule", b->rule->name,
+                     "space", fc_bench_word(FC_SPACE_CHOICES, (int)b->space.kind), "rank", o->rank,
+                     "clients", o->updates, "threads", fc_threads());
 }
 
 static fc_status bench_round(const fc_bench_options *o, int shape, const char *rule, char trained,
                              bool full, fc_error *err)
 {
     merge_bench b = {.err = err};
-    fc_status s = find_rule(&b, rule, o->space, trained == 'P', err);
+    fc_status s = find_bench_rule(&b, rule, o->space, trained == 'P', err);
     if (s == FC_OK)
         s = open_round(&b, o, shape, trained, full, err);
     if (s == FC_OK) {
-        json_t *line = describe(&b, o);
+        json_t *line = describe_merge(&b, o);
         const char *name = trained == 'P' ? "AB" : trained == 'A' ? "A" : "B";
         const char *grams = !b.grams.n ? "none" : full ? "full" : "diagonal";
         json_object_set_new(line, "shape", fc_bench_shape_name(shape));
@@ -226,15 +225,15 @@ static fc_status bench_round(const fc_bench_options *o, int shape, const char *r
 static fc_status bench_weight(const fc_bench_options *o, const char *rule, fc_error *err)
 {
     merge_bench b = {.err = err};
-    fc_status s = find_rule(&b, rule, o->space, true, err);
+    fc_status s = find_bench_rule(&b, rule, o->space, true, err);
     if (s == FC_OK)
         s = open_weight(&b, o, err);
     if (s == FC_OK) {
-        json_t *line = describe(&b, o);
+        json_t *line = describe_merge(&b, o);
         json_object_set_new(line, "rows", json_integer(o->rows));
         json_object_set_new(line, "cols", json_integer(o->cols));
         json_object_set_new(line, "dense", json_boolean(o->dense));
-        s = time_merge(line, &b, merge_weight, o->seconds, err);
+        s = time_merge(line, &b, merge_one_weight, o->seconds, err);
     }
     fc_arena_free(&b.arena);
     return s;

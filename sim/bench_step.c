@@ -12,8 +12,6 @@
 
 enum { SOURCE_SIDE = 32, TURNS_MIN = 4, TURNS_MAX = 10000 };
 
-static const char *const modes[] = {"lora", "full"}, *const trained[] = {"B", "A", "AB"};
-
 /* What a run has. A turn is one step of every client, or one block of images on every thread. */
 typedef struct bench {
     const fc_bench_options *o;
@@ -32,12 +30,12 @@ typedef struct bench {
 } bench;
 
 /* Ends of work per turn, and images of each. */
-static int ends(const bench *b)
+static int ends_per_turn(const bench *b)
 {
     return b->o->eval ? b->threads : b->clients;
 }
 
-static int images(const bench *b)
+static int images_per_end(const bench *b)
 {
     return b->o->eval ? FC_SLICE : b->o->batch;
 }
@@ -66,8 +64,8 @@ static fc_status open_data(bench *b, fc_error *err)
 static fc_status open_net(bench *b, int shape, fc_error *err)
 {
     const fc_bench_options *o = b->o;
-    bool full = o->mode == 1;
-    fc_engine engine = {.bf16 = o->precision == 1};
+    bool full = o->mode == FC_BENCH_FULL;
+    fc_engine engine = {.bf16 = o->precision == FC_BENCH_BF16};
     FC_TRY(fc_isa_find(&engine.isa, o->isa, engine.bf16, err));
     for (int i = 0; i < FC_BENCH_CLASSES; i++)
         b->logit[i] = i;
@@ -88,9 +86,9 @@ static fc_status open_net(bench *b, int shape, fc_error *err)
     if (full)
         b->groups |= 1u << FC_GROUP_BACKBONE;
     else
-        b->groups |= o->train == 0   ? 1u << FC_GROUP_B
-                     : o->train == 1 ? 1u << FC_GROUP_A
-                                     : 1u << FC_GROUP_A | 1u << FC_GROUP_B;
+        b->groups |= o->train == FC_BENCH_B   ? 1u << FC_GROUP_B
+                     : o->train == FC_BENCH_A ? 1u << FC_GROUP_A
+                                              : 1u << FC_GROUP_A | 1u << FC_GROUP_B;
     return FC_OK;
 }
 
@@ -132,7 +130,7 @@ static fc_status bench_open(bench *b, const fc_bench_options *o, int shape, fc_e
     *b = (bench){.o = o};
     b->threads = fc_threads_init(o->threads ? o->threads : fc_threads_default(), NULL);
     b->clients = o->eval ? 1 : o->clients ? o->clients : b->threads;
-    b->done = fc_arena_alloc(&b->arena, (size_t)ends(b) * TURNS_MAX, sizeof *b->done, err);
+    b->done = fc_arena_alloc(&b->arena, (size_t)ends_per_turn(b) * TURNS_MAX, sizeof *b->done, err);
     size_t side = (size_t)fc_bench_shape[shape].image;
     b->patches = fc_arena_alloc(&b->arena, FC_SLICE * 3 * side * side, sizeof *b->patches, err);
     if (!b->done || !b->patches)
@@ -221,7 +219,7 @@ static fc_status take_turns(bench *b, int turns, fc_error *err)
     if (b->o->eval) {
         j.m = fc_model_of(&n->shape, n->mode, 0, n->classes, b->w.p, &b->start);
         j.m.packed = &b->packed;
-        fc_pool_run(&b->crew.pool, turns * ends(b), evaluate_block, &j);
+        fc_pool_run(&b->crew.pool, turns * ends_per_turn(b), evaluate_block, &j);
         return FC_OK;
     }
     fc_mark mark = fc_arena_mark(&b->arena);
@@ -239,14 +237,14 @@ static fc_status take_turns(bench *b, int turns, fc_error *err)
 
 /* Images per second of each turn but the first: whoever finishes, a turn is over when as many ends
  * as it has have come. */
-static fc_spread rates(bench *b, int turns)
+static fc_spread rates_of_turns(bench *b, int turns)
 {
-    int per_turn = ends(b);
+    int per_turn = ends_per_turn(b);
     fc_bench_sort(b->done, turns * per_turn);
     for (int i = 0; i < turns; i++)
         b->done[i] = b->done[(i + 1) * per_turn - 1];
     for (int i = 0; i < turns - 1; i++)
-        b->done[i] = per_turn * images(b) / (b->done[i + 1] - b->done[i]);
+        b->done[i] = per_turn * images_per_end(b) / (b->done[i + 1] - b->done[i]);
     return fc_spread_of(b->done, turns - 1);
 }
 
@@ -261,11 +259,11 @@ static fc_status choose_turns(bench *b, int *turns, fc_error *err)
     return FC_OK;
 }
 
-static fc_status measure(fc_spread *rate, bench *b, int *turns, fc_error *err)
+static fc_status measure_rate(fc_spread *rate, bench *b, int *turns, fc_error *err)
 {
     FC_TRY(choose_turns(b, turns, err));
     FC_TRY(take_turns(b, *turns, err));
-    *rate = rates(b, *turns);
+    *rate = rates_of_turns(b, *turns);
     return FC_OK;
 }
 
@@ -312,8 +310,8 @@ static fc_status measure_shares(json_t *out, bench *b, int turns, fc_error *err)
         json_object_set_new(out, names[i], json_real(share));
         rest -= share;
     }
-    double n = (double)turns * ends(b), load = fc_bench_time(load_images, b, 0.01).median;
-    double data = load / FC_SLICE * n * images(b) / total;
+    double n = (double)turns * ends_per_turn(b), load = fc_bench_time(load_images, b, 0.01).median;
+    double data = load / FC_SLICE * n * images_per_end(b) / total;
     double optimiser = b->o->eval ? 0 : fc_bench_time(optimise, b, 0.01).median * n / total;
     json_object_set_new(out, "optimiser", json_real(optimiser));
     json_object_set_new(out, "data", json_real(data));
@@ -330,12 +328,12 @@ static double flop_per_image(const bench *b)
                       : fc_fit_flop(n, b->groups);
 }
 
-static fc_status print_step(bench *b, int shape, fc_error *err)
+static fc_status print_step_speed(bench *b, int shape, fc_error *err)
 {
     const fc_bench_options *o = b->o;
     fc_spread rate;
     int turns;
-    FC_TRY(measure(&rate, b, &turns, err));
+    FC_TRY(measure_rate(&rate, b, &turns, err));
     double flop = flop_per_image(b), peak = fc_rss_peak();
     json_t *share = json_object();
     fc_status s = measure_shares(share, b, turns / 4 + 1, err);
@@ -343,14 +341,14 @@ static fc_status print_step(bench *b, int shape, fc_error *err)
         json_decref(share);
         return s;
     }
-    json_t *line =
-        json_pack("{s:s, s:o, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i}", "bench", "step",
-                  "shape", fc_bench_shape_name(shape), "mode", modes[o->mode], "phase",
-                  o->eval ? "eval" : "train", "precision", b->net.engine.bf16 ? "bf16" : "f32",
-                  "isa", b->net.engine.isa->name, "threads", b->threads, "clients", b->clients,
-                  "batch", images(b), "rank", o->eval ? 0 : b->net.rank, "turns", turns);
+    json_t *line = json_pack(
+        "{s:s, s:o, s:o, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i}", "bench", "step", "shape",
+        fc_bench_shape_name(shape), "mode", fc_bench_word(FC_BENCH_MODE_CHOICES, o->mode), "phase",
+        o->eval ? "eval" : "train", "precision", b->net.engine.bf16 ? "bf16" : "f32", "isa",
+        b->net.engine.isa->name, "threads", b->threads, "clients", b->clients, "batch",
+        images_per_end(b), "rank", o->eval ? 0 : b->net.rank, "turns", turns);
     if (!o->eval && b->net.mode == FC_TRAIN_LORA)
-        json_object_set_new(line, "train", json_string(trained[o->train]));
+        json_object_set_new(line, "train", fc_bench_word(FC_BENCH_TRAIN_CHOICES, o->train));
     fc_bench_add(line, "images_per_s", rate);
     json_object_set_new(line, "gflops", json_real(1e-9 * flop * rate.median));
     json_object_set_new(line, "mflop_per_image", json_real(1e-6 * flop));
@@ -359,11 +357,11 @@ static fc_status print_step(bench *b, int shape, fc_error *err)
     return fc_bench_print(line, err);
 }
 
-static fc_status print_data(bench *b, int shape, fc_error *err)
+static fc_status print_data_speed(bench *b, int shape, fc_error *err)
 {
     fc_spread rate, load = fc_bench_time(load_images, b, b->o->seconds);
     int turns;
-    FC_TRY(measure(&rate, b, &turns, err));
+    FC_TRY(measure_rate(&rate, b, &turns, err));
     double us = 1e6 / FC_SLICE;
     json_t *line =
         json_pack("{s:s, s:o, s:s, s:s, s:i}", "bench", "data", "shape", fc_bench_shape_name(shape),
@@ -392,12 +390,12 @@ static fc_status each_shape(const fc_bench_options *o,
 
 fc_status fc_bench_step(const fc_bench_options *o, fc_error *err)
 {
-    return each_shape(o, print_step, err);
+    return each_shape(o, print_step_speed, err);
 }
 
 fc_status fc_bench_data(const fc_bench_options *o, fc_error *err)
 {
     fc_bench_options one = *o; /* a client on one thread */
     one.threads = one.clients = 1;
-    return each_shape(&one, print_data, err);
+    return each_shape(&one, print_data_speed, err);
 }

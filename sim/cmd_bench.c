@@ -1,30 +1,17 @@
-/* fcil bench: its command line, and how times are taken and printed. */
+/* fcil bench: its command line. */
 #include "core/merge/space.h"
+#include "sim/args.h"
 #include "sim/bench.h"
 #include "sim/cmd.h"
-#include "sim/progress.h"
 #include "sim/text.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-const fc_vit_shape fc_bench_shape[FC_BENCH_SHAPES] = {{32, 4, 192, 6, 3, 768},
-                                                      {224, 16, 192, 12, 3, 768},
-                                                      {96, 16, 192, 12, 3, 768},
-                                                      {224, 16, 768, 12, 12, 3072}};
-
-bool fc_bench_wants(const fc_bench_options *o, int shape)
-{
-    return o->shape == shape || o->shape == FC_BENCH_SHAPES;
-}
-
-json_t *fc_bench_shape_name(int shape)
-{
-    return json_stringn(&"abcd"[shape], 1);
-}
-
-/* ---- options -------------------------------------------------------------------------------- */
+typedef struct options {
+    fc_args args;
+    fc_bench_options bench;
+} options;
 
 enum {
     SHAPE,
@@ -48,17 +35,14 @@ enum {
 };
 
 #define ROW(key, type, field, def, low, high, choices, help)                                       \
-    {                                                                                              \
-        "--" key, FC_OPT_##type, offsetof(fc_bench_options, field), def, low, high, false,         \
-            choices, help                                                                          \
-    }
+    FC_FLAG("--" key, NULL, type, options, bench.field, def, low, high, choices, help)
 /* clang-format off */
-static const fc_opt rows[N_ROWS] = {
-    [SHAPE] = ROW("shape", CHOICE, shape, "all", 0, 0, "a|b|c|d|all", "network"),
-    [PRECISION] = ROW("precision", CHOICE, precision, "f32", 0, 0, "f32|bf16", "of matrix products, as run.precision"),
+static const fc_flag rows[N_ROWS] = {
+    [SHAPE] = ROW("shape", CHOICE, shape, "all", 0, 0, FC_BENCH_SHAPE_CHOICES, "network"),
+    [PRECISION] = ROW("precision", CHOICE, precision, "f32", 0, 0, FC_BENCH_PRECISION_CHOICES, "of matrix products, as run.precision"),
     [ISA] = ROW("isa", TEXT, isa, "auto", 0, 0, NULL, "kernels, as run.isa; gemm and kernel: auto = each that is usable here"),
-    [MODE] = ROW("mode", CHOICE, mode, "lora", 0, 0, "lora|full", "LoRA on every layer, or full fine-tuning"),
-    [TRAIN] = ROW("train", CHOICE, train, "B", 0, 0, "B|A|AB", "LoRA factors that are trained, beside the head"),
+    [MODE] = ROW("mode", CHOICE, mode, "lora", 0, 0, FC_BENCH_MODE_CHOICES, "LoRA on every layer, or full fine-tuning"),
+    [TRAIN] = ROW("train", CHOICE, train, "B", 0, 0, FC_BENCH_TRAIN_CHOICES, "LoRA factors that are trained, beside the head"),
     [RANK] = ROW("rank", INT, rank, "16", 1, 192, NULL, "of LoRA"),
     [BATCH] = ROW("batch", INT, batch, "16", 1, 4096, NULL, "images per training step"),
     [CLIENTS] = ROW("clients", INT, clients, "0", 0, 256, NULL, "that train at the same time; 0 = one per thread, 1 = all threads share its batches"),
@@ -73,27 +57,27 @@ static const fc_opt rows[N_ROWS] = {
     [DENSE] = ROW("dense", BOOL, dense, "false", 0, 0, NULL, "its updates are given as matrices, not in factors"),
 };
 
-static const struct {
-    const char *name;
-    fc_status (*run)(const fc_bench_options *o, fc_error *err);
-    unsigned takes; /* bits 1 << row */
-    const char *help;
-} verbs[] = {
-    {"step", fc_bench_step, (1u << RULE) - 1,
-     "A training step (load and augment, forward, backward, AdamW) or an evaluation, as a run does it: images per second over all clients, and where the time of the threads goes (gemm: also the products of the attention). An evaluation takes blocks of fixed size; batch, rank, train and clients do not matter."},
-    {"gemm", fc_bench_gemm, 1u << SHAPE | 1u << ISA | 1u << THREADS | 1u << SECONDS,
-     "Matrix products of the layers with packed weights, and of the attention: GFLOP/s. The kernels named blas are OpenBLAS."},
-    {"kernel", fc_bench_kernel, 1u << SHAPE | 1u << ISA | 1u << SECONDS,
-     "Layer and packing kernels on one thread: nanoseconds per element."},
-    {"merge", fc_bench_merge, 1u << SHAPE | 1u << RANK | 1u << THREADS | 1u << SECONDS | 1u << RULE | 1u << SPACE | 1u << UPDATES | 1u << ROWS | 1u << COLS | 1u << DENSE,
-     "Server merge of the updates of a round, or a rule on one weight: seconds, mean CPU seconds, and how far it raises the peak of memory (one measurement per process). Full Grams of shape d take 2.5 GB of memory."},
-    {"data", fc_bench_data, 1u << SHAPE | 1u << PRECISION | 1u << ISA | 1u << SECONDS,
-     "Load, augment, normalise and lay out as patches, on one thread: microseconds per image, and the share of a training step."},
+static fc_status run_bench(const fc_args *a, fc_error *err);
+
+#define BIT UINT64_C(1)
+enum { STEP, GEMM, KERNEL, MERGE, DATA, N_VERBS };
+#define BENCH(name_, rows_, help) \
+    {.name = "bench " name_, .run = run_bench, .flag = rows, .n_flags = N_ROWS, .takes = rows_, .usage = help}
+static const fc_verb verbs[N_VERBS] = {
+    [STEP] = BENCH("step", (BIT << RULE) - 1,
+     "A training step (load and augment, forward, backward, AdamW) or an evaluation, as a run does it: images per second over all clients, and where the time of the threads goes (gemm: also the products of the attention). An evaluation takes blocks of fixed size; batch, rank, train and clients do not matter."),
+    [GEMM] = BENCH("gemm", BIT << SHAPE | BIT << ISA | BIT << THREADS | BIT << SECONDS,
+     "Matrix products of the layers with packed weights, and of the attention: GFLOP/s. The kernels named blas are OpenBLAS."),
+    [KERNEL] = BENCH("kernel", BIT << SHAPE | BIT << ISA | BIT << SECONDS,
+     "Layer and packing kernels on one thread: nanoseconds per element."),
+    [MERGE] = BENCH("merge", BIT << SHAPE | BIT << RANK | BIT << THREADS | BIT << SECONDS | BIT << RULE | BIT << SPACE | BIT << UPDATES | BIT << ROWS | BIT << COLS | BIT << DENSE,
+     "Server merge of the updates of a round, or a rule on one weight: seconds, mean CPU seconds, and how far it raises the peak of memory (one measurement per process). Full Grams of shape d take 2.5 GB of memory."),
+    [DATA] = BENCH("data", BIT << SHAPE | BIT << PRECISION | BIT << ISA | BIT << SECONDS,
+     "Load, augment, normalise and lay out as patches, on one thread: microseconds per image, and the share of a training step."),
 };
 /* clang-format on */
-enum { N_VERBS = sizeof verbs / sizeof *verbs };
 
-static void print_help(void)
+static void print_bench_help(void)
 {
     puts("fcil bench step|gemm|kernel|merge|data [--OPTION VALUE ...]\n"
          "\n"
@@ -105,148 +89,43 @@ static void print_help(void)
          "  c   ViT-Tiny/16 at 96 px                   37 tokens\n"
          "  d   ViT-B/16 at 224 px                    197 tokens");
     for (int i = 0; i < N_VERBS; i++) {
-        printf("\n%s", verbs[i].name);
+        printf("\n%s", strchr(verbs[i].name, ' ') + 1);
         for (int k = 0; k < N_ROWS; k++)
             if (verbs[i].takes >> k & 1)
-                printf(" %s", rows[k].key);
+                printf(" %s", rows[k].opt.key);
         puts("");
-        fc_print_wrapped(stdout, "    ", verbs[i].help);
+        fc_print_wrapped(stdout, "    ", verbs[i].usage);
     }
     puts("");
     for (int i = 0; i < N_ROWS; i++) {
         char want[512];
-        printf("%-12s %s; default %s\n", rows[i].key, fc_opt_expected(&rows[i], want, sizeof want),
-               rows[i].def);
-        fc_print_wrapped(stdout, "    ", rows[i].help);
+        const fc_opt *o = &rows[i].opt;
+        printf("%-12s %s; default %s\n", o->key, fc_opt_expected(o, want, sizeof want), o->def);
+        fc_print_wrapped(stdout, "    ", o->help);
     }
 }
 
-/* Row of the option `word` ("--key" or "--key=value") of a verb, -1 if it has none. */
-static int find_row(const char *word, int verb, fc_error *err)
+static fc_status run_bench(const fc_args *a, fc_error *err)
 {
-    const char *names[N_ROWS];
-    size_t length = strcspn(word, "=");
-    int n = 0;
-    for (int i = 0; i < N_ROWS; i++) {
-        if (!(verbs[verb].takes >> i & 1))
-            continue;
-        if (strlen(rows[i].key) == length && strncmp(rows[i].key, word, length) == 0)
-            return i;
-        names[n++] = rows[i].key;
-    }
-    const char *near = fc_nearest(word, names, n);
-    fc_fail(err, FC_EUSAGE, "bench %s: unknown option '%.60s'%s%s%s (fcil bench --help lists them)",
-            verbs[verb].name, word, near ? ", did you mean " : "", near ? near : "",
-            near ? "?" : "");
-    return -1;
-}
-
-static fc_status read_options(fc_bench_options *o, int verb, int argc, char **argv, fc_arena *arena,
-                              fc_error *err)
-{
-    FC_TRY(fc_opt_defaults(o, rows, N_ROWS, arena, err));
-    for (int i = 0; i < argc; i++) {
-        int row = find_row(argv[i], verb, err);
-        if (row < 0)
-            return err->code;
-        const char *value = strchr(argv[i], '=');
-        if (value)
-            value++;
-        else if (rows[row].type == FC_OPT_BOOL)
-            value = "true";
-        else if (i + 1 < argc)
-            value = argv[++i];
-        else
-            return fc_fail(err, FC_EUSAGE, "bench %s: %s needs a value", verbs[verb].name,
-                           rows[row].key);
-        char where[64];
-        snprintf(where, sizeof where, "bench %s: %s", verbs[verb].name, rows[row].key);
-        FC_TRY(fc_opt_set(o, &rows[row], value, where, arena, err));
-    }
+    static fc_status (*const measure[N_VERBS])(const fc_bench_options *o,
+                                               fc_error *err) = {[STEP] = fc_bench_step,
+                                                                 [GEMM] = fc_bench_gemm,
+                                                                 [KERNEL] = fc_bench_kernel,
+                                                                 [MERGE] = fc_bench_merge,
+                                                                 [DATA] = fc_bench_data};
+    const fc_bench_options *o = &((const options *)a)->bench;
     const fc_isa *isa;
     fc_error why = {0};
-    if (fc_isa_find(&isa, o->isa, o->precision == 1, &why) != FC_OK)
-        return fc_fail(err, FC_EUSAGE, "bench %s: --isa: %s", verbs[verb].name, why.msg);
-    return FC_OK;
+    if (a->config)
+        return fc_fail(err, FC_EUSAGE, "%s: unknown option '%.60s' (fcil bench --help lists them)",
+                       a->verb->name, a->config);
+    if (fc_isa_find(&isa, o->isa, o->precision == FC_BENCH_BF16, &why) != FC_OK)
+        return fc_fail(err, FC_EUSAGE, "%s: --isa: %s", a->verb->name, why.msg);
+    return measure[a->verb - verbs](o, err);
 }
 
 fc_status fc_cmd_bench(int argc, char **argv, fc_error *err)
 {
-    const char *names[N_VERBS], *word = argc > 1 ? argv[1] : "";
-    int verb = 0;
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            print_help();
-            return FC_OK;
-        }
-    for (int i = 0; i < N_VERBS; i++)
-        names[i] = verbs[i].name;
-    while (verb < N_VERBS && strcmp(word, names[verb]) != 0)
-        verb++;
-    if (verb == N_VERBS) {
-        const char *near = fc_nearest(word, names, N_VERBS);
-        return fc_fail(err, FC_EUSAGE,
-                       "bench: expected one of step, gemm, kernel, merge, data%s%s%s",
-                       near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
-    }
-    fc_bench_options o;
-    fc_arena arena = {0};
-    fc_status s = read_options(&o, verb, argc - 2, argv + 2, &arena, err);
-    if (s == FC_OK)
-        s = verbs[verb].run(&o, err);
-    fc_arena_free(&arena);
-    return s;
-}
-
-/* ---- times ---------------------------------------------------------------------------------- */
-
-static int ascending(const void *x, const void *y)
-{
-    double a = *(const double *)x, b = *(const double *)y;
-    return (a > b) - (a < b);
-}
-
-void fc_bench_sort(double *x, int n)
-{
-    qsort(x, (size_t)n, sizeof *x, ascending);
-}
-
-fc_spread fc_spread_of(double *x, int n)
-{
-    fc_bench_sort(x, n);
-    return (fc_spread){
-        .median = (x[(n - 1) / 2] + x[n / 2]) / 2, .p10 = x[n / 10], .p90 = x[n - 1 - n / 10]};
-}
-
-fc_spread fc_bench_time(void (*work)(void *ctx), void *ctx, double seconds)
-{
-    enum { CALLS_MIN = 3, CALLS_MAX = 1000 };
-    double taken[CALLS_MAX], total = 0;
-    int n = 0;
-    work(ctx);
-    while (n < CALLS_MAX && (n < CALLS_MIN || total < seconds)) {
-        double begin = fc_wall();
-        work(ctx);
-        total += taken[n++] = fc_wall() - begin;
-    }
-    return fc_spread_of(taken, n);
-}
-
-void fc_bench_add(json_t *line, const char *key, fc_spread s)
-{
-    json_object_set_new(line, key, json_real(s.median));
-    json_object_set_new(line, "p10", json_real(s.p10));
-    json_object_set_new(line, "p90", json_real(s.p90));
-}
-
-fc_status fc_bench_print(json_t *line, fc_error *err)
-{
-    char *text = json_dumps(line, JSON_REAL_PRECISION(5));
-    json_decref(line);
-    if (!text)
-        return fc_fail(err, FC_EFAIL, "bench: out of memory");
-    puts(text);
-    fflush(stdout);
-    free(text);
-    return FC_OK;
+    options o = {0};
+    return fc_verbs_run(verbs, N_VERBS, print_bench_help, &o.args, argc, argv, err);
 }

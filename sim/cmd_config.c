@@ -1,5 +1,6 @@
 /* fcil config: what a config resolves to, what each option means, whether files are right. */
 #include "core/merge/merge.h"
+#include "sim/args.h"
 #include "sim/cmd.h"
 #include "sim/config_parts.h"
 #include "sim/methods/method.h"
@@ -9,15 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char usage[] =
-    "fcil config show [CONFIG] [key=value ...]      every value, as one YAML file;\n"
-    "                                               --verbose: with its meaning above it\n"
-    "fcil config explain [KEY ...]                  what options mean and accept\n"
-    "fcil config check CONFIG ... [key=value ...]   validate files, run nothing\n"
-    "\n"
-    "KEY is an option (train.lr), a section (train) or a key (lr).\n";
-
-static fc_status show(const fc_args *a, fc_error *err)
+static fc_status show_config(const fc_args *a, fc_error *err)
 {
     fc_config c;
     if (a->n_extra > 0)
@@ -33,7 +26,7 @@ static fc_status show(const fc_args *a, fc_error *err)
 }
 
 /* One file; its verdict goes to stdout. */
-static bool check_one(const fc_args *a, const char *path)
+static bool check_config(const fc_args *a, const char *path)
 {
     fc_config c;
     fc_error why = {0};
@@ -47,14 +40,14 @@ static bool check_one(const fc_args *a, const char *path)
     return true;
 }
 
-static fc_status check(const fc_args *a, fc_error *err)
+static fc_status check_configs(const fc_args *a, fc_error *err)
 {
     if (!a->config)
         return fc_fail(err, FC_EUSAGE,
                        "config check: no file given; usage: fcil config check CONFIG ...");
-    int wrong = !check_one(a, a->config);
+    int wrong = !check_config(a, a->config);
     for (int i = 0; i < a->n_extra; i++)
-        wrong += !check_one(a, a->extra[i]);
+        wrong += !check_config(a, a->extra[i]);
     if (wrong)
         return fc_fail(err, FC_EUSAGE, "config check: %d of %d files wrong", wrong, a->n_extra + 1);
     return FC_OK;
@@ -71,10 +64,10 @@ static bool named(const char *word, const char *section, const char *key)
     return strcmp(word, section) == 0 || strcmp(word, key) == 0;
 }
 
-/* Print the rows that a word names; their number. of: the method or rule they belong to, or NULL.
- */
+/* Print the rows that a word names; their number. by, of: the option that asks for them and its
+ * value, or NULL. */
 static int explain_rows(const char *word, const char *section, const fc_opt *rows, int n,
-                        const char *of)
+                        const char *by, const char *of)
 {
     int found = 0;
     for (int i = 0; i < n; i++) {
@@ -82,11 +75,7 @@ static int explain_rows(const char *word, const char *section, const fc_opt *row
             continue;
         fc_print_option(stdout, "", section, &rows[i]);
         if (of)
-            printf("    only with %s %s\n",
-                   strcmp(section, "merge") == 0        ? "merge.rule"
-                   : strcmp(section, "task_merge") == 0 ? "tasks.merge"
-                                                        : "method.name",
-                   of);
+            printf("    only with %s %s\n", by, of);
         found++;
     }
     return found;
@@ -94,18 +83,23 @@ static int explain_rows(const char *word, const char *section, const fc_opt *row
 
 static int explain(const char *word)
 {
+    static const struct {
+        const char *section, *by;
+    } rules[] = {{"merge", "merge.rule"}, {"task_merge", "tasks.merge"}};
     int found = 0;
     for (int i = 0; i < fc_config_n_opts; i++)
-        found += explain_rows(word, fc_config_sections[i], &fc_config_opts[i], 1, NULL);
-    found += explain_rows(word, "method", &fc_config_method_row, 1, NULL);
-    for (int i = 0; i < fc_method_count; i++)
-        found += explain_rows(word, "method", fc_method_table[i]->options,
-                              fc_method_table[i]->n_options, fc_method_table[i]->name);
-    static const char *const sections[] = {"merge", "task_merge"};
+        found += explain_rows(word, fc_config_sections[i], &fc_config_opts[i], 1, NULL, NULL);
+    found += explain_rows(word, "method", &fc_config_method_row, 1, NULL, NULL);
+    for (int i = 0; i < fc_method_count; i++) {
+        const fc_method *m = fc_method_table[i];
+        found += explain_rows(word, "method", m->options, m->n_options, "method.name", m->name);
+    }
     for (int k = 0; k < 2; k++)
-        for (int i = 0; i < fc_merge_count; i++)
-            found += explain_rows(word, sections[k], fc_merge_table[i]->options,
-                                  fc_merge_table[i]->n_options, fc_merge_table[i]->name);
+        for (int i = 0; i < fc_merge_count; i++) {
+            const fc_merge_method *m = fc_merge_table[i];
+            found += explain_rows(word, rules[k].section, m->options, m->n_options, rules[k].by,
+                                  m->name);
+        }
     return found;
 }
 
@@ -137,32 +131,30 @@ static fc_status explain_all(const fc_args *a, fc_error *err)
     return FC_OK;
 }
 
+enum { VERBOSE, N_FLAGS };
+static const fc_flag flags[N_FLAGS] = {
+    [VERBOSE] = FC_FLAG_BOOL("--verbose", fc_args, verbose, "the meaning of each option above it")};
+
+#define PART(name_, run_, rows)                                                                    \
+    {                                                                                              \
+        .name = "config " name_, .run = run_, .flag = flags, .n_flags = N_FLAGS, .takes = rows     \
+    }
+static const fc_verb parts[] = {PART("show", show_config, UINT64_C(1) << VERBOSE),
+                                PART("explain", explain_all, 0), PART("check", check_configs, 0)};
+enum { N_PARTS = sizeof parts / sizeof *parts };
+
+static void print_config_help(void)
+{
+    fc_verbs_help(parts, N_PARTS,
+                  "fcil config show [CONFIG] [key=value ...]      every value, as one YAML file\n"
+                  "fcil config explain [KEY ...]                  what options mean and accept\n"
+                  "fcil config check CONFIG ... [key=value ...]   validate files, run nothing\n"
+                  "\n",
+                  "\nKEY is an option (train.lr), a section (train) or a key (lr).\n");
+}
+
 fc_status fc_cmd_config(int argc, char **argv, fc_error *err)
 {
-    static const struct {
-        const char *name, *flags;
-        fc_status (*run)(const fc_args *a, fc_error *err);
-    } parts[] = {{"show", "--verbose", show}, {"explain", "", explain_all}, {"check", "", check}};
-    const char *names[] = {"show", "explain", "check"};
-    const char *part = argc > 1 ? argv[1] : "";
-    if (strcmp(part, "--help") == 0 || strcmp(part, "-h") == 0) {
-        fputs(usage, stdout);
-        return FC_OK;
-    }
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        if (strcmp(part, parts[i].name) != 0)
-            continue;
-        fc_args a;
-        FC_TRY(fc_args_parse(&a, argc - 1, argv + 1, parts[i].flags, err));
-        fc_status st = FC_OK;
-        if (a.help)
-            fputs(usage, stdout);
-        else
-            st = parts[i].run(&a, err);
-        fc_args_free(&a);
-        return st;
-    }
-    const char *near = fc_nearest(part, names, 3);
-    return fc_fail(err, FC_EUSAGE, "config: found '%.60s', expected show, explain or check%s%s%s",
-                   part, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+    fc_args a = {0};
+    return fc_verbs_run(parts, N_PARTS, print_config_help, &a, argc, argv, err);
 }

@@ -2,6 +2,7 @@
 #include "core/file.h"
 #include "datasets/contact_sheet.h"
 #include "datasets/decode.h"
+#include "sim/args.h"
 #include "sim/cmd.h"
 #include "sim/make.h"
 #include "sim/outfile.h"
@@ -11,15 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-static const char usage[] =
-    "fcil data show CONFIG|NAME [PATH] [key=value ...] [-o DIR] [--data DIR] [--json]\n"
-    "    tables of the data set, its tasks and its clients; pictures contact.png and "
-    "partition.png\n"
-    "    and partition.csv in DIR (default: data_show)\n"
-    "fcil data check NAME [PATH] [key=value ...] [--data DIR] [--json]\n"
-    "    read every file, check every label; counts and hash\n"
-    "NAME: fcil list datasets. PATH: its folder or file, else searched below the data directory.\n";
 
 enum { SHEET_ROWS = 100, SHEET_COLUMNS = 16, SHEET_CELL = 48, TABLE_CLIENTS = 50 };
 
@@ -48,17 +40,17 @@ static bool is_reader(const char *word)
 }
 
 /* The config of a file, or the default one with a reader and its path put before the overrides. */
-static fc_status load_config(view *v, const fc_args *a, fc_error *err)
+static fc_status load_data_config(view *v, const fc_args *a, fc_error *err)
 {
-    const char *word = a->extra[0];
+    const char *word = a->config;
     struct stat file;
     if (!is_reader(word) && (strchr(word, '/') || stat(word, &file) == 0)) {
-        if (a->n_extra > 1)
+        if (a->n_extra)
             return fc_fail(err, FC_EUSAGE, "data: '%.60s' behind a config, expected key=value",
-                           a->extra[1]);
+                           a->extra[0]);
         return fc_config_load(&v->cfg, word, a->override, a->n_override, err);
     }
-    const char *path = a->n_extra > 1 ? a->extra[1] : "";
+    const char *path = a->n_extra ? a->extra[0] : "";
     size_t n = (size_t)a->n_override;
     char **override = fc_arena_alloc(&v->arena, n + 2, sizeof *override, err);
     char *text = fc_arena_alloc(&v->arena, strlen(word) + strlen(path) + 32, 1, err);
@@ -86,7 +78,7 @@ static void class_range(size_t *low, size_t *high, const fc_split *s, int classe
     }
 }
 
-static fc_status print_data(view *v, fc_error *err)
+static fc_status print_data_set(view *v, fc_error *err)
 {
     const fc_dataset *d = &v->data;
     size_t *count = fc_arena_alloc(&v->arena, (size_t)d->classes, sizeof *count, err);
@@ -176,7 +168,7 @@ static fc_status print_tasks(view *v, fc_error *err)
     return FC_OK;
 }
 
-static fc_status print_json(const view *v, bool with_partition, fc_error *err)
+static fc_status print_data_json(const view *v, bool with_partition, fc_error *err)
 {
     const fc_dataset *d = &v->data;
     json_t *root =
@@ -209,6 +201,21 @@ static fc_status print_json(const view *v, bool with_partition, fc_error *err)
 
 /* ---- the two verbs ---- */
 
+/* The data set that the words name; tasks: and how it is split. */
+static fc_status open_view(view *v, const fc_args *a, bool tasks, fc_error *err)
+{
+    if (!a->config || a->n_extra > 1)
+        return fc_fail(err, FC_EUSAGE, "%s: %d words, expected %s and perhaps a path",
+                       a->verb->name, a->n_extra + (a->config != NULL),
+                       tasks ? "a config or the name of a data set" : "a name");
+    FC_TRY(load_data_config(v, a, err));
+    FC_TRY(fc_data_open(&v->data, &v->cfg, err));
+    if (!tasks)
+        return FC_OK;
+    FC_TRY(fc_tasks_open(&v->tasks, &v->data, &v->cfg, &v->arena, err));
+    return fc_partition_open(&v->partition, &v->data, &v->tasks, &v->cfg, &v->arena, err);
+}
+
 static fc_status write_files(view *v, const char *dir, bool quiet, fc_error *err)
 {
     char path[FC_PATH_MAX];
@@ -228,48 +235,69 @@ static fc_status write_files(view *v, const char *dir, bool quiet, fc_error *err
     return FC_OK;
 }
 
-static fc_status show(view *v, const fc_args *a, fc_error *err)
+static fc_status show_data(const fc_args *a, fc_error *err)
 {
-    FC_TRY(load_config(v, a, err));
-    FC_TRY(fc_data_open(&v->data, &v->cfg, err));
-    FC_TRY(fc_tasks_open(&v->tasks, &v->data, &v->cfg, &v->arena, err));
-    FC_TRY(fc_partition_open(&v->partition, &v->data, &v->tasks, &v->cfg, &v->arena, err));
-    if (a->json) {
-        FC_TRY(print_json(v, true, err));
-    } else {
-        FC_TRY(print_data(v, err));
-        FC_TRY(print_tasks(v, err));
+    view v = {0};
+    fc_status s = open_view(&v, a, true, err);
+    if (s == FC_OK && a->json) {
+        s = print_data_json(&v, true, err);
+    } else if (s == FC_OK) {
+        s = print_data_set(&v, err);
+        s = s == FC_OK ? print_tasks(&v, err) : s;
     }
-    return write_files(v, a->output ? a->output : "data_show", a->json, err);
+    if (s == FC_OK)
+        s = write_files(&v, a->output ? a->output : "data_show", a->json, err);
+    view_close(&v);
+    return s;
 }
 
-static fc_status check(view *v, const fc_args *a, fc_error *err)
+static fc_status check_data(const fc_args *a, fc_error *err)
 {
-    FC_TRY(load_config(v, a, err));
-    FC_TRY(fc_data_open(&v->data, &v->cfg, err));
-    return a->json ? print_json(v, false, err) : print_data(v, err);
+    view v = {0};
+    fc_status s = open_view(&v, a, false, err);
+    if (s == FC_OK)
+        s = a->json ? print_data_json(&v, false, err) : print_data_set(&v, err);
+    view_close(&v);
+    return s;
+}
+
+enum { OUTPUT, DATA, JSON, N_FLAGS };
+static const fc_flag flags[N_FLAGS] = {
+    [OUTPUT] = FC_FLAG_OUTPUT(
+        "DIR", "folder of contact.png, partition.png and partition.csv; default: data_show"),
+    [DATA] = FC_FLAG_DATA,
+    [JSON] = FC_FLAG_JSON("one JSON object instead of tables")};
+
+enum { SHOW, CHECK, N_PARTS };
+static const fc_verb parts[N_PARTS] = {
+    [SHOW] = {.name = "data show",
+              .run = show_data,
+              .flag = flags,
+              .n_flags = N_FLAGS,
+              .takes = FC_FLAGS_ALL},
+    [CHECK] = {.name = "data check",
+               .run = check_data,
+               .flag = flags,
+               .n_flags = N_FLAGS,
+               .takes = FC_FLAGS_ALL & ~(UINT64_C(1) << OUTPUT)}};
+
+static void print_data_help(void)
+{
+    fc_verbs_help(
+        parts, N_PARTS,
+        "fcil data show CONFIG|NAME [PATH] [key=value ...] [-o DIR] [--data DIR] [--json]\n"
+        "    tables of the data set, its tasks and its clients; pictures contact.png and "
+        "partition.png\n"
+        "    and partition.csv in DIR (default: data_show)\n"
+        "fcil data check NAME [PATH] [key=value ...] [--data DIR] [--json]\n"
+        "    read every file, check every label; counts and hash\n"
+        "NAME: fcil list datasets. PATH: its folder or file, else searched below the data "
+        "directory.\n\n",
+        "\nscripts/fetch_*.sh download data sets.\n");
 }
 
 fc_status fc_cmd_data(int argc, char **argv, fc_error *err)
 {
-    fc_args a;
-    view v = {0};
-    FC_TRY(fc_args_parse(&a, argc, argv, "--data --json -o", err));
-    fc_status st = FC_OK;
-    const char *verb = a.config ? a.config : "";
-    bool showing = strcmp(verb, "show") == 0;
-    if (a.help)
-        fputs(usage, stdout);
-    else if (!showing && strcmp(verb, "check") != 0)
-        st = fc_fail(err, FC_EUSAGE,
-                     "data: expected show or check (scripts/fetch_*.sh download), found '%.60s'",
-                     verb);
-    else if (a.n_extra < 1 || a.n_extra > 2)
-        st = fc_fail(err, FC_EUSAGE, "data %s: %d words, expected %s and perhaps a path", verb,
-                     a.n_extra, showing ? "a config or the name of a data set" : "a name");
-    else
-        st = showing ? show(&v, &a, err) : check(&v, &a, err);
-    view_close(&v);
-    fc_args_free(&a);
-    return st;
+    fc_args a = {0};
+    return fc_verbs_run(parts, N_PARTS, print_data_help, &a, argc, argv, err);
 }

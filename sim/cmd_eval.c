@@ -1,5 +1,6 @@
 /* fcil eval MODEL [CONFIG] [key=value ...] */
 #include "core/file.h"
+#include "sim/args.h"
 #include "sim/cmd.h"
 #include "sim/confusion.h"
 #include "sim/model_on_data.h"
@@ -9,18 +10,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char usage[] =
-    "usage: fcil eval MODEL [CONFIG] [section.key=value ...] [options]\n\n"
-    "Tests a Vision Transformer with a head: MODEL is a safetensors file with timm's names, or an\n"
-    "adapter folder in PEFT's format. What fcil export has written says itself what the classes\n"
-    "are, which tasks they come from, and which data it was trained on; options replace that, "
-    "e.g.\n"
-    "data.path=DIR. For other models a CONFIG, or options, have it: data.*, tasks.*.\n\n"
-    "  --base FILE    the backbone of an adapter, instead of the one that its config names\n"
-    "  -o DIR         write the confusion matrix: DIR/confusion.csv and DIR/confusion.svg\n"
-    "  --json         result as one JSON object\n"
-    "  --data DIR, --threads N   as in fcil run\n\n"
-    "acc: over the classes of all tasks; acc_masked: over the classes of the image's own task.\n";
+typedef struct options {
+    fc_args args;
+    const char *base;
+} options;
+
+static const fc_flag flags[] = {
+    FC_FLAG_TEXT("--base", "FILE", options, base,
+                 "the backbone of an adapter, instead of the one that its config names"),
+    FC_FLAG_OUTPUT("DIR", "write the confusion matrix: DIR/confusion.csv and DIR/confusion.svg"),
+    FC_FLAG_JSON("result as one JSON object"), FC_FLAG_DATA, FC_FLAG_THREADS};
 
 static double percent(long part, long of)
 {
@@ -122,7 +121,7 @@ static fc_status open_and_test(const fc_args *a, fc_error *err)
             err, FC_EUSAGE,
             "eval: which model? usage: fcil eval MODEL [CONFIG] [section.key=value ...]");
     fc_model_on_data_options o = {.model = a->config,
-                                  .base = a->base,
+                                  .base = ((const options *)a)->base,
                                   .config = a->n_extra ? a->extra[0] : NULL,
                                   .override = a->override,
                                   .n_override = a->n_override};
@@ -134,13 +133,23 @@ static fc_status open_and_test(const fc_args *a, fc_error *err)
 
 fc_status fc_cmd_eval(int argc, char **argv, fc_error *err)
 {
-    fc_args a;
-    fc_status s = FC_OK;
-    FC_TRY(fc_args_parse(&a, argc, argv, "--base -o --json --data --threads", err));
-    if (a.help)
-        fputs(usage, stdout);
-    else
-        s = open_and_test(&a, err);
-    fc_args_free(&a);
-    return s;
+    static const fc_verb verb = {
+        .name = "eval",
+        .run = open_and_test,
+        .flag = flags,
+        .n_flags = sizeof flags / sizeof *flags,
+        .takes = FC_FLAGS_ALL,
+        .usage =
+            "usage: fcil eval MODEL [CONFIG] [section.key=value ...] [options]\n\n"
+            "Tests a Vision Transformer with a head: MODEL is a safetensors file with timm's "
+            "names, or an\n"
+            "adapter folder in PEFT's format. What fcil export has written says itself what the "
+            "classes\n"
+            "are, which tasks they come from, and which data it was trained on; options replace "
+            "that, e.g.\n"
+            "data.path=DIR. For other models a CONFIG, or options, have it: data.*, tasks.*.\n\n",
+        .notes = "\nacc: over the classes of all tasks; acc_masked: over the classes of the "
+                 "image's own task.\n"};
+    options o = {0};
+    return fc_verb_run(&verb, &o.args, argc, argv, err);
 }

@@ -1,26 +1,29 @@
 /* fcil export RUN_DIR --to peft|timm -o TO */
+#include "sim/args.h"
 #include "sim/cmd.h"
 #include "sim/experiment.h"
 #include "sim/export.h"
 #include "sim/outfile.h"
 
 #include <stdio.h>
-#include <string.h>
 
-static const char usage[] =
-    "usage: fcil export RUN_DIR --to timm -o FILE.safetensors [section.key=value ...]\n"
-    "       fcil export RUN_DIR --to peft -o DIR [section.key=value ...]\n\n"
-    "What a run has learnt, from its last checkpoint; it may be going on.\n\n"
-    "  --to timm     the model that it tested last, with timm's names\n"
-    "  --to peft     one LoRA adapter for each task, DIR/task01, DIR/task02, ..., in PEFT's "
-    "format,\n"
-    "                with the rows of the head of that task; a task that is not finished: as far "
-    "as\n"
-    "                it has come. A backbone that was random is written to DIR/base.safetensors.\n"
-    "  --data DIR    data directory, as in fcil run; the data and weights of the run are needed\n"
-    "  --threads N   same as run.threads=N\n\n"
-    "Metadata: the class of each row of the head, the tasks, and how images are prepared, so that\n"
-    "fcil eval needs no config.\n";
+typedef struct options {
+    fc_args args;
+    int to;
+} options;
+
+enum { TO, OUTPUT };
+enum { TIMM, PEFT };
+static const fc_flag flags[] = {
+    [TO] = FC_FLAG_CHOICE("--to", "FORMAT", options, to, NULL, "timm|peft",
+                          "timm: the model that it tested last, with timm's names; peft: one LoRA "
+                          "adapter for each task, DIR/task01, DIR/task02, ..., in PEFT's format, "
+                          "with the rows of the head of that task; a task that is not finished: as "
+                          "far as it has come. A backbone that was random is written to "
+                          "DIR/base.safetensors"),
+    [OUTPUT] = FC_FLAG_OUTPUT("TO", "the file, or the folder of the adapters"),
+    FC_FLAG_DATA,
+    FC_FLAG_THREADS};
 
 /* The adapters of all tasks; their folders go to stdout. */
 static fc_status export_peft(fc_run *r, const char *dir, fc_error *err)
@@ -58,15 +61,13 @@ static fc_status export_run(fc_run *r, const fc_args *a, bool peft, fc_error *er
 
 static fc_status open_and_export(const fc_args *a, fc_error *err)
 {
+    const options *o = (const options *)a;
     char path[FC_PATH_MAX];
     fc_config c;
     fc_experiment e;
-    if (!a->config || a->n_extra > 0 || !a->output || !a->to)
+    if (!a->config || a->n_extra > 0 || !a->output || !fc_args_given(a, TO))
         return fc_fail(err, FC_EUSAGE,
                        "export: expected one run; usage: fcil export RUN_DIR --to peft|timm -o TO");
-    bool peft = strcmp(a->to, "peft") == 0;
-    if (!peft && strcmp(a->to, "timm") != 0)
-        return fc_fail(err, FC_EUSAGE, "export: --to '%.60s', expected peft or timm", a->to);
     if (!fc_out_find(path, a->config, "config.yaml"))
         return fc_fail(err, FC_EDATA, "%s: no config.yaml there, expected the folder of a run",
                        a->config);
@@ -74,7 +75,7 @@ static fc_status open_and_export(const fc_args *a, fc_error *err)
     fc_console console = {FC_QUIET, FC_COLOUR_NEVER};
     fc_status s = fc_experiment_open(&e, &c, console, err);
     if (s == FC_OK) {
-        s = export_run(&e.run, a, peft, err);
+        s = export_run(&e.run, a, o->to == PEFT, err);
         fc_experiment_close(&e);
     }
     fc_config_free(&c);
@@ -83,13 +84,20 @@ static fc_status open_and_export(const fc_args *a, fc_error *err)
 
 fc_status fc_cmd_export(int argc, char **argv, fc_error *err)
 {
-    fc_args a;
-    fc_status s = FC_OK;
-    FC_TRY(fc_args_parse(&a, argc, argv, "--to -o --data --threads", err));
-    if (a.help)
-        fputs(usage, stdout);
-    else
-        s = open_and_export(&a, err);
-    fc_args_free(&a);
-    return s;
+    static const fc_verb verb = {
+        .name = "export",
+        .run = open_and_export,
+        .flag = flags,
+        .n_flags = sizeof flags / sizeof *flags,
+        .takes = FC_FLAGS_ALL,
+        .usage =
+            "usage: fcil export RUN_DIR --to timm -o FILE.safetensors [section.key=value ...]\n"
+            "       fcil export RUN_DIR --to peft -o DIR [section.key=value ...]\n\n"
+            "What a run has learnt, from its last checkpoint; it may be going on. The data and\n"
+            "weights of the run are needed.\n\n",
+        .notes = "\nMetadata: the class of each row of the head, the tasks, and how images are "
+                 "prepared, so that\n"
+                 "fcil eval needs no config.\n"};
+    options o = {0};
+    return fc_verb_run(&verb, &o.args, argc, argv, err);
 }

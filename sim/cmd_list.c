@@ -2,8 +2,10 @@
 #include "core/merge/merge.h"
 #include "datasets/dataset.h"
 #include "datasets/partition.h"
+#include "sim/args.h"
 #include "sim/cmd.h"
 #include "sim/methods/method.h"
+#include "sim/metric.h"
 #include "sim/text.h"
 
 #include <jansson.h>
@@ -11,11 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const char usage[] =
-    "fcil list datasets|methods|merges|partitions|metrics [--json]\n"
-    "\n"
-    "What the names in a config mean, where they come from and their options.\n";
 
 /* One line of a list, whichever registry it comes from. */
 typedef struct item {
@@ -80,58 +77,19 @@ static item partition_item(int i)
                   .reads = p->needs};
 }
 
-/* Per cent, from the counts of correct test samples a(i, s) of task s after learning task i = 0 ..
- * T-1. */
-static const item metrics[] = {
-    {.name = "acc",
-     .detail = "100 correct / total",
-     .help = "accuracy over all test samples of the tasks seen so far"},
-    {.name = "acc_task_mean",
-     .detail = "mean over s <= i of a(i, s)",
-     .help = "mean of the accuracies of the tasks seen so far"},
-    {.name = "acc_masked",
-     .detail = "argmax over the classes of task s only",
-     .help = "task-incremental accuracy: the task of each sample is known"},
-    {.name = "faa", .detail = "acc after task T-1", .help = "final average accuracy, over samples"},
-    {.name = "faa_task_mean",
-     .detail = "mean over s of a(T-1, s)",
-     .help = "final average accuracy, over tasks"},
-    {.name = "aia",
-     .detail = "mean over i of acc after task i",
-     .help = "average incremental accuracy, over samples"},
-    {.name = "aia_task_mean",
-     .detail = "mean over i of acc_task_mean after task i",
-     .help = "average incremental accuracy, over tasks"},
-    {.name = "forgetting_fedmammoth",
-     .detail = "sum over s of (a(s, s) - a(T-1, s)) / T",
-     .help = "forgetting as fed-mammoth prints it"},
-    {.name = "forgetting_max",
-     .detail = "sum over s < T-1 of (max over l in s .. T-2 of a(l, s) - a(T-1, s)) / (T-1)",
-     .help = "forgetting against the best earlier accuracy, Chaudhry et al. 2018"},
-    {.name = "bwt",
-     .detail = "sum over s < T-1 of (a(T-1, s) - a(s, s)) / (T-1)",
-     .help = "backward transfer, Lopez-Paz and Ranzato 2017"},
-    {.name = "learning_accuracy",
-     .detail = "mean over s of a(s, s)",
-     .help = "accuracy on each task right after learning it"},
-    {.name = "bwt_masked",
-     .detail = "bwt of acc_masked: both a(i, s) over the classes of task s only",
-     .help = "backward transfer where the task of each sample is known"},
-    {.name = "merge_s",
-     .detail = "merge_s of the last row of rounds.csv, with tasks.merge",
-     .help = "seconds that the last merge of the tasks took, the search for its scale included"},
-    {.name = "merge_scale",
-     .detail = "the one of task_merge.scales that was best on held-out images, else "
-               "task_merge.scale",
-     .help = "factor on the update of the last merge of the tasks"},
-    {.name = "merge_extra",
-     .detail = "numbers of experts, gates, masks and factors (32 bits of a mask are one number)",
-     .help = "what the merged model of the tasks keeps beside one backbone"},
-};
+/* What is a number after each task, and not of a run as a whole. */
+static const item curves[] = {{.name = "acc",
+                               .detail = "100 correct / total",
+                               .help = "accuracy over all test samples of the tasks seen so far"},
+                              {.name = "acc_task_mean",
+                               .detail = "mean over s <= i of a(i, s)",
+                               .help = "mean of the accuracies of the tasks seen so far"}};
+enum { CURVES = sizeof curves / sizeof *curves };
 
 static item metric_item(int i)
 {
-    item e = metrics[i];
+    const fc_metric *m = i < CURVES ? NULL : &fc_metric_table[i - CURVES];
+    item e = m ? (item){.name = m->name, .detail = m->formula, .help = m->help} : curves[i];
     e.label = "formula";
     return e;
 }
@@ -172,7 +130,7 @@ static json_t *options_json(const item *e)
     return list;
 }
 
-static fc_status print_json(item (*get)(int), int n, fc_error *err)
+static fc_status print_list_json(item (*get)(int), int n, fc_error *err)
 {
     json_t *list = json_array();
     for (int i = 0; i < n; i++) {
@@ -198,42 +156,53 @@ static fc_status print_json(item (*get)(int), int n, fc_error *err)
     return FC_OK;
 }
 
-fc_status fc_cmd_list(int argc, char **argv, fc_error *err)
+static fc_status print_list(item (*get)(int), int n, bool json, fc_error *err)
 {
+    if (json)
+        return print_list_json(get, n, err);
+    for (int i = 0; i < n; i++) {
+        item e = get(i);
+        print_item(&e);
+    }
+    return FC_OK;
+}
+
+#define LISTS "datasets|methods|merges|partitions|metrics"
+enum { DATASETS, METHODS, MERGES, PARTITIONS, METRICS };
+
+static fc_status list_names(const fc_args *a, fc_error *err)
+{
+    static const fc_opt row = {.type = FC_OPT_CHOICE, .choices = LISTS};
     const struct {
-        const char *name;
         item (*get)(int);
         int n;
-    } lists[] = {{"datasets", dataset_item, fc_data_count},
-                 {"methods", method_item, fc_method_count},
-                 {"merges", merge_item, fc_merge_count},
-                 {"partitions", partition_item, fc_partition_count},
-                 {"metrics", metric_item, sizeof metrics / sizeof *metrics}};
-    enum { N = sizeof lists / sizeof *lists };
-    const char *names[N];
-    fc_args a;
-    FC_TRY(fc_args_parse(&a, argc, argv, "WORDS --json", err));
-    fc_status st = FC_OK;
-    int which = 0;
-    for (int i = 0; i < N; i++)
-        names[i] = lists[i].name;
-    while (which < N && (!a.config || strcmp(a.config, names[which]) != 0))
-        which++;
-    if (a.help) {
-        fputs(usage, stdout);
-    } else if (which == N || a.n_extra) {
-        const char *near = a.config && which == N ? fc_nearest(a.config, names, N) : NULL;
-        st = fc_fail(err, FC_EUSAGE,
-                     "list: expected one of datasets, methods, merges, partitions, metrics%s%s%s",
-                     near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
-    } else if (a.json) {
-        st = print_json(lists[which].get, lists[which].n, err);
-    } else {
-        for (int i = 0; i < lists[which].n; i++) {
-            item e = lists[which].get(i);
-            print_item(&e);
-        }
-    }
-    fc_args_free(&a);
-    return st;
+    } lists[] = {[DATASETS] = {dataset_item, fc_data_count},
+                 [METHODS] = {method_item, fc_method_count},
+                 [MERGES] = {merge_item, fc_merge_count},
+                 [PARTITIONS] = {partition_item, fc_partition_count},
+                 [METRICS] = {metric_item, CURVES + fc_metric_count}};
+    int which;
+    FC_TRY(fc_opt_set(&which, &row, a->config ? a->config : "", "list", NULL, err));
+    if (a->n_extra)
+        return fc_fail(err, FC_EUSAGE, "list: found '%.60s' behind %s, expected one word",
+                       a->extra[0], a->config);
+    return print_list(lists[which].get, lists[which].n, a->json, err);
+}
+
+fc_status fc_cmd_list(int argc, char **argv, fc_error *err)
+{
+    static const fc_flag flags[] = {FC_FLAG_JSON("as JSON")};
+    static const fc_verb verb = {
+        .name = "list",
+        .run = list_names,
+        .flag = flags,
+        .n_flags = 1,
+        .takes = FC_FLAGS_ALL,
+        .words = true,
+        .usage = "fcil list " LISTS " [--json]\n"
+                 "\n"
+                 "What the names in a config mean, where they come from and their options.\n"
+                 "\n"};
+    fc_args a = {0};
+    return fc_verb_run(&verb, &a, argc, argv, err);
 }

@@ -1,5 +1,6 @@
 /* fcil merge --rule NAME [key=value ...] [--base FILE] IN ... -o OUT */
 #include "core/merge/merge.h"
+#include "sim/args.h"
 #include "sim/cmd.h"
 #include "sim/expert_file.h"
 #include "sim/make.h"
@@ -10,32 +11,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char usage[] =
-    "usage: fcil merge --rule NAME [key=value ...] --base W.safetensors IN ... -o OUT.safetensors\n"
-    "       fcil merge --rule NAME [key=value ...] [--base W.safetensors] IN ... -o DIR [--rank "
-    "R]\n\n"
-    "Merges adapters and models from files, of any network. IN: an adapter folder in PEFT's "
-    "format,\n"
-    "or a whole model as safetensors, which needs --base, the model that it was trained from. OUT "
-    "is\n"
-    "a whole model, DIR an adapter: the best one of rank R, or of as many ranks as it takes; its\n"
-    "relative error is printed.\n\n"
-    "  --rule NAME    fcil list merges; key=value are its options, and\n"
-    "                 space=full|core|knots, isotropise, knots, knots_eps, seed\n"
-    "  --stats FILE   statistics of an input (fcil stats), once for each, in their order\n"
-    "  --samples N    images of each input, at most, for rules that take some; default 256\n"
-    "  --data DIR, --threads N, section.key=value   as in fcil run\n\n"
-    "adamerging, regmean_pp and wemoe, and regmean and fisher without --stats, take images: the\n"
-    "base is a ViT, and the inputs say what data they were trained on, as those of fcil export "
-    "do.\n"
-    "They are held-out images of each input's own classes (data.hold_out_per_class), or training\n"
-    "images; labels are not read. With seed= that of the run, its tasks.merge gives the same "
-    "bytes.\n\n"
-    "smile, wemoe and emr keep their inputs beside the base, a ViT, in a file that fcil eval "
-    "runs.\n"
-    "Heads (head.weight, head.bias) for classes of their own are put one below the other; those "
-    "for\n"
-    "the same classes are averaged. A file with '=' in its name is written ./NAME.\n";
+/* Its command line; key=value are options of the rule, below. */
+typedef struct words {
+    fc_args args;
+    const char *rule, *base;
+    fc_words stats;
+    int rank, samples;
+} words;
+
+enum { RULE, BASE, OUTPUT, RANK, STATS, SAMPLES };
+static const fc_flag flags[] = {
+    [RULE] = FC_FLAG_TEXT("--rule", "NAME", words, rule,
+                          "fcil list merges; key=value are its options, and space=full|core|knots, "
+                          "isotropise, knots, knots_eps, seed"),
+    [BASE] = FC_FLAG_TEXT("--base", "FILE", words, base,
+                          "the model that the inputs were trained from, as safetensors"),
+    [OUTPUT] = FC_FLAG_OUTPUT("OUT", "FILE.safetensors, a whole model, or DIR, an adapter"),
+    [RANK] = FC_FLAG_INT("--rank", "R", words, rank, NULL, 1, 65536,
+                         "of the adapter; default: as many as it takes"),
+    [STATS] = FC_FLAG_WORDS("--stats", "FILE", words, stats,
+                            "statistics of an input (fcil stats), once for each, in their order"),
+    [SAMPLES] = FC_FLAG_INT("--samples", "N", words, samples, "256", 1, 1 << 30,
+                            "images of each input, at most, for rules that take some"),
+    FC_FLAG_DATA,
+    FC_FLAG_THREADS};
 
 /* Options of every rule. */
 typedef struct options {
@@ -126,18 +125,18 @@ static fc_status set_option(request *q, const char *word, fc_error *err)
                : unknown_option(q, key, err);
 }
 
-static fc_status find_rule(request *q, const fc_args *a, fc_error *err)
+static fc_status find_rule(request *q, const char *name, fc_error *err)
 {
-    if (!a->rule)
+    if (!name)
         return fc_fail(err, FC_EUSAGE, "merge: which rule? --rule NAME (fcil list merges)");
-    q->rule = fc_merge_find(a->rule);
+    q->rule = fc_merge_find(name);
     if (!q->rule) {
         const char **names = malloc((size_t)fc_merge_count * sizeof *names);
         for (int i = 0; names && i < fc_merge_count; i++)
             names[i] = fc_merge_table[i]->name;
-        const char *near = names ? fc_nearest(a->rule, names, fc_merge_count) : NULL;
+        const char *near = names ? fc_nearest(name, names, fc_merge_count) : NULL;
         free(names);
-        return fc_fail(err, FC_EUSAGE, "merge: --rule '%.60s'%s%s%s (fcil list merges)", a->rule,
+        return fc_fail(err, FC_EUSAGE, "merge: --rule '%.60s'%s%s%s (fcil list merges)", name,
                        near ? ", did you mean " : ": no such rule", near ? near : "",
                        near ? "?" : "");
     }
@@ -148,59 +147,45 @@ static fc_status find_rule(request *q, const fc_args *a, fc_error *err)
     return fc_opt_defaults(&q->own, rows, ROWS, &q->arena, err);
 }
 
-static fc_status read_rank(request *q, const fc_args *a, fc_error *err)
+static fc_status read_rank(request *q, const words *w, fc_error *err)
 {
-    const char *end = a->output + strlen(a->output), ending[] = ".safetensors";
-    q->model = end - a->output >= (ptrdiff_t)sizeof ending - 1 &&
-               strcmp(end - sizeof ending + 1, ending) == 0;
-    if (q->model && !a->base)
+    const char *out = w->args.output, *end = out + strlen(out), ending[] = ".safetensors";
+    q->model =
+        end - out >= (ptrdiff_t)sizeof ending - 1 && strcmp(end - sizeof ending + 1, ending) == 0;
+    if (q->model && !w->base)
         return fc_fail(err, FC_EUSAGE,
                        "merge: -o %.200s is a whole model, which needs --base; without one: -o DIR",
-                       a->output);
-    if (!a->rank)
-        return FC_OK;
-    char *stop;
-    long rank = strtol(a->rank, &stop, 10);
-    if (*stop || !(rank >= 1 && rank <= 65536))
-        return fc_fail(err, FC_EUSAGE,
-                       "merge: --rank '%.60s', expected a whole number from 1 to "
-                       "65536",
-                       a->rank);
-    if (q->model)
+                       out);
+    if (q->model && w->rank)
         return fc_fail(err, FC_EUSAGE, "merge: --rank is for adapters, expected -o DIR");
-    q->rank = (int)rank;
+    q->rank = w->rank;
     return FC_OK;
 }
 
 enum { STATISTICS = FC_MERGE_NEEDS_GRAMS | FC_MERGE_NEEDS_FISHER };
 
 /* Rules over statistics take them from images where there are no files of them. */
-static bool takes_images(const fc_merge_method *rule, const fc_args *a)
+static bool takes_images(const fc_merge_method *rule, const words *w)
 {
     return rule->needs & FC_MERGE_NEEDS_IMAGES ||
-           (rule->needs & STATISTICS && rule->combine && a->n_stats == 0);
+           (rule->needs & STATISTICS && rule->combine && w->stats.n == 0);
 }
 
-static fc_status read_samples(request *q, const fc_args *a, fc_error *err)
+static fc_status read_samples(request *q, const words *w, fc_error *err)
 {
-    char *end;
-    const char *text = a->samples ? a->samples : "256";
-    long n = strtol(text, &end, 10);
-    if (*end || !(n >= 1 && n <= 1 << 30))
-        return fc_fail(err, FC_EUSAGE,
-                       "merge: --samples '%.60s', expected a whole number of at least 1", text);
-    if (a->n_stats > 0 && !(q->rule->needs & STATISTICS))
+    if (w->stats.n > 0 && !(q->rule->needs & STATISTICS))
         return fc_fail(err, FC_EUSAGE, "merge: --stats: %s takes no statistics", q->rule->name);
-    if (a->samples && !takes_images(q->rule, a))
+    if (fc_args_given(&w->args, SAMPLES) && !takes_images(q->rule, w))
         return fc_fail(err, FC_EUSAGE, "merge: --samples: %s takes no images%s", q->rule->name,
-                       a->n_stats > 0 ? " beside --stats" : "");
-    q->samples = takes_images(q->rule, a) ? (size_t)n : 0;
+                       w->stats.n > 0 ? " beside --stats" : "");
+    q->samples = takes_images(q->rule, w) ? (size_t)w->samples : 0;
     return FC_OK;
 }
 
-static fc_status read_request(request *q, const fc_args *a, fc_error *err)
+static fc_status read_request(request *q, const words *w, fc_error *err)
 {
-    FC_TRY(find_rule(q, a, err));
+    const fc_args *a = &w->args;
+    FC_TRY(find_rule(q, w->rule, err));
     q->in = fc_arena_alloc(&q->arena, (size_t)a->n_extra + 1, sizeof *q->in, err);
     q->override = fc_arena_alloc(&q->arena, (size_t)a->n_override, sizeof *q->override, err);
     if (!q->in || !q->override)
@@ -217,11 +202,11 @@ static fc_status read_request(request *q, const fc_args *a, fc_error *err)
     if (q->n == 0 || !a->output)
         return fc_fail(err, FC_EUSAGE,
                        "merge: what, and where to? usage: fcil merge --rule NAME IN ... -o OUT");
-    FC_TRY(read_samples(q, a, err));
-    return read_rank(q, a, err);
+    FC_TRY(read_samples(q, w, err));
+    return read_rank(q, w, err);
 }
 
-static fc_space space_of(const options *o)
+static fc_space requested_space(const options *o)
 {
     return (fc_space){(fc_space_kind)o->space, o->isotropise, (fc_knots_form)o->knots,
                       o->knots_eps};
@@ -234,9 +219,9 @@ static bool by_network(const request *q)
 }
 
 /* Can the rule make that output of files? */
-static fc_status check_rule(const request *q, const fc_args *a, fc_error *err)
+static fc_status check_rule(const request *q, const words *w, fc_error *err)
 {
-    const fc_space space = space_of(&q->own);
+    const fc_space space = requested_space(&q->own);
     const fc_merge_method *rule = q->rule;
     if (rule->experts && !fc_expert_file_keeps(rule->name))
         return fc_fail(err, FC_EUSAGE, "merge: %s works on the tasks of a run only (tasks.merge)",
@@ -245,7 +230,7 @@ static fc_status check_rule(const request *q, const fc_args *a, fc_error *err)
         return fc_fail(err, FC_EUSAGE,
                        "merge: %s keeps its inputs apart, expected --base and -o OUT.safetensors",
                        rule->name);
-    if (q->samples > 0 && !a->base)
+    if (q->samples > 0 && !w->base)
         return fc_fail(err, FC_EUSAGE, "merge: %s needs %s", rule->name,
                        rule->needs & FC_MERGE_NEEDS_IMAGES
                            ? "images, and the network that they go through: --base FILE"
@@ -264,10 +249,10 @@ static bool sums(const request *q)
     return q->rule->scale && q->own.space == FC_SPACE_FULL;
 }
 
-static fc_status combine(double *const **tau, fc_merge_files *f, const request *q, const fc_args *a,
-                         fc_error *err)
+static fc_status combine_tensors(double *const **tau, fc_merge_files *f, const request *q,
+                                 const fc_words *stats, fc_error *err)
 {
-    const fc_space space = space_of(&q->own);
+    const fc_space space = requested_space(&q->own);
     double **out = fc_arena_alloc(&f->arena, (size_t)f->set.tensors, sizeof *out, err);
     if (!out)
         return FC_EFAIL;
@@ -280,13 +265,13 @@ static fc_status combine(double *const **tau, fc_merge_files *f, const request *
     if (sums(q))
         return fc_merge_files_sum(out, f, q->rule->scale(q->rule_options, f->n), err);
     if (q->rule->needs)
-        FC_TRY(fc_merge_files_stats(f, a->stats, a->n_stats, q->rule->needs, err));
+        FC_TRY(fc_merge_files_stats(f, stats->v, stats->n, q->rule->needs, err));
     return fc_space_combine(out, &f->set, q->rule->combine, q->rule_options, &space, &f->arena,
                             err);
 }
 
-static fc_status save(const fc_merge_files *f, double *const *tau, const request *q,
-                      const char *path, fc_error *err)
+static fc_status save_merged(const fc_merge_files *f, double *const *tau, const request *q,
+                             const char *path, fc_error *err)
 {
     int rank = q->rank;
     double error;
@@ -300,18 +285,19 @@ static fc_status save(const fc_merge_files *f, double *const *tau, const request
     return FC_OK;
 }
 
-static fc_status merge(fc_merge_files *f, const request *q, const fc_args *a, fc_error *err)
+static fc_status merge_inputs(fc_merge_files *f, const request *q, const words *w, fc_error *err)
 {
     double *const *tau;
     fc_merge_network m;
     const fc_merge_network_job job = {.rule = q->rule,
                                       .options = q->rule_options,
-                                      .space = space_of(&q->own),
+                                      .space = requested_space(&q->own),
                                       .seed = (uint64_t)q->own.seed,
                                       .samples = q->samples,
                                       .override = q->override,
                                       .n_override = q->n_override,
-                                      .console = {FC_NORMAL, a->colour}};
+                                      .console = {.verbosity = FC_NORMAL}};
+    const char *out = w->args.output;
     fprintf(stderr, "merge %s: %d inputs, %d tensors, %.1f MiB for %s\n", q->rule->name, f->n,
             f->set.tensors, fc_merge_files_bytes(f, sums(q)) / (1 << 20),
             sums(q) ? "their sum" : "their task vectors");
@@ -322,53 +308,88 @@ static fc_status merge(fc_merge_files *f, const request *q, const fc_args *a, fc
         FC_TRY(fc_merge_network_make(&m, f, &job, err));
         tau = m.merged.tau;
     } else {
-        FC_TRY(combine(&tau, f, q, a, err));
+        FC_TRY(combine_tensors(&tau, f, q, &w->stats, err));
     }
     if (!q->rule->experts)
-        return save(f, tau, q, a->output, err);
-    FC_TRY(fc_merge_network_save(&m, f, a->output, err));
-    puts(a->output);
+        return save_merged(f, tau, q, out, err);
+    FC_TRY(fc_merge_network_save(&m, f, out, err));
+    puts(out);
     return FC_OK;
 }
 
 /* As run.threads has it; also checks the words for the config. */
-static fc_status open_threads(const request *q, const fc_args *a, fc_error *err)
+static fc_status open_threads(const request *q, fc_error *err)
 {
     fc_config c;
     fc_progress progress;
     const fc_model_file none = {0};
     FC_TRY(fc_model_file_config(&c, &none, NULL, q->override, q->n_override, err));
-    fc_progress_init(&progress, (fc_console){FC_NORMAL, a->colour}, 0, 0);
+    fc_progress_init(&progress, (fc_console){.verbosity = FC_NORMAL}, 0, 0);
     fc_threads_open(&c, &progress);
     fc_config_free(&c);
     return FC_OK;
 }
 
-static fc_status open_and_merge(request *q, const fc_args *a, fc_error *err)
+static fc_status open_and_merge(request *q, const words *w, fc_error *err)
 {
     fc_merge_files f;
-    FC_TRY(read_request(q, a, err));
-    FC_TRY(check_rule(q, a, err));
+    FC_TRY(read_request(q, w, err));
+    FC_TRY(check_rule(q, w, err));
     if (q->samples == 0) /* else the network's work opens them */
-        FC_TRY(open_threads(q, a, err));
-    FC_TRY(fc_merge_files_open(&f, a->base, q->in, q->n, err));
-    fc_status s = merge(&f, q, a, err);
+        FC_TRY(open_threads(q, err));
+    FC_TRY(fc_merge_files_open(&f, w->base, q->in, q->n, err));
+    fc_status s = merge_inputs(&f, q, w, err);
     fc_merge_files_close(&f);
+    return s;
+}
+
+static fc_status merge_request(const fc_args *a, fc_error *err)
+{
+    request q = {0};
+    fc_status s = open_and_merge(&q, (const words *)a, err);
+    fc_arena_free(&q.arena);
     return s;
 }
 
 fc_status fc_cmd_merge(int argc, char **argv, fc_error *err)
 {
-    fc_args a;
-    request q = {0};
-    fc_status s = FC_OK;
-    FC_TRY(fc_args_parse(&a, argc, argv,
-                         "--rule --base -o --rank --stats --samples --data --threads", err));
-    if (a.help)
-        fputs(usage, stdout);
-    else
-        s = open_and_merge(&q, &a, err);
-    fc_arena_free(&q.arena);
-    fc_args_free(&a);
-    return s;
+    static const fc_verb verb = {
+        .name = "merge",
+        .run = merge_request,
+        .flag = flags,
+        .n_flags = sizeof flags / sizeof *flags,
+        .takes = FC_FLAGS_ALL,
+        .usage = "usage: fcil merge --rule NAME [key=value ...] --base W.safetensors IN ... -o "
+                 "OUT.safetensors\n"
+                 "       fcil merge --rule NAME [key=value ...] [--base W.safetensors] IN ... -o "
+                 "DIR [--rank "
+                 "R]\n\n"
+                 "Merges adapters and models from files, of any network. IN: an adapter folder in "
+                 "PEFT's "
+                 "format,\n"
+                 "or a whole model as safetensors, which needs --base, the model that it was "
+                 "trained from. OUT "
+                 "is\n"
+                 "a whole model, DIR an adapter: the best one of rank R, or of as many ranks as it "
+                 "takes; its\n"
+                 "relative error is printed. section.key=value as in fcil run.\n\n",
+        .notes = "\nadamerging, regmean_pp and wemoe, and regmean and fisher without --stats, take "
+                 "images: the\n"
+                 "base is a ViT, and the inputs say what data they were trained on, as those of "
+                 "fcil export "
+                 "do.\n"
+                 "They are held-out images of each input's own classes (data.hold_out_per_class), "
+                 "or training\n"
+                 "images; labels are not read. With seed= that of the run, its tasks.merge gives "
+                 "the same "
+                 "bytes.\n\n"
+                 "smile, wemoe and emr keep their inputs beside the base, a ViT, in a file that "
+                 "fcil eval "
+                 "runs.\n"
+                 "Heads (head.weight, head.bias) for classes of their own are put one below the "
+                 "other; those "
+                 "for\n"
+                 "the same classes are averaged. A file with '=' in its name is written ./NAME.\n"};
+    words w = {0};
+    return fc_verb_run(&verb, &w.args, argc, argv, err);
 }

@@ -1,21 +1,37 @@
 /* fcil run CONFIG [key=value ...] */
-#include "sim/cmd.h"
-
 #include "core/merge/merge.h"
+#include "sim/args.h"
+#include "sim/cmd.h"
 #include "sim/estimate.h"
 #include "sim/experiment.h"
 #include "sim/loop.h"
+#include "sim/outfile.h"
 #include "sim/signals.h"
 
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 
-/* null where there is none (NaN). */
-static json_t *number(double x)
-{
-    return isnan(x) ? json_null() : json_real(x);
-}
+typedef struct options {
+    fc_args args;
+    bool resume, dry_run;
+    const char *dir;
+} options;
+
+static const fc_flag flags[] = {
+    FC_FLAG_SETTING("--out", "DIR", "run.out", "same as run.out=DIR"),
+    FC_FLAG_TEXT("--dir", "DIR", options, dir,
+                 "the folder of the run itself, instead of a name below --out"),
+    FC_FLAG_DATA,
+    FC_FLAG_SETTING("--threads", "N", "run.threads",
+                    "same as run.threads=N, per rank; results do not depend on it"),
+    FC_FLAG_BOOL("--resume", options, resume, "go on with a run that was stopped or killed"),
+    FC_FLAG_BOOL("--dry-run", options, dry_run,
+                 "predict time, memory and bytes; run and write nothing"),
+    FC_FLAG_QUIET,
+    FC_FLAG_VERBOSE,
+    FC_FLAG_COLOUR,
+    FC_FLAG_JSON("result as one JSON object on stdout")};
 
 static void print_number(const char *before, double x)
 {
@@ -30,9 +46,10 @@ static void print_result(const fc_run *r, const char *dir, bool as_json)
 {
     fc_metrics m = fc_metrics_of(&r->state.acc);
     if (as_json) {
-        json_t *o = json_pack("{s:s, s:o, s:o, s:o, s:o}", "dir", dir, "faa", number(m.faa), "aia",
-                              number(m.aia), "forgetting_max", number(m.forgetting_max), "bwt",
-                              number(m.bwt));
+        json_t *o =
+            json_pack("{s:s, s:o, s:o, s:o, s:o}", "dir", dir, "faa", fc_out_json_number(m.faa),
+                      "aia", fc_out_json_number(m.aia), "forgetting_max",
+                      fc_out_json_number(m.forgetting_max), "bwt", fc_out_json_number(m.bwt));
         json_dumpf(o, stdout, JSON_COMPACT);
         putchar('\n');
         json_decref(o);
@@ -46,8 +63,7 @@ static void print_result(const fc_run *r, const char *dir, bool as_json)
     putchar('\n');
 }
 
-/* --dry-run */
-static void print_text(const fc_setup *s, const fc_estimate *e)
+static void print_estimate(const fc_setup *s, const fc_estimate *e)
 {
     char time[32];
     printf("method      %s, rule %s, %d task%s x %d round%s x %d client%s x %d epoch%s\n",
@@ -77,13 +93,13 @@ static void print_text(const fc_setup *s, const fc_estimate *e)
                fc_duration(time, e->sim_s), e->clients_late, e->clients_lost);
 }
 
-static fc_status print_estimate(fc_run *r, bool as_json, fc_error *err)
+static fc_status dry_run(fc_run *r, bool as_json, fc_error *err)
 {
     const fc_setup *s = r->setup;
     fc_estimate e;
     FC_TRY(fc_estimate_make(&e, r, 0, err));
     if (!as_json) {
-        print_text(r->setup, &e);
+        print_estimate(r->setup, &e);
         return FC_OK;
     }
     json_t *o =
@@ -101,17 +117,17 @@ static fc_status print_estimate(fc_run *r, bool as_json, fc_error *err)
     return FC_OK;
 }
 
-static fc_status run_experiment(fc_experiment *e, const fc_args *a, int argc, char **argv,
-                                fc_error *err)
+static fc_status run_or_estimate(fc_experiment *e, const options *o, fc_error *err)
 {
+    const fc_args *a = &o->args;
     fc_run *r = &e->run;
     bool server = r->scratch.ranks.me == 0, done_before;
-    if (a->dry_run)
-        return server ? print_estimate(r, a->json, err) : FC_OK;
-    const char *dir = a->dir ? a->dir : fc_run_dir(r, err);
+    if (o->dry_run)
+        return server ? dry_run(r, a->json, err) : FC_OK;
+    const char *dir = o->dir ? o->dir : fc_run_dir(r, err);
     if (!dir)
         return err->code;
-    const fc_run_how how = {.resume = a->resume, .argc = argc, .argv = argv};
+    const fc_run_how how = {.resume = o->resume, .argc = a->argc, .argv = a->argv};
     FC_TRY(fc_experiment_run(e, dir, &how, &done_before, err));
     if (server &&
         r->state.acc.done > 0) /* else somebody removed the checkpoints: the results stand */
@@ -119,54 +135,52 @@ static fc_status run_experiment(fc_experiment *e, const fc_args *a, int argc, ch
     return FC_OK;
 }
 
-fc_status fc_cmd_run(int argc, char **argv, fc_error *err)
+static fc_status load_run_config(fc_config *c, const fc_args *a, fc_error *err)
 {
-    fc_args a;
+    if (!a->config)
+        return fc_fail(err, FC_EUSAGE,
+                       "run: which config? usage: fcil run CONFIG [section.key=value ...]");
+    if (a->n_extra)
+        return fc_fail(err, FC_EUSAGE,
+                       "run: %s: a second word, expected one CONFIG and section.key=value",
+                       a->extra[0]);
+    return fc_config_load(c, a->config, a->override, a->n_override, err);
+}
+
+static fc_status load_and_run(const fc_args *a, fc_error *err)
+{
     fc_config c;
     fc_experiment e;
-    FC_TRY(fc_args_parse(
-        &a, argc, argv,
-        "--out --dir --data --threads --resume --dry-run --quiet --verbose --color --json", err));
-    if (a.help) {
-        fputs("usage: fcil run CONFIG [section.key=value ...] [options]\n\n"
-              "Runs one experiment; its files go to <out>/<name>/<method>-s<seed>-<hash>.\n\n"
-              "  --out DIR      same as run.out=DIR\n"
-              "  --dir DIR      the folder of the run itself, instead of a name below --out\n"
-              "  --data DIR     data directory, same as data.root=DIR (else $FCIL_DATA, ./data)\n"
-              "  --threads N    same as run.threads=N, per rank; results do not depend on it\n"
-              "  --resume       go on with a run that was stopped or killed\n"
-              "  --dry-run      predict time, memory and bytes; run and write nothing\n"
-              "  --quiet, --verbose\n"
-              "  --color WHEN   colour of the progress display: auto (unless NO_COLOR is set), "
-              "always, never\n"
-              "  --json         result as one JSON object on stdout\n\n"
-              "mpirun -n N fcil run ... spreads a run over N processes on one or more machines.\n"
-              "fcil config explain lists every option.\n",
-              stdout);
-        fc_args_free(&a);
-        return FC_OK;
-    }
-    fc_status s =
-        a.config && !a.n_extra ? fc_config_load(&c, a.config, a.override, a.n_override, err)
-        : a.config             ? fc_fail(err, FC_EUSAGE,
-                                         "run: %s: a second word, expected one CONFIG and section.key=value",
-                                         a.extra[0])
-                               : fc_fail(err, FC_EUSAGE,
-                                         "run: which config? usage: fcil run CONFIG [section.key=value ...]");
+    fc_status s = load_run_config(&c, a, err);
     bool loaded = s == FC_OK;
     fc_ranks ranks = fc_ranks_world();
     s = fc_ranks_agree(&ranks, s, err);
     if (s == FC_OK) {
         fc_signals_install();
-        fc_console console = {a.quiet ? FC_QUIET : a.verbose ? FC_VERBOSE : FC_NORMAL, a.colour};
-        s = fc_experiment_open(&e, &c, console, err);
+        s = fc_experiment_open(&e, &c, fc_args_console(a, FC_NORMAL), err);
         if (s == FC_OK) {
-            s = run_experiment(&e, &a, argc, argv, err);
+            s = run_or_estimate(&e, (const options *)a, err);
             fc_experiment_close(&e);
         }
     }
     if (loaded)
         fc_config_free(&c);
-    fc_args_free(&a);
     return s;
+}
+
+fc_status fc_cmd_run(int argc, char **argv, fc_error *err)
+{
+    static const fc_verb verb = {
+        .name = "run",
+        .run = load_and_run,
+        .flag = flags,
+        .n_flags = sizeof flags / sizeof *flags,
+        .takes = FC_FLAGS_ALL,
+        .usage = "usage: fcil run CONFIG [section.key=value ...] [options]\n\n"
+                 "Runs one experiment; its files go to <out>/<name>/<method>-s<seed>-<hash>.\n\n",
+        .notes =
+            "\nmpirun -n N fcil run ... spreads a run over N processes on one or more machines.\n"
+            "fcil config explain lists every option.\n"};
+    options o = {0};
+    return fc_verb_run(&verb, &o.args, argc, argv, err);
 }

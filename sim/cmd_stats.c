@@ -1,4 +1,5 @@
 /* fcil stats MODEL [CONFIG] [key=value ...] -o FILE */
+#include "sim/args.h"
 #include "sim/cmd.h"
 #include "sim/fit_fisher.h"
 #include "sim/model_on_data.h"
@@ -9,15 +10,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char usage[] =
-    "usage: fcil stats MODEL [CONFIG] [section.key=value ...] -o FILE.safetensors [options]\n\n"
-    "What rules of fcil merge need to know of a model: Gram matrices of the inputs of its linear\n"
-    "layers and its head (RegMean), and its diagonal Fisher information. Of training images, as a\n"
-    "test prepares them. MODEL, CONFIG, --base, --data and --threads as in fcil eval.\n\n"
-    "  --samples N    so many images, drawn at random (run.seed); default 256, 0 = all\n"
-    "  --only WHAT    grams or fisher; default both\n"
-    "  --fisher KIND  expected over the classes (default), of the labels, or of those weighted by\n"
-    "                 their probability\n";
+typedef struct options {
+    fc_args args;
+    const char *base;
+    int samples, only, fisher;
+} options;
+
+enum { BOTH, GRAMS, FISHER }; /* --only */
+static const fc_flag flags[] = {
+    FC_FLAG_TEXT("--base", "FILE", options, base, "the backbone of an adapter, as in fcil eval"),
+    FC_FLAG_OUTPUT("FILE", "where to write them"),
+    FC_FLAG_INT("--samples", "N", options, samples, "256", 0, 1 << 30,
+                "so many images, drawn at random (run.seed); 0 = all"),
+    FC_FLAG_CHOICE("--only", "WHAT", options, only, "both", "both|grams|fisher", "which of them"),
+    FC_FLAG_CHOICE("--fisher", "KIND", options, fisher, "expected", FC_FISHER_CHOICES,
+                   "expected over the classes, of the labels, or of those weighted by their "
+                   "probability"),
+    FC_FLAG_DATA,
+    FC_FLAG_THREADS};
 
 typedef struct statistics {
     fc_model_on_data *d;
@@ -29,26 +39,6 @@ typedef struct statistics {
     fc_grams sum;
     double *F;
 } statistics;
-
-static fc_status read_options(statistics *s, const fc_args *a, fc_error *err)
-{
-    char *end = NULL;
-    const char *text = a->samples ? a->samples : "256";
-    long n = strtol(text, &end, 10);
-    if (*end || !(n >= 0 && n <= 1 << 30))
-        return fc_fail(err, FC_EUSAGE, "stats: --samples '%.60s', expected a whole number", text);
-    s->most = (size_t)n;
-    s->grams = !a->only || strcmp(a->only, "grams") == 0;
-    s->fisher = !a->only || strcmp(a->only, "fisher") == 0;
-    if (!s->grams && !s->fisher)
-        return fc_fail(err, FC_EUSAGE, "stats: --only '%.60s', expected grams or fisher", a->only);
-    int kind = FC_FISHER_EXPECTED;
-    const fc_opt row = {.key = "--fisher", .type = FC_OPT_CHOICE, .choices = FC_FISHER_CHOICES};
-    if (a->fisher)
-        FC_TRY(fc_opt_set(&kind, &row, a->fisher, "stats: --fisher", &s->d->arena, err));
-    s->kind = (fc_fisher_kind)kind;
-    return FC_OK;
-}
 
 /* Training images of the model's classes: all, by task, or so many at random. */
 static fc_status draw_images(statistics *s, fc_error *err)
@@ -113,15 +103,19 @@ static fc_status measure(statistics *s, const char *path, fc_error *err)
 
 static fc_status open_and_measure(const fc_args *a, fc_error *err)
 {
+    const options *from = (const options *)a;
     fc_model_on_data d = {0};
-    statistics s = {.d = &d};
+    statistics s = {.d = &d,
+                    .grams = from->only != FISHER,
+                    .fisher = from->only != GRAMS,
+                    .kind = (fc_fisher_kind)from->fisher,
+                    .most = (size_t)from->samples};
     if (!a->config || a->n_extra > 1 || !a->output)
         return fc_fail(err, FC_EUSAGE,
                        "stats: which model, and where to? usage: fcil stats MODEL [CONFIG] "
                        "[section.key=value ...] -o FILE");
-    FC_TRY(read_options(&s, a, err));
     fc_model_on_data_options o = {.model = a->config,
-                                  .base = a->base,
+                                  .base = from->base,
                                   .config = a->n_extra ? a->extra[0] : NULL,
                                   .override = a->override,
                                   .n_override = a->n_override,
@@ -134,14 +128,19 @@ static fc_status open_and_measure(const fc_args *a, fc_error *err)
 
 fc_status fc_cmd_stats(int argc, char **argv, fc_error *err)
 {
-    fc_args a;
-    fc_status s = FC_OK;
-    FC_TRY(
-        fc_args_parse(&a, argc, argv, "--base -o --samples --only --fisher --data --threads", err));
-    if (a.help)
-        fputs(usage, stdout);
-    else
-        s = open_and_measure(&a, err);
-    fc_args_free(&a);
-    return s;
+    static const fc_verb verb = {
+        .name = "stats",
+        .run = open_and_measure,
+        .flag = flags,
+        .n_flags = sizeof flags / sizeof *flags,
+        .takes = FC_FLAGS_ALL,
+        .usage = "usage: fcil stats MODEL [CONFIG] [section.key=value ...] -o FILE.safetensors "
+                 "[options]\n\n"
+                 "What rules of fcil merge need to know of a model: Gram matrices of the inputs of "
+                 "its linear\n"
+                 "layers and its head (RegMean), and its diagonal Fisher information. Of training "
+                 "images, as a\n"
+                 "test prepares them. MODEL and CONFIG as in fcil eval.\n\n"};
+    options o = {0};
+    return fc_verb_run(&verb, &o.args, argc, argv, err);
 }

@@ -1,8 +1,11 @@
 /* fcil verify: do recipes give the numbers that they promise? */
 #include "core/file.h"
+#include "sim/args.h"
 #include "sim/cmd.h"
+#include "sim/outfile.h"
 #include "sim/recipe.h"
 #include "sim/sweep_run.h"
+#include "sim/table.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -10,19 +13,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char usage[] =
-    "fcil verify RECIPE ... [key=value ...] [options]\n"
-    "\n"
-    "Runs each recipe (a config, seeds, and the numbers that should come out) as fcil sweep run\n"
-    "would, skipping finished runs, and says PASS or FAIL: our mean against the expected one.\n"
-    "\n"
-    "  --recorded       judge the kept runs that a recipe names; run nothing\n"
-    "  -o FILE.md       also write the table of all recipes\n"
-    "  --out DIR        folder of the runs (default: run.out of the recipe)\n"
-    "  --data DIR       data directory\n"
-    "  --threads N, --jobs J, --quiet, --color, --json\n"
-    "\n"
-    "Exit code 1 if any recipe fails.\n";
+typedef struct options {
+    fc_args args;
+    bool recorded;
+    int jobs;
+} options;
+
+static const fc_flag flags[] = {
+    FC_FLAG_BOOL("--recorded", options, recorded,
+                 "judge the kept runs that a recipe names; run nothing"),
+    FC_FLAG_OUTPUT("FILE.md", "also write the table of all recipes"),
+    FC_FLAG_SETTING("--out", "DIR", "run.out",
+                    "folder of the runs, instead of run.out of the recipe"),
+    FC_FLAG_DATA,
+    FC_FLAG_SETTING("--threads", "N", "run.threads",
+                    "threads, which the jobs share; default: all cores"),
+    FC_FLAG_INT("--jobs", "J", options, jobs, "1", 1, FC_JOBS_MAX, "runs at the same time"),
+    FC_FLAG_QUIET,
+    FC_FLAG_COLOUR,
+    FC_FLAG_JSON("verdicts as JSON on stdout")};
 
 /* A recipe and what came out. */
 typedef struct receipt {
@@ -79,7 +88,7 @@ static fc_status read_recorded(receipt *r, fc_error *err)
     return s;
 }
 
-static fc_status judge(receipt *r, fc_error *err)
+static fc_status judge_receipt(receipt *r, fc_error *err)
 {
     fc_recipe *of = &r->recipe;
     double *x = fc_arena_alloc(&of->arena, (size_t)r->n + 1, sizeof *x, err);
@@ -99,15 +108,15 @@ static fc_status judge(receipt *r, fc_error *err)
 /* --- what is printed ----------------------------------------------------------------------------
  */
 
-/* "26.85 +- 1.82" in the metric's unit */
-static const char *spread_text(char buf[80], const fc_metric *m, double mean, double sd)
+/* Of our runs, or (one number) what is expected; one digit more than tables show. */
+static const char *spread_of(char buf[FC_SPREAD_TEXT_MAX], const fc_metric *m, fc_mean x)
 {
-    int decimals = m->decimals + 1;
-    if (isnan(sd))
-        snprintf(buf, 80, "%.*f", decimals, mean / m->unit);
-    else
-        snprintf(buf, 80, "%.*f \302\261 %.*f", decimals, mean / m->unit, decimals, sd / m->unit);
-    return buf;
+    return fc_spread_text(buf, &x, m->unit, m->decimals + 1);
+}
+
+static fc_mean alone(double x)
+{
+    return (fc_mean){.n = 1, .mean = x};
 }
 
 static const char *z_text(char buf[32], double z)
@@ -121,7 +130,7 @@ static const char *z_text(char buf[32], double z)
 
 static void print_receipt(const receipt *r)
 {
-    char ours[80], expected[80], z[32];
+    char ours[FC_SPREAD_TEXT_MAX], expected[FC_SPREAD_TEXT_MAX], z[32];
     const fc_recipe *of = &r->recipe;
     printf("%s  %s\n", r->pass ? "PASS" : "FAIL", of->sweep.path);
     if (r->why.msg[0])
@@ -129,23 +138,18 @@ static void print_receipt(const receipt *r)
     for (int k = 0; k < of->n_expected; k++) {
         const fc_expected *e = &of->expected[k];
         const fc_verdict *v = &r->verdict[k];
-        spread_text(expected, e->metric, e->mean, NAN);
+        spread_of(expected, e->metric, alone(e->mean));
         if (v->ours.n == 0) {
             printf("      %s: no finished run, expected %s\n", e->metric->title, expected);
             continue;
         }
         printf("      %s: %s (n = %d), expected %s within %.*f", e->metric->title,
-               spread_text(ours, e->metric, v->ours.mean, v->ours.sd), v->ours.n, expected,
-               e->metric->decimals + 1, e->tolerance / e->metric->unit);
+               spread_of(ours, e->metric, v->ours), v->ours.n, expected, e->metric->decimals + 1,
+               e->tolerance / e->metric->unit);
         if (!isnan(v->z))
             printf(", z = %s", z_text(z, v->z));
         puts(v->pass ? "" : "  <- FAIL");
     }
-}
-
-static json_t *number_or_null(double x)
-{
-    return isnan(x) ? json_null() : json_real(x);
 }
 
 static json_t *json_of(const receipt *r)
@@ -154,11 +158,12 @@ static json_t *json_of(const receipt *r)
     for (int k = 0; k < r->recipe.n_expected; k++) {
         const fc_expected *e = &r->recipe.expected[k];
         const fc_verdict *v = &r->verdict[k];
-        json_array_append_new(all, json_pack("{s:s, s:b, s:i, s:o, s:o, s:f, s:f, s:o}", "metric",
-                                             e->metric->name, "pass", v->pass, "n", v->ours.n,
-                                             "mean", number_or_null(v->ours.mean), "sd",
-                                             number_or_null(v->ours.sd), "expected", e->mean,
-                                             "tolerance", e->tolerance, "z", number_or_null(v->z)));
+        json_array_append_new(all,
+                              json_pack("{s:s, s:b, s:i, s:o, s:o, s:f, s:f, s:o}", "metric",
+                                        e->metric->name, "pass", v->pass, "n", v->ours.n, "mean",
+                                        fc_out_json_number(v->ours.mean), "sd",
+                                        fc_out_json_number(v->ours.sd), "expected", e->mean,
+                                        "tolerance", e->tolerance, "z", fc_out_json_number(v->z)));
     }
     return json_pack("{s:s, s:b, s:o}", "recipe", r->recipe.sweep.path, "pass", r->pass, "metrics",
                      all);
@@ -181,8 +186,16 @@ static const char page_head[] =
 /* clang-format on */
 
 enum { METHOD, PAPER, PUBLISHED, METRIC, OURS, EXPECTED, Z, VERIFIED, SOURCE, COMMAND, COLUMNS };
-static const char *const heads[COLUMNS] = {"method",   "paper", "published", "metric", "ours (n)",
-                                           "expected", "z",     "verified",  "source", "command"};
+static const char *const heads[COLUMNS] = {[METHOD] = "method",
+                                           [PAPER] = "paper",
+                                           [PUBLISHED] = "published",
+                                           [METRIC] = "metric",
+                                           [OURS] = "ours (n)",
+                                           [EXPECTED] = "expected",
+                                           [Z] = "z",
+                                           [VERIFIED] = "verified",
+                                           [SOURCE] = "source",
+                                           [COMMAND] = "command"};
 
 /* "Salami et al., ICLR 2025; CIFAR-100, beta 0.5": those that are there. */
 static const char *joined(const char *a, const char *b, fc_arena *arena, fc_error *err)
@@ -192,7 +205,7 @@ static const char *joined(const char *a, const char *b, fc_arena *arena, fc_erro
 
 static fc_status table_row(fc_cell *cell, receipt *r, int k, fc_error *err)
 {
-    char text[80], z[32];
+    char text[FC_SPREAD_TEXT_MAX], z[32];
     fc_recipe *of = &r->recipe;
     fc_arena *a = &of->arena;
     const fc_expected *e = &of->expected[k];
@@ -201,9 +214,9 @@ static fc_status table_row(fc_cell *cell, receipt *r, int k, fc_error *err)
     cell[PAPER].text = joined(of->title, of->row, a, err);
     cell[PUBLISHED].text = joined(k ? "" : of->published, k ? "" : of->setting, a, err);
     cell[METRIC].text = e->metric->title;
-    spread_text(text, e->metric, v->ours.mean, v->ours.sd);
+    spread_of(text, e->metric, v->ours);
     cell[OURS].text = v->ours.n ? fc_arena_format(a, err, "%s (%d)", text, v->ours.n) : "";
-    spread_text(text, e->metric, e->mean, NAN);
+    spread_of(text, e->metric, alone(e->mean));
     cell[EXPECTED].text = fc_arena_format(a, err, "%s within %.*f", text, e->metric->decimals + 1,
                                           e->tolerance / e->metric->unit);
     cell[Z].text = fc_arena_strdup(a, z_text(z, v->z), err);
@@ -246,22 +259,21 @@ static fc_status write_page(const char *path, receipt *r, int n, fc_error *err)
 /* --- the verb -----------------------------------------------------------------------------------
  */
 
-static fc_status verify_one(receipt *r, const char *path, const fc_args *a, bool recorded,
-                            fc_error *err)
+static fc_status verify_one(receipt *r, const char *path, const options *o, fc_error *err)
 {
+    const fc_args *a = &o->args;
     *r = (receipt){0};
     FC_TRY(fc_recipe_load(&r->recipe, path, a->override, a->n_override, err));
-    if (!recorded) {
-        fc_worker_options o;
-        FC_TRY(fc_args_worker(&o, a, err));
-        fc_status s = fc_sweep_work(&r->recipe.sweep, &o, &r->why);
+    if (!o->recorded) {
+        fc_worker_options worker = fc_worker_defaults(o->jobs, fc_args_console(a, FC_NORMAL));
+        fc_status s = fc_sweep_work(&r->recipe.sweep, &worker, &r->why);
         if (s == FC_ESTOP) {
             *err = r->why;
             return s;
         }
     }
-    FC_TRY(recorded ? read_recorded(r, err) : read_new(r, err));
-    return judge(r, err);
+    FC_TRY(o->recorded ? read_recorded(r, err) : read_new(r, err));
+    return judge_receipt(r, err);
 }
 
 static void receipt_free(receipt *r)
@@ -270,17 +282,18 @@ static void receipt_free(receipt *r)
     fc_recipe_free(&r->recipe);
 }
 
-static fc_status verify(receipt *r, int *done, const fc_args *a, fc_error *err)
+static fc_status verify_all(receipt *r, int *done, const options *o, fc_error *err)
 {
+    const fc_args *a = &o->args;
     int failed = 0;
     json_t *all = a->json ? json_array() : NULL;
     fc_status s = FC_OK;
     for (; *done <= a->n_extra && s == FC_OK; (*done)++) {
         receipt *one = &r[*done];
-        s = verify_one(one, *done ? a->extra[*done - 1] : a->config, a, a->recorded, err);
+        s = verify_one(one, *done ? a->extra[*done - 1] : a->config, o, err);
         if (s != FC_OK)
             continue;
-        bool unknown = a->recorded && one->n == 0;
+        bool unknown = o->recorded && one->n == 0;
         failed += !one->pass && !unknown;
         if (all)
             json_array_append_new(all, json_of(one));
@@ -302,24 +315,38 @@ static fc_status verify(receipt *r, int *done, const fc_args *a, fc_error *err)
     return s;
 }
 
+static fc_status verify_recipes(const fc_args *a, fc_error *err)
+{
+    int done = 0;
+    if (!a->config)
+        return fc_fail(err, FC_EUSAGE, "verify: which recipe? fcil verify --help");
+    receipt *r = calloc((size_t)a->n_extra + 1, sizeof *r);
+    if (!r)
+        return fc_fail(err, FC_EFAIL, "out of memory");
+    fc_status s = verify_all(r, &done, (const options *)a, err);
+    for (int i = 0; i < done; i++)
+        receipt_free(&r[i]);
+    free(r);
+    return s;
+}
+
 fc_status fc_cmd_verify(int argc, char **argv, fc_error *err)
 {
-    fc_args a;
-    FC_TRY(fc_args_parse(
-        &a, argc, argv, "--out --data --threads --jobs --recorded --quiet --color --json -o", err));
-    fc_status s = FC_OK;
-    if (a.help) {
-        fputs(usage, stdout);
-    } else if (!a.config) {
-        s = fc_fail(err, FC_EUSAGE, "verify: which recipe? fcil verify --help");
-    } else {
-        int done = 0;
-        receipt *r = calloc((size_t)a.n_extra + 1, sizeof *r);
-        s = r ? verify(r, &done, &a, err) : fc_fail(err, FC_EFAIL, "out of memory");
-        for (int i = 0; r && i < done; i++)
-            receipt_free(&r[i]);
-        free(r);
-    }
-    fc_args_free(&a);
-    return s;
+    static const fc_verb verb = {
+        .name = "verify",
+        .run = verify_recipes,
+        .flag = flags,
+        .n_flags = sizeof flags / sizeof *flags,
+        .takes = FC_FLAGS_ALL,
+        .usage =
+            "fcil verify RECIPE ... [key=value ...] [options]\n"
+            "\n"
+            "Runs each recipe (a config, seeds, and the numbers that should come out) as fcil "
+            "sweep run\n"
+            "would, skipping finished runs, and says PASS or FAIL: our mean against the expected "
+            "one.\n"
+            "\n",
+        .notes = "\nExit code 1 if any recipe fails.\n"};
+    options o = {0};
+    return fc_verb_run(&verb, &o.args, argc, argv, err);
 }

@@ -1,127 +1,7 @@
 #include "sim/compare.h"
 
-#include "core/opt.h"
-
 #include <math.h>
 #include <string.h>
-
-/* --- metrics of a run --------------------------------------------------------------------------
- */
-
-#define OF_MATRIX(field)                                                                           \
-    static double field##_of(const fc_result *r)                                                   \
-    {                                                                                              \
-        return r->acc.done > 0 ? fc_metrics_of(&r->acc).field : NAN;                               \
-    }
-OF_MATRIX(faa)
-OF_MATRIX(faa_task_mean)
-OF_MATRIX(aia)
-OF_MATRIX(aia_task_mean)
-OF_MATRIX(forgetting_fedmammoth)
-OF_MATRIX(forgetting_max)
-OF_MATRIX(bwt)
-OF_MATRIX(learning_accuracy)
-
-static double last_of(const fc_result *r, const char *column)
-{
-    size_t rows = r->rounds.rows;
-    return rows ? fc_csv_number(&r->rounds, rows - 1, fc_csv_column(&r->rounds, column)) : NAN;
-}
-
-#define OF_ROUNDS(name, column)                                                                    \
-    static double name##_of(const fc_result *r)                                                    \
-    {                                                                                              \
-        return last_of(r, column);                                                                 \
-    }
-OF_ROUNDS(bytes_up, "bytes_up_cum")
-OF_ROUNDS(bytes_down, "bytes_down_cum")
-OF_ROUNDS(wall_s, "wall_s")
-OF_ROUNDS(cpu_s, "cpu_s")
-OF_ROUNDS(merge_scale, "merge_scale")
-OF_ROUNDS(merge_extra, "merge_extra")
-
-/* Of tasks.merge, not of the last round's updates. */
-static double merge_s_of(const fc_result *r)
-{
-    return r->config.task_rule ? last_of(r, "merge_s") : NAN;
-}
-
-static double bwt_masked_of(const fc_result *r)
-{
-    fc_acc_matrix m = r->acc;
-    m.correct = r->masked;
-    return m.done > 0 ? fc_metrics_of(&m).bwt : NAN;
-}
-
-/* The largest: a resumed process counts from its own start. */
-static double rss_mib_of(const fc_result *r)
-{
-    double most = NAN;
-    int column = fc_csv_column(&r->rounds, "rss_mib");
-    for (size_t i = 0; i < r->rounds.rows; i++)
-        most = fmax(most, fc_csv_number(&r->rounds, i, column));
-    return most;
-}
-
-const fc_metric fc_metric_table[] = {
-    {"faa", "FAA (%)", 1, 1, 1, faa_of},
-    {"faa_task_mean", "FAA, task mean (%)", 1, 1, 1, faa_task_mean_of},
-    {"aia", "AIA (%)", 1, 1, 1, aia_of},
-    {"aia_task_mean", "AIA, task mean (%)", 1, 1, 1, aia_task_mean_of},
-    {"forgetting_max", "forgetting (points)", 1, 1, -1, forgetting_max_of},
-    {"forgetting_fedmammoth", "forgetting, fed-mammoth (points)", 1, 1, -1,
-     forgetting_fedmammoth_of},
-    {"bwt", "BWT (points)", 1, 1, 1, bwt_of},
-    {"learning_accuracy", "learning accuracy (%)", 1, 1, 1, learning_accuracy_of},
-    {"acc_masked", "task known (%)", 1, 1, 1, fc_result_masked},
-    {"bwt_masked", "BWT, task known (points)", 1, 1, 1, bwt_masked_of},
-    {"bytes_up", "up (MB)", 1e6, 1, -1, bytes_up_of},
-    {"bytes_down", "down (MB)", 1e6, 1, -1, bytes_down_of},
-    {"wall_s", "time (s)", 1, 1, -1, wall_s_of},
-    {"cpu_s", "CPU time (s)", 1, 1, -1, cpu_s_of},
-    {"rss_mib", "memory (MiB)", 1, 0, -1, rss_mib_of},
-    {"merge_s", "merge (s)", 1, 1, -1, merge_s_of},
-    {"merge_scale", "factor on the merge", 1, 2, 0, merge_scale_of},
-    {"merge_extra", "beside the backbone (M numbers)", 1e6, 2, -1, merge_extra_of},
-};
-enum { N_METRICS = sizeof fc_metric_table / sizeof *fc_metric_table };
-const int fc_metric_count = N_METRICS;
-
-fc_status fc_metric_find(const fc_metric **out, const char *name, fc_error *err)
-{
-    const char *names[N_METRICS];
-    for (int i = 0; i < N_METRICS; i++) {
-        names[i] = fc_metric_table[i].name;
-        if (strcmp(names[i], name) == 0) {
-            *out = &fc_metric_table[i];
-            return FC_OK;
-        }
-    }
-    const char *near = fc_nearest(name, names, N_METRICS);
-    return fc_fail(err, FC_EUSAGE, "unknown metric '%.60s'%s%s%s", name,
-                   near ? ", did you mean " : "", near ? near : "", near ? "?" : "");
-}
-
-fc_status fc_metric_list(const fc_metric ***out, int *n, const char *names, fc_arena *arena,
-                         fc_error *err)
-{
-    char *text = fc_arena_strdup(arena, names, err), *save = NULL;
-    const fc_metric **list = fc_arena_alloc(arena, strlen(names) + 1, sizeof *list, err);
-    if (!text || !list)
-        return FC_EFAIL;
-    *n = 0;
-    for (char *name = strtok_r(text, ", ", &save); name; name = strtok_r(NULL, ", ", &save))
-        FC_TRY(fc_metric_find(&list[(*n)++], name, err));
-    if (*n == 0)
-        return fc_fail(err, FC_EUSAGE, "expected the names of metrics, found none");
-    *out = list;
-    return FC_OK;
-}
-
-double fc_metric_final(const fc_metric *m, const fc_result *r)
-{
-    return r->acc.done == r->acc.tasks ? m->of(r) : NAN;
-}
 
 /* --- statistics --------------------------------------------------------------------------------
  */
@@ -225,7 +105,8 @@ static const fc_difference *difference_at(const fc_comparison *c, int g, int k)
     return &c->difference[(size_t)g * (size_t)c->n_metrics + (size_t)k];
 }
 
-static const char *interval(const fc_mean *s, const fc_metric *m, fc_arena *arena, fc_error *err)
+static const char *interval_text(const fc_mean *s, const fc_metric *m, fc_arena *arena,
+                                 fc_error *err)
 {
     return fc_arena_format(arena, err, "[%.*f, %.*f]", m->decimals, (s->mean - s->ci95) / m->unit,
                            m->decimals, (s->mean + s->ci95) / m->unit);
@@ -247,6 +128,7 @@ static bool is_best(const fc_comparison *c, int g, int k)
 fc_status fc_compare_table(fc_table *out, const fc_comparison *c, fc_arena *arena, fc_error *err)
 {
     enum { LABEL, RUNS, FIRST };
+    char text[FC_SPREAD_TEXT_MAX];
     FC_TRY(fc_table_init(out, c->n_groups, FIRST + c->n_metrics, 1, arena, err));
     out->head[LABEL] = "runs";
     out->head[RUNS] = "n";
@@ -270,12 +152,9 @@ fc_status fc_compare_table(fc_table *out, const fc_comparison *c, fc_arena *aren
             if (s->n == 0)
                 continue;
             to->best = is_best(c, g, k);
-            to->text = s->n == 1
-                           ? fc_arena_format(arena, err, "%.*f", m->decimals, s->mean / m->unit)
-                           : fc_arena_format(arena, err, "%.*f \302\261 %.*f", m->decimals,
-                                             s->mean / m->unit, m->decimals, s->sd / m->unit);
+            to->text = fc_arena_strdup(arena, fc_spread_text(text, s, m->unit, m->decimals), err);
             bool spread = s->n > 1 && s->sd > 0;
-            to->note = spread ? interval(s, m, arena, err) : NULL;
+            to->note = spread ? interval_text(s, m, arena, err) : NULL;
             if (!to->text || (spread && !to->note))
                 return FC_EFAIL;
         }
@@ -294,7 +173,7 @@ static fc_status difference_cell(fc_cell *to, const fc_difference *d, const fc_m
         return FC_EFAIL;
     if (isnan(d->p))
         return FC_OK;
-    const char *range = interval(s, m, arena, err);
+    const char *range = interval_text(s, m, arena, err);
     to->note = !range          ? NULL
                : d->p < 0.0005 ? fc_arena_format(arena, err, "%s\np < 0.001", range)
                                : fc_arena_format(arena, err, "%s\np = %.3f", range, d->p);
@@ -330,59 +209,72 @@ fc_status fc_compare_differences(fc_table *out, const fc_comparison *c, fc_arena
     return FC_OK;
 }
 
-/* NaN: an empty cell. */
-static fc_status number_cell(fc_cell *to, double x, fc_arena *arena, fc_error *err)
+enum {
+    GROUP,
+    METRIC,
+    N,
+    MEAN,
+    SD,
+    LOW,
+    HIGH,
+    BASELINE, /* this and the next ones: against the baseline */
+    PAIRS,
+    DIFFERENCE,
+    DIFFERENCE_LOW,
+    DIFFERENCE_HIGH,
+    P,
+    NUMBERS
+};
+
+/* The cells of metric k of group g. */
+static fc_status number_row(fc_cell *cell, const fc_comparison *c, int g, int k, fc_arena *arena,
+                            fc_error *err)
 {
-    if (isnan(x))
-        return FC_OK;
-    to->text = fc_arena_format(arena, err, "%.10g", x);
-    return to->text ? FC_OK : FC_EFAIL;
+    const fc_mean *s = value_at(c, g, k), *d = &difference_at(c, g, k)->mean;
+    const bool alone = g == c->baseline; /* there is no difference to itself */
+    const double number[NUMBERS] = {[GROUP] = NAN,
+                                    [METRIC] = NAN,
+                                    [N] = s->n,
+                                    [MEAN] = s->mean,
+                                    [SD] = s->sd,
+                                    [LOW] = s->mean - s->ci95,
+                                    [HIGH] = s->mean + s->ci95,
+                                    [BASELINE] = NAN,
+                                    [PAIRS] = d->n,
+                                    [DIFFERENCE] = d->mean,
+                                    [DIFFERENCE_LOW] = d->mean - d->ci95,
+                                    [DIFFERENCE_HIGH] = d->mean + d->ci95,
+                                    [P] = difference_at(c, g, k)->p};
+    cell[GROUP].text = c->group[g].label;
+    cell[METRIC].text = c->metric[k]->name;
+    if (!alone)
+        cell[BASELINE].text = c->group[c->baseline].label;
+    for (int i = 0; i < (alone ? BASELINE : NUMBERS); i++)
+        if (!cell[i].text)
+            FC_TRY(fc_table_number(&cell[i], number[i], arena, err));
+    return FC_OK;
 }
 
 fc_status fc_compare_numbers(fc_table *out, const fc_comparison *c, fc_arena *arena, fc_error *err)
 {
-    static const char *const head[] = {"group",
-                                       "metric",
-                                       "n",
-                                       "mean",
-                                       "sd",
-                                       "ci95_low",
-                                       "ci95_high",
-                                       "baseline",
-                                       "pairs",
-                                       "difference",
-                                       "difference_ci95_low",
-                                       "difference_ci95_high",
-                                       "p"};
-    enum { COLUMNS = sizeof head / sizeof *head, GROUP = 0, METRIC = 1, BASELINE = 7 };
-    FC_TRY(fc_table_init(out, c->n_groups * c->n_metrics, COLUMNS, 2, arena, err));
+    static const char *const head[NUMBERS] = {[GROUP] = "group",
+                                              [METRIC] = "metric",
+                                              [N] = "n",
+                                              [MEAN] = "mean",
+                                              [SD] = "sd",
+                                              [LOW] = "ci95_low",
+                                              [HIGH] = "ci95_high",
+                                              [BASELINE] = "baseline",
+                                              [PAIRS] = "pairs",
+                                              [DIFFERENCE] = "difference",
+                                              [DIFFERENCE_LOW] = "difference_ci95_low",
+                                              [DIFFERENCE_HIGH] = "difference_ci95_high",
+                                              [P] = "p"};
+    FC_TRY(fc_table_init(out, c->n_groups * c->n_metrics, NUMBERS, 2, arena, err));
     memcpy(out->head, head, sizeof head);
+    fc_cell *cell = out->cell;
     for (int g = 0; g < c->n_groups; g++)
-        for (int k = 0; k < c->n_metrics; k++) {
-            fc_cell *cell =
-                out->cell + ((size_t)g * (size_t)c->n_metrics + (size_t)k) * (size_t)COLUMNS;
-            const fc_mean *s = value_at(c, g, k), *d = &difference_at(c, g, k)->mean;
-            const double number[COLUMNS] = {NAN,
-                                            NAN,
-                                            s->n,
-                                            s->mean,
-                                            s->sd,
-                                            s->mean - s->ci95,
-                                            s->mean + s->ci95,
-                                            NAN,
-                                            d->n,
-                                            d->mean,
-                                            d->mean - d->ci95,
-                                            d->mean + d->ci95,
-                                            difference_at(c, g, k)->p};
-            cell[GROUP].text = c->group[g].label;
-            cell[METRIC].text = c->metric[k]->name;
-            int known = g == c->baseline ? BASELINE : COLUMNS; /* with itself there is none */
-            if (known > BASELINE)
-                cell[BASELINE].text = c->group[c->baseline].label;
-            for (int i = METRIC + 1; i < known; i++)
-                if (i != BASELINE)
-                    FC_TRY(number_cell(&cell[i], number[i], arena, err));
-        }
+        for (int k = 0; k < c->n_metrics; k++, cell += NUMBERS)
+            FC_TRY(number_row(cell, c, g, k, arena, err));
     return FC_OK;
 }

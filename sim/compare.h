@@ -1,37 +1,10 @@
-/* Groups of runs side by side: metrics of a run, mean and spread of a group over its seeds, paired
- * differences against a baseline, and tables of these. */
+/* Groups of runs side by side: mean and spread of a group over its seeds, paired differences
+ * against a baseline, and tables of these. */
 #ifndef FC_COMPARE_H
 #define FC_COMPARE_H
 
-#include "core/mean.h"
-#include "sim/result.h"
+#include "sim/metric.h"
 #include "sim/table.h"
-
-/* One number of a run. */
-typedef struct fc_metric {
-    const char *name;  /* as in summary.json and fcil list metrics */
-    const char *title; /* head of a column, with its unit */
-    double unit;       /* tables show value / unit, with so many decimals */
-    int decimals;
-    int better;                       /* 1: higher, -1: lower, 0: neither */
-    double (*of)(const fc_result *r); /* over what is finished so far; NaN if there is nothing */
-} fc_metric;
-extern const fc_metric fc_metric_table[];
-extern const int fc_metric_count;
-
-/* The columns of a comparison that nobody asks otherwise. */
-#define FC_METRICS_DEFAULT "faa,aia,forgetting_max,acc_masked,bytes_up,bytes_down,wall_s"
-
-/* The metric of that name. Errors FC_EUSAGE: there is none; says the nearest. */
-fc_status fc_metric_find(const fc_metric **out, const char *name, fc_error *err);
-
-/* Metrics by name, from a list separated by commas. Errors FC_EUSAGE: an unknown one, or
- * none. */
-fc_status fc_metric_list(const fc_metric ***out, int *n, const char *names, fc_arena *arena,
-                         fc_error *err);
-
-/* m->of(r) when all tasks of r are finished, else NaN: what may be averaged and compared. */
-double fc_metric_final(const fc_metric *m, const fc_result *r);
 
 /* Mean of the differences between the runs of a group and those of the baseline with the same
  * seeds (n pairs), and p of Student's paired t-test of "no difference" (two-sided, not corrected

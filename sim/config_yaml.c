@@ -33,7 +33,7 @@ fc_setting *fc_settings_add(fc_settings *s, fc_arena *arena, fc_error *err)
     return one;
 }
 
-static void append(fc_settings *to, const fc_settings *more)
+static void append_settings(fc_settings *to, const fc_settings *more)
 {
     if (!more->first)
         return;
@@ -111,8 +111,8 @@ static fc_status add_file(fc_settings *s, const fc_yaml *root, fc_arena *arena, 
     return FC_OK;
 }
 
-static fc_status read_file(fc_settings *out, inclusion *self, const char *head, fc_arena *arena,
-                           fc_error *err);
+static fc_status read_config_file(fc_settings *out, inclusion *self, const char *head,
+                                  fc_arena *arena, fc_error *err);
 
 static fc_status read_base(fc_settings *out, const inclusion *self, const fc_yaml *base,
                            fc_arena *arena, fc_error *err)
@@ -126,7 +126,7 @@ static fc_status read_base(fc_settings *out, const inclusion *self, const fc_yam
     FC_TRY(fc_opt_set(&path, &row, base->text, at, arena, err));
     inclusion file = {
         .from = self, .path = fc_beside(self->path, path, arena, err), .depth = self->depth + 1};
-    return file.path ? read_file(out, &file, head, arena, err) : FC_EFAIL;
+    return file.path ? read_config_file(out, &file, head, arena, err) : FC_EFAIL;
 }
 
 /* The files that `base:` names: one, or a list. */
@@ -149,8 +149,8 @@ static fc_status read_bases(fc_settings *out, const inclusion *self, const fc_ya
     return FC_OK;
 }
 
-static fc_status read_file(fc_settings *out, inclusion *self, const char *head, fc_arena *arena,
-                           fc_error *err)
+static fc_status read_config_file(fc_settings *out, inclusion *self, const char *head,
+                                  fc_arena *arena, fc_error *err)
 {
     struct stat info;
     fc_yaml *root;
@@ -171,12 +171,12 @@ static fc_status read_file(fc_settings *out, inclusion *self, const char *head, 
     for (fc_setting *s = own.first; s; s = s->next)
         s->level = out->levels;
     out->levels++;
-    append(out, &own);
+    append_settings(out, &own);
     return FC_OK;
 }
 
 fc_status fc_settings_read(fc_settings *s, const char *path, fc_arena *arena, fc_error *err)
 {
     inclusion file = {.path = path};
-    return read_file(s, &file, "", arena, err);
+    return read_config_file(s, &file, "", arena, err);
 }

@@ -3,7 +3,7 @@
 #include "core/file.h"
 #include "sim/gnuplot.h"
 
-static long *cell(const fc_confusion *c, int row, int column)
+static long *count_at(const fc_confusion *c, int row, int column)
 {
     return &c->count[(size_t)row * (size_t)c->n + (size_t)column];
 }
@@ -19,7 +19,7 @@ fc_status fc_confusion_make(fc_confusion *out, const fc_tasks *k, const fc_split
     for (int t = 0; t < k->n; t++)
         for (size_t i = 0; i < k->n_test[t]; i++) {
             uint32_t sample = k->test[t][i];
-            ++*cell(out, k->logit[images->label[sample]], answer[sample]);
+            ++*count_at(out, k->logit[images->label[sample]], answer[sample]);
         }
     return FC_OK;
 }
@@ -36,7 +36,7 @@ fc_status fc_confusion_csv(const char *path, const fc_confusion *c, fc_error *er
         for (int i = k->first[t]; i < k->first[t + 1]; i++) {
             fprintf(d.f, "\n%d,%d", t + 1, k->order[i]);
             for (int j = 0; j < c->n; j++)
-                fprintf(d.f, ",%ld", *cell(c, i, j));
+                fprintf(d.f, ",%ld", *count_at(c, i, j));
         }
     fputc('\n', d.f);
     return fc_draft_save(&d, FC_OK, path, err);
@@ -82,13 +82,14 @@ static void put_row(FILE *f, const fc_confusion *c, int row)
 {
     long images = 0;
     for (int j = 0; j < c->n; j++)
-        images += *cell(c, row, j);
+        images += *count_at(c, row, j);
     for (int j = 0; j < c->n; j++)
-        if (*cell(c, row, j) > 0)
-            fprintf(f, "%d %d %.4g\n", j, row, 100.0 * (double)*cell(c, row, j) / (double)images);
+        if (*count_at(c, row, j) > 0)
+            fprintf(f, "%d %d %.4g\n", j, row,
+                    100.0 * (double)*count_at(c, row, j) / (double)images);
 }
 
-static void put_script(FILE *f, const fc_confusion *c, fc_plot_format format)
+static void put_confusion(FILE *f, const fc_confusion *c, fc_plot_format format)
 {
     fc_plot_terminal(f, SIDE + RIGHT, SIDE, FONT, format);
     fprintf(f,
@@ -117,10 +118,6 @@ fc_status fc_confusion_draw(char **out, size_t *size, const fc_confusion *c, fc_
     fc_draft script;
     *out = NULL;
     FC_TRY(fc_draft_begin(&script, err));
-    put_script(script.f, c, format);
-    fc_status s = fc_draft_end(&script, err);
-    if (s == FC_OK)
-        s = fc_gnuplot(out, size, script.text, err);
-    fc_draft_free(&script);
-    return s;
+    put_confusion(script.f, c, format);
+    return fc_gnuplot_draft(out, size, &script, FC_OK, err);
 }

@@ -5,12 +5,11 @@
 #include <assert.h>
 #include <errno.h>
 #include <math.h>
-#include <stdbool.h>
-#include <stdio.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-static int count(const char *text, size_t n, char what)
+static int count_bytes(const char *text, size_t n, char what)
 {
     int found = 0;
     for (size_t i = 0; i < n; i++)
@@ -41,10 +40,10 @@ static char *cut_line(const char **cell, char *line, int columns)
 /* text: whole lines, `size` bytes and a zero, cut up in place. */
 static fc_status cut_up(fc_csv *csv, char *text, size_t size, fc_arena *arena, fc_error *err)
 {
-    size_t lines = (size_t)count(text, size, '\n');
+    size_t lines = (size_t)count_bytes(text, size, '\n');
     if (lines == 0)
         return fc_fail(err, FC_EDATA, "%s: empty, expected a header", csv->path);
-    csv->columns = 1 + count(text, strcspn(text, "\n"), ',');
+    csv->columns = 1 + count_bytes(text, strcspn(text, "\n"), ',');
     csv->rows = lines - 1;
     size_t columns = (size_t)csv->columns;
     csv->name = fc_arena_alloc(arena, columns, sizeof *csv->name, err);
@@ -52,7 +51,7 @@ static fc_status cut_up(fc_csv *csv, char *text, size_t size, fc_arena *arena, f
     if (!csv->name || !csv->cell)
         return FC_EFAIL;
     for (size_t i = 0; i < lines; i++) {
-        int found = 1 + count(text, strcspn(text, "\n"), ',');
+        int found = 1 + count_bytes(text, strcspn(text, "\n"), ',');
         if (found != csv->columns)
             return fc_fail(err, FC_EDATA, "%s:%zu: %d cells, expected %d", csv->path, i + 1, found,
                            csv->columns);
@@ -105,6 +104,11 @@ double fc_csv_number(const fc_csv *csv, size_t row, int column)
     char *end;
     double x = strtod(text, &end);
     return end > text && *end == '\0' ? x : NAN;
+}
+
+double fc_csv_last(const fc_csv *csv, const char *name)
+{
+    return csv->rows ? fc_csv_number(csv, csv->rows - 1, fc_csv_column(csv, name)) : NAN;
 }
 
 enum { PICKED_MAX = 16 };
@@ -162,4 +166,66 @@ fc_status fc_csv_each(const char *path, const char *const *column, int n, fc_csv
     free(line);
     fclose(f);
     return s;
+}
+
+/* --- writing ---------------------------------------------------------------------------------- */
+
+void fc_csv_put_real(FILE *f, double x, int decimals)
+{
+    if (!isnan(x))
+        fprintf(f, "%.*f", decimals, x);
+}
+
+static void put_cell(FILE *f, const fc_csv_field *c, const void *row)
+{
+    static const size_t size_of[] = {
+        [FC_CSV_INT] = sizeof(int),           [FC_CSV_LONG] = sizeof(long),
+        [FC_CSV_SIZE] = sizeof(size_t),       [FC_CSV_U64] = sizeof(uint64_t),
+        [FC_CSV_TEXT] = sizeof(const char *), [FC_CSV_REAL] = sizeof(double)};
+    union {
+        int i;
+        long l;
+        size_t size;
+        uint64_t u64;
+        const char *text;
+        double real;
+    } field;
+    memcpy(&field, (const char *)row + c->offset, size_of[c->type]);
+    switch (c->type) {
+    case FC_CSV_INT:
+        fprintf(f, "%d", field.i);
+        break;
+    case FC_CSV_LONG:
+        fprintf(f, "%ld", field.l);
+        break;
+    case FC_CSV_SIZE:
+        fprintf(f, "%zu", field.size);
+        break;
+    case FC_CSV_U64:
+        fprintf(f, "%llu", (unsigned long long)field.u64);
+        break;
+    case FC_CSV_TEXT:
+        fputs(field.text, f);
+        break;
+    case FC_CSV_REAL:
+        fc_csv_put_real(f, field.real, c->decimals);
+        break;
+    }
+}
+
+void fc_csv_put_header(FILE *f, const fc_csv_field *field, int n)
+{
+    for (int i = 0; i < n; i++)
+        fprintf(f, "%s%s", i ? "," : "", field[i].name);
+    fputc('\n', f);
+}
+
+void fc_csv_put_row(FILE *f, const fc_csv_field *field, int n, const void *row, bool all)
+{
+    for (int i = 0; i < n; i++) {
+        fputs(i ? "," : "", f);
+        if (all || !field[i].optional)
+            put_cell(f, &field[i], row);
+    }
+    fputc('\n', f);
 }

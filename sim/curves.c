@@ -1,6 +1,7 @@
 #include "sim/curves.h"
 
-#include "core/mean.h"
+#include "sim/metric.h"
+#include "sim/runlog.h"
 
 #include <math.h>
 #include <string.h>
@@ -25,20 +26,20 @@ static double x_of_row(const fc_result *r, size_t row, fc_curve_x x)
     int rounds = r->config.fed.rounds;
     switch (x) {
     case FC_X_BYTES:
-        return fc_csv_number(csv, row, fc_csv_column(csv, "bytes_up_cum")) +
-               fc_csv_number(csv, row, fc_csv_column(csv, "bytes_down_cum"));
+        return fc_csv_number(csv, row, fc_csv_column(csv, FC_ROUND_COLUMN(bytes_up_cum))) +
+               fc_csv_number(csv, row, fc_csv_column(csv, FC_ROUND_COLUMN(bytes_down_cum)));
     case FC_X_TIME:
-        return fc_csv_number(csv, row, fc_csv_column(csv, "wall_s"));
+        return fc_csv_number(csv, row, fc_csv_column(csv, FC_ROUND_COLUMN(wall_s)));
     case FC_X_TASKS:
     case FC_X_ROUNDS:
         break;
     }
-    double task = fc_csv_number(csv, row, fc_csv_column(csv, "task"));
-    double round = fc_csv_number(csv, row, fc_csv_column(csv, "round"));
+    double task = fc_csv_number(csv, row, fc_csv_column(csv, FC_ROUND_COLUMN(task)));
+    double round = fc_csv_number(csv, row, fc_csv_column(csv, FC_ROUND_COLUMN(round)));
     return (task - 1) * rounds + fmin(round, rounds);
 }
 
-static void add_point(points *p, double x, double y)
+static void add_curve_point(points *p, double x, double y)
 {
     if (isnan(x) || isnan(y))
         return;
@@ -49,25 +50,26 @@ static void add_point(points *p, double x, double y)
 /* Each test of rounds.csv; of two at the same place (last round and end of a task) the later. */
 static void points_of_rounds(points *p, const fc_result *r, const fc_curve_options *o)
 {
-    int column = fc_csv_column(&r->rounds, o->task_mean ? "acc_task_mean" : "acc");
+    int column = fc_csv_column(&r->rounds, o->task_mean ? FC_ROUND_COLUMN(acc_task_mean)
+                                                        : FC_ROUND_COLUMN(acc));
     for (size_t row = 0; row < r->rounds.rows; row++) {
         double x = x_of_row(r, row, o->x), y = fc_csv_number(&r->rounds, row, column);
         if (p->n > 0 && !isnan(y) && p->x[p->n - 1] == x)
             p->n--;
-        add_point(p, x, y);
+        add_curve_point(p, x, y);
     }
 }
 
 /* Each finished task; its last row in rounds.csv says when. */
 static void points_of_tasks(points *p, const fc_result *r, const fc_curve_options *o)
 {
-    int column = fc_csv_column(&r->rounds, "task");
+    int column = fc_csv_column(&r->rounds, FC_ROUND_COLUMN(task));
     size_t row = 0;
     for (int t = 0; t < r->acc.done; t++) {
         while (row + 1 < r->rounds.rows && fc_csv_number(&r->rounds, row + 1, column) <= t + 1)
             row++;
-        add_point(p, o->x == FC_X_TASKS ? t + 1 : x_of_row(r, row, o->x),
-                  o->task_mean ? fc_acc_task_mean(&r->acc, t) : fc_acc_micro(&r->acc, t));
+        add_curve_point(p, o->x == FC_X_TASKS ? t + 1 : x_of_row(r, row, o->x),
+                        o->task_mean ? fc_acc_task_mean(&r->acc, t) : fc_acc_micro(&r->acc, t));
     }
 }
 
@@ -87,8 +89,9 @@ static fc_status points_of(points *p, const fc_result *r, const fc_curve_options
 /* --- a line ------------------------------------------------------------------------------------
  */
 
-static fc_status label_of(const char **out, const fc_mean *last, const fc_result_group *g, int i,
-                          int n_groups, const fc_curve_options *o, fc_arena *arena, fc_error *err)
+static fc_status label_of_line(const char **out, const fc_mean *last, const fc_result_group *g,
+                               int i, int n_groups, const fc_curve_options *o, fc_arena *arena,
+                               fc_error *err)
 {
     int done = INT32_MAX, tasks = 0;
     for (int k = 0; k < g->n; k++) {
@@ -100,11 +103,12 @@ static fc_status label_of(const char **out, const fc_mean *last, const fc_result
                             : fc_arena_format(arena, err, "%.1f", last->mean);
         return *out ? FC_OK : FC_EFAIL;
     }
-    const char *spread = last->n > 1 ? fc_arena_format(arena, err, " \302\261 %.1f", last->sd) : "";
+    char spread[FC_SPREAD_TEXT_MAX];
     const char *part = done < tasks ? fc_arena_format(arena, err, " (task %d)", done) : "";
-    if (!spread || !part)
+    if (!part)
         return FC_EFAIL;
-    *out = fc_arena_format(arena, err, "%s  %.1f%s%s", g->label, last->mean, spread, part);
+    *out =
+        fc_arena_format(arena, err, "%s  %s%s", g->label, fc_spread_text(spread, last, 1, 1), part);
     return *out ? FC_OK : FC_EFAIL;
 }
 
@@ -156,7 +160,7 @@ static fc_status line_of(fc_series *out, const fc_result_group *g, int i, int n_
                        .low = runs > 1 ? v[2] : NULL,
                        .high = runs > 1 ? v[3] : NULL,
                        .dots = n <= 30};
-    return label_of(&out->label, &m, g, i, n_groups, o, arena, err);
+    return label_of_line(&out->label, &m, g, i, n_groups, o, arena, err);
 }
 
 /* --- the plot ----------------------------------------------------------------------------------

@@ -7,6 +7,7 @@
 
 /* What the accuracy is drawn against. TASKS, BYTES and TIME: a point after each finished task, or
  * after each test where there is one task only. ROUNDS: a point after each test. */
+#define FC_CURVE_X_CHOICES "tasks|rounds|bytes|time"
 typedef enum fc_curve_x { FC_X_TASKS, FC_X_ROUNDS, FC_X_BYTES, FC_X_TIME } fc_curve_x;
 
 typedef struct fc_curve_options {

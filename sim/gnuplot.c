@@ -16,7 +16,7 @@ extern char **environ;
 enum { IN, OUT, ERR, STREAMS };
 
 /* The whole of a file; NULL if memory is out. */
-static char *read_all(int fd, size_t *n)
+static char *read_stream(int fd, size_t *n)
 {
     off_t size = lseek(fd, 0, SEEK_END);
     char *text = size < 0 ? NULL : malloc((size_t)size + 1);
@@ -31,7 +31,7 @@ static char *read_all(int fd, size_t *n)
 }
 
 /* Runs gnuplot on the three files. *status as of waitpid. */
-static fc_status run(int *status, const int fd[STREAMS], fc_error *err)
+static fc_status run_gnuplot(int *status, const int fd[STREAMS], fc_error *err)
 {
     char *argv[] = {(char[]){"gnuplot"}, (char[]){"--default-settings"}, NULL};
     posix_spawn_file_actions_t files;
@@ -55,7 +55,7 @@ static fc_status run(int *status, const int fd[STREAMS], fc_error *err)
 }
 
 /* The last line of its messages that is not empty says what is wrong. */
-static fc_status refused(int status, char *messages, fc_error *err)
+static fc_status explain_refusal(int status, char *messages, fc_error *err)
 {
     if (WIFSIGNALED(status))
         return fc_fail(err, FC_EFAIL, "gnuplot: killed by signal %d", WTERMSIG(status));
@@ -81,14 +81,14 @@ fc_status fc_gnuplot(char **out, size_t *n, const char *script, fc_error *err)
     if (s == FC_OK && (write(fd[IN], script, size) != (ssize_t)size || lseek(fd[IN], 0, SEEK_SET)))
         s = fc_fail(err, FC_EFAIL, "gnuplot: cannot write its script: %s", strerror(errno));
     if (s == FC_OK)
-        s = run(&status, fd, err);
+        s = run_gnuplot(&status, fd, err);
     if (s == FC_OK) {
-        messages = read_all(fd[ERR], &n_messages);
-        *out = read_all(fd[OUT], n);
+        messages = read_stream(fd[ERR], &n_messages);
+        *out = read_stream(fd[OUT], n);
         if (!messages || !*out)
             s = fc_fail(err, FC_EFAIL, "gnuplot: cannot read its output: out of memory");
         else if (status != 0 || *n == 0)
-            s = refused(status, messages, err);
+            s = explain_refusal(status, messages, err);
     }
     if (s != FC_OK) {
         free(*out);
@@ -98,5 +98,16 @@ fc_status fc_gnuplot(char **out, size_t *n, const char *script, fc_error *err)
     for (int i = 0; i < STREAMS; i++)
         if (fd[i] >= 0)
             close(fd[i]);
+    return s;
+}
+
+fc_status fc_gnuplot_draft(char **out, size_t *n, fc_draft *script, fc_status s, fc_error *err)
+{
+    *out = NULL;
+    if (s == FC_OK)
+        s = fc_draft_end(script, err);
+    if (s == FC_OK)
+        s = fc_gnuplot(out, n, script->text, err);
+    fc_draft_free(script);
     return s;
 }

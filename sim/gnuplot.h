@@ -2,7 +2,7 @@
 #ifndef FC_GNUPLOT_H
 #define FC_GNUPLOT_H
 
-#include "core/status.h"
+#include "core/file.h"
 
 #include <stddef.h>
 
@@ -10,5 +10,8 @@
  * and a zero), malloc'ed. Waits for its end. Errors FC_EFAIL: it is not installed, or refuses the
  * script (says why). */
 fc_status fc_gnuplot(char **out, size_t *n, const char *script, fc_error *err);
+
+/* The same with a script that was written into a draft, which is freed; s: how the writing went. */
+fc_status fc_gnuplot_draft(char **out, size_t *n, fc_draft *script, fc_status s, fc_error *err);
 
 #endif

@@ -68,7 +68,7 @@ static const struct {
 };
 enum { N_VERBS = sizeof verbs / sizeof *verbs };
 
-static void print_help(void)
+static void print_verbs(void)
 {
     puts("fcil: federated class-incremental learning, simulated on a CPU\n");
     for (int i = 0; i < N_VERBS; i++)
@@ -125,12 +125,12 @@ static fc_status unknown_verb(const char *word, fc_error *err)
 static fc_status dispatch(int argc, char **argv, fc_error *err)
 {
     if (argc < 2) {
-        print_help();
+        print_verbs();
         return fc_fail(err, FC_EUSAGE, "no command given");
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
         strcmp(argv[1], "help") == 0) {
-        print_help();
+        print_verbs();
         return FC_OK;
     }
     if (strcmp(argv[1], "--version") == 0) {

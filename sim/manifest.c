@@ -11,7 +11,7 @@
 
 /* The value of the first line "key<blanks>separator value" of a text file of the system; "unknown"
  * if there is none. */
-static void value_of(char *out, size_t n, const char *file, const char *key, char separator)
+static void system_value(char *out, size_t n, const char *file, const char *key, char separator)
 {
     char line[4096];
     snprintf(out, n, "unknown");
@@ -31,7 +31,7 @@ static void value_of(char *out, size_t n, const char *file, const char *key, cha
 }
 
 /* What the CPU has of the instruction sets that can change speed or bits. */
-static json_t *isa(void)
+static json_t *cpu_isa(void)
 {
     json_t *list = json_array();
 #if defined __x86_64__
@@ -55,19 +55,19 @@ static json_t *isa(void)
     return list;
 }
 
-static json_t *host(void)
+static json_t *host_json(void)
 {
     char os[256], cpu[256];
     struct utsname u;
-    value_of(os, sizeof os, "/etc/os-release", "PRETTY_NAME", '=');
-    value_of(cpu, sizeof cpu, "/proc/cpuinfo", "model name", ':');
+    system_value(os, sizeof os, "/etc/os-release", "PRETTY_NAME", '=');
+    system_value(cpu, sizeof cpu, "/proc/cpuinfo", "model name", ':');
     if (uname(&u) != 0)
         u = (struct utsname){.release = "unknown", .machine = "unknown"};
     return json_pack("{s:o, s:s, s:s, s:o, s:o}", "os", fc_out_json_text(os), "kernel", u.release,
-                     "machine", u.machine, "cpu", fc_out_json_text(cpu), "isa", isa());
+                     "machine", u.machine, "cpu", fc_out_json_text(cpu), "isa", cpu_isa());
 }
 
-static json_t *build(void)
+static json_t *build_json(void)
 {
 #if defined __clang__
     const char *compiler = "clang " __clang_version__;
@@ -79,7 +79,7 @@ static json_t *build(void)
                      openblas_get_corename(), "blas_parallel", openblas_get_parallel());
 }
 
-static json_t *input(const fc_manifest *m)
+static json_t *input_json(const fc_manifest *m)
 {
     return json_pack(
         "{s:o, s:o, s:s, s:o, s:s, s:s, s:s, s:s}", "data", fc_out_json_text(m->data_name),
@@ -102,6 +102,6 @@ fc_status fc_manifest_write(const char *dir, const fc_manifest *m, fc_error *err
     json_t *o =
         json_pack("{s:s, s:o, s:i, s:i, s:s, s:s, s:o, s:o, s:o}", "start", start, "argv", argv,
                   "threads", m->threads, "ranks", m->ranks, "isa", m->isa, "precision",
-                  m->precision, "build", build(), "host", host(), "input", input(m));
+                  m->precision, "build", build_json(), "host", host_json(), "input", input_json(m));
     return fc_out_json(path, o, err);
 }

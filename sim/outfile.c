@@ -3,6 +3,7 @@
 #include "core/file.h"
 
 #include <dirent.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,6 +46,11 @@ json_t *fc_out_json_text(const char *s)
     v = json_string(ascii);
     free(ascii);
     return v;
+}
+
+json_t *fc_out_json_number(double x)
+{
+    return isnan(x) ? json_null() : json_real(x);
 }
 
 fc_status fc_out_json(const char *path, json_t *object, fc_error *err)

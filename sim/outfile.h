@@ -23,6 +23,9 @@ bool fc_out_find(char path[FC_PATH_MAX], const char *dir, const char *name);
  * NULL if memory is out (which the jansson calls that take it over accept). */
 json_t *fc_out_json_text(const char *s);
 
+/* A JSON number; null where there is none (NaN). */
+json_t *fc_out_json_number(double x);
+
 /* Write an indented JSON file atomically, reals with 12 digits. Takes over `object`; NULL, as
  * json_pack returns it on failure, is FC_EFAIL. */
 fc_status fc_out_json(const char *path, json_t *object, fc_error *err);

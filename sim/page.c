@@ -2,20 +2,20 @@
 
 #include "core/file.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* --- frame -------------------------------------------------------------------------------------
  */
 
-/* Colours of lines and labels are those of sim/plot.c; on dark ground lighter ones of the same hue.
- */
-static const char style[] =
+/* Colours that figures share with sim/plot.c follow these: --l0 .. of lines, --t0 .. of labels. */
+static const char light[] =
     ":root{--bg:#fff;--ink:#1a1a1a;--soft:#595959;--axis:#444;--rule:#dcdcdc;--panel:#f4f5f7;"
-    "--heat:#6fb3ec;--good:#00653f;--bad:#a02c00;"
-    "--l0:#0072b2;--l1:#d55e00;--l2:#009e73;--l3:#cc79a7;--l4:#e69f00;--l5:#56b4e9;--l6:#000;"
-    "--l7:#777;--t0:#00609a;--t1:#b04a00;--t2:#007153;--t3:#a63f78;--t4:#8a5f00;--t5:#1a76ab;"
-    "--t6:#000;--t7:#666}\n"
+    "--heat:#6fb3ec;--good:#00653f;--bad:#a02c00";
+
+/* On dark ground lighter ones of the same hue. */
+static const char style[] =
     "@media screen and (prefers-color-scheme:dark){:root{--bg:#14161a;--ink:#e8e8e8;--soft:#a9adb3;"
     "--axis:#a9adb3;--rule:#373b42;--panel:#1e2126;--heat:#1d5f97;--good:#58d6a0;--bad:#ff9466;"
     "--l0:#4aa9ec;--l1:#ff8540;--l2:#2cc99b;--l3:#e397c2;--l4:#f2b632;--l5:#8fd0ff;--l6:#eee;"
@@ -73,6 +73,26 @@ static const char style[] =
     "h2,p:has(+pre){break-after:avoid}tr,.matrix,.cards div,pre.wrap{break-inside:avoid}"
     "pre{max-height:none;white-space:pre-wrap;overflow-wrap:anywhere}}\n";
 
+/* ";--l0:#0072b2": in small letters, and #777 for #777777. */
+static void put_colour(FILE *f, const char *name, int i, const char *colour)
+{
+    const char *c = colour + 1;
+    bool pairs = c[0] == c[1] && c[2] == c[3] && c[4] == c[5];
+    fprintf(f, ";--%s%d:#", name, i);
+    for (int k = 0; k < 6; k += pairs ? 2 : 1)
+        fputc(tolower((unsigned char)c[k]), f);
+}
+
+static void put_style(FILE *f)
+{
+    fputs(light, f);
+    for (int i = 0; i < FC_PLOT_COLOURS; i++)
+        put_colour(f, "l", i, fc_plot_colour(i));
+    for (int i = 0; i < FC_PLOT_COLOURS; i++)
+        put_colour(f, "t", i, fc_plot_text_colour(i));
+    fprintf(f, "}\n%s", style);
+}
+
 void fc_page_begin(FILE *f, const char *title, int refresh_s)
 {
     fputs("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
@@ -82,7 +102,9 @@ void fc_page_begin(FILE *f, const char *title, int refresh_s)
         fprintf(f, "<meta http-equiv=\"refresh\" content=\"%d\"/>\n", refresh_s);
     fputs("<title>", f);
     fc_html_text(f, title);
-    fprintf(f, "</title>\n<style>\n%s</style>\n</head>\n<body>\n<main>\n", style);
+    fputs("</title>\n<style>\n", f);
+    put_style(f);
+    fputs("</style>\n</head>\n<body>\n<main>\n", f);
 }
 
 void fc_page_end(FILE *f)
@@ -112,7 +134,7 @@ static void variable_of(char name[8], int red, int green, int blue)
 
 /* Leaves out attributes and elements that would clash between figures (ids) or tell nothing (titles
  * like "$d0 using 1:2"), and puts variables in the place of colours. */
-static void put_drawing(FILE *f, const char *c, const char *end)
+static void put_svg(FILE *f, const char *c, const char *end)
 {
     while (c < end) {
         int red, green, blue, length = 0;
@@ -153,7 +175,7 @@ static void put_figure(FILE *f, const fc_figure *figure, const char *svg, const 
     fputs("</title>\n<desc>", f);
     fc_html_text(f, figure->caption);
     fputs("</desc>\n<g>", f);
-    put_drawing(f, start + strlen("</defs>"), end);
+    put_svg(f, start + strlen("</defs>"), end);
     fputs("</svg>\n<figcaption>", f);
     fc_html_text(f, figure->caption);
     fputs("</figcaption>\n</figure>\n", f);

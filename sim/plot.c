@@ -165,7 +165,7 @@ static int longest_number(const range *r)
     return longest;
 }
 
-static fc_status lay_out(layout *l, const fc_plot *p, fc_error *err)
+static fc_status lay_out_plot(layout *l, const fc_plot *p, fc_error *err)
 {
     size_t n = (size_t)p->n + 1;
     int *order = malloc(n * sizeof *order);
@@ -215,7 +215,7 @@ void fc_plot_terminal(FILE *f, double width, int height, int font, fc_plot_forma
     }
 }
 
-static void put_axes(FILE *f, const fc_plot *p, const layout *l)
+static void put_plot_axes(FILE *f, const fc_plot *p, const layout *l)
 {
     fprintf(f, "set lmargin at screen %g\nset rmargin at screen %g\n", l->left / l->width,
             1 - l->right / l->width);
@@ -308,10 +308,10 @@ static void put_lines(FILE *f, const fc_plot *p)
 static fc_status put_plot(FILE *f, const fc_plot *p, fc_plot_format format, fc_error *err)
 {
     layout l;
-    FC_TRY(lay_out(&l, p, err));
+    FC_TRY(lay_out_plot(&l, p, err));
     fputs("reset\n", f);
     fc_plot_terminal(f, l.width, p->height, p->font, format);
-    put_axes(f, p, &l);
+    put_plot_axes(f, p, &l);
     for (int i = 0; i < p->n; i++)
         if (p->series[i].n > 0)
             put_data(f, p, &l, i);
@@ -329,10 +329,5 @@ fc_status fc_plot_draw(char **out, size_t *size, const fc_plot *plot, int n, fc_
     fc_status s = FC_OK;
     for (int i = 0; i < n && s == FC_OK; i++)
         s = put_plot(script.f, &plot[i], format, err);
-    if (s == FC_OK)
-        s = fc_draft_end(&script, err);
-    if (s == FC_OK)
-        s = fc_gnuplot(out, size, script.text, err);
-    fc_draft_free(&script);
-    return s;
+    return fc_gnuplot_draft(out, size, &script, s, err);
 }

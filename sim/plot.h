@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#define FC_PLOT_FORMAT_CHOICES "svg|png|pdf" /* endings of file names */
 typedef enum fc_plot_format { FC_PLOT_SVG, FC_PLOT_PNG, FC_PLOT_PDF } fc_plot_format;
 
 typedef struct fc_series {

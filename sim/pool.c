@@ -3,7 +3,7 @@
 #include <omp.h>
 #include <stdbool.h>
 
-static void poll(fc_pool *p, int thread)
+static void poll_outside(fc_pool *p, int thread)
 {
     if (thread == 0 && p->poll)
         p->poll(p->poll_ctx);
@@ -28,7 +28,7 @@ static bool take_item(fc_pool *p, fc_loop *l, int thread)
         cnd_wait(&l->turn, &p->lock);
     mtx_unlock(&p->lock);
     l->commit(l->ctx, thread, i);
-    poll(p, thread);
+    poll_outside(p, thread);
     mtx_lock(&p->lock);
     l->done++;
     cnd_broadcast(&l->turn);
@@ -54,7 +54,7 @@ void fc_pool_loop(fc_pool *p, int thread, int n, fc_pool_fn *item, fc_pool_fn *c
 }
 
 /* Work on the loops of others until no piece is left. With the lock held. */
-static void help(fc_pool *p, int thread)
+static void help_others(fc_pool *p, int thread)
 {
     while (p->left > 0) {
         bool found = false;
@@ -77,12 +77,12 @@ void fc_pool_run(fc_pool *p, int n, fc_pool_fn *piece, void *ctx)
             int i = p->next++;
             mtx_unlock(&p->lock);
             piece(ctx, thread, i);
-            poll(p, thread);
+            poll_outside(p, thread);
             mtx_lock(&p->lock);
             if (--p->left == 0)
                 cnd_broadcast(&p->news);
         }
-        help(p, thread);
+        help_others(p, thread);
         mtx_unlock(&p->lock);
     }
 }

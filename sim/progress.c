@@ -23,7 +23,7 @@ double fc_wall(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static double seconds(struct timeval t)
+static double seconds_of(struct timeval t)
 {
     return (double)t.tv_sec + 1e-6 * (double)t.tv_usec;
 }
@@ -32,7 +32,7 @@ double fc_cpu(void)
 {
     struct rusage u;
     getrusage(RUSAGE_SELF, &u);
-    return seconds(u.ru_utime) + seconds(u.ru_stime);
+    return seconds_of(u.ru_utime) + seconds_of(u.ru_stime);
 }
 
 double fc_rss_peak(void)
@@ -79,7 +79,7 @@ static int env_columns(void)
     return env && end != env && *end == '\0' && n > 0 && n <= COLUMNS_MAX ? (int)n : 0;
 }
 
-static int columns(const fc_progress *p)
+static int terminal_columns(const fc_progress *p)
 {
     struct winsize w;
     if (p->columns > 0)
@@ -148,7 +148,7 @@ static void add_counter(text *t, fc_counter c)
         add_field(t, "%s %*d/%d", c.name, digits, c.at, c.of);
 }
 
-static text numbers(const fc_progress *p, int width)
+static text stage_text(const fc_progress *p, int width)
 {
     text t = {.width = width};
     char buf[16];
@@ -170,7 +170,7 @@ void fc_progress_display(char buf[FC_DISPLAY_MAX], const fc_progress *p, int col
 {
     int width = columns - 1 < WIDTH_MAX ? columns - 1 : WIDTH_MAX; /* full lines would wrap */
     char duration[32], left[48], tail[64], bar[WIDTH_MAX + 1];
-    text t = numbers(p, width);
+    text t = stage_text(p, width);
     double part = p->total > 0 ? fmin(p->done / p->total, 1) : 0;
     snprintf(left, sizeof left, "%s left", fc_duration(duration, eta));
     int n_tail = snprintf(tail, sizeof tail, "%3.0f %%  %-16s", floor(100 * part), left);
@@ -186,15 +186,15 @@ void fc_progress_display(char buf[FC_DISPLAY_MAX], const fc_progress *p, int col
 }
 
 /* In one go over the last one: nothing flickers. */
-static void draw(fc_progress *p)
+static void draw_display(fc_progress *p)
 {
     char display[FC_DISPLAY_MAX];
-    fc_progress_display(display, p, columns(p), fc_progress_eta(p));
+    fc_progress_display(display, p, terminal_columns(p), fc_progress_eta(p));
     fprintf(stderr, "%s%s", p->drawn ? "\r\033[A" : "\r", display);
     p->drawn = true;
 }
 
-static void erase(fc_progress *p)
+static void erase_display(fc_progress *p)
 {
     if (p->drawn)
         fputs("\r\033[A\033[J", stderr);
@@ -256,7 +256,7 @@ void fc_progress_add(fc_progress *p, double work, int images, double loss)
         double now = p->terminal ? fc_wall() : 0;
         if (p->terminal && now - p->last_draw >= redraw_s) {
             measure_rate(p, now);
-            draw(p);
+            draw_display(p);
             p->last_draw = now;
         }
     }
@@ -280,17 +280,17 @@ void fc_progress_line(fc_progress *p, fc_verbosity level, const char *fmt, ...)
 #pragma omp critical(fc_progress)
     {
         bool again = p->drawn;
-        erase(p);
+        erase_display(p);
         vfprintf(stderr, fmt, ap);
         fputc('\n', stderr);
         if (again)
-            draw(p);
+            draw_display(p);
     }
     va_end(ap);
 }
 
 void fc_progress_end(fc_progress *p)
 {
-    erase(p);
+    erase_display(p);
     p->terminal = false;
 }

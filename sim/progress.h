@@ -9,6 +9,7 @@
 typedef enum fc_verbosity { FC_QUIET, FC_NORMAL, FC_VERBOSE } fc_verbosity;
 
 /* AUTO: unless NO_COLOR is set. */
+#define FC_COLOUR_CHOICES "auto|always|never"
 typedef enum fc_colour { FC_COLOUR_AUTO, FC_COLOUR_ALWAYS, FC_COLOUR_NEVER } fc_colour;
 
 /* How to report, as the user wants it; {0} is silence. */

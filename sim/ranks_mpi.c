@@ -70,7 +70,7 @@ void fc_ranks_poll(fc_ranks *k)
 }
 
 /* Until it is complete: MPI itself would spin. From 1 us up to 1 ms between looks. */
-static void wait_for(fc_ranks *k, MPI_Request *request)
+static void wait_for_request(fc_ranks *k, MPI_Request *request)
 {
     long ns = 1000;
     int done = 0;
@@ -82,17 +82,17 @@ static void wait_for(fc_ranks *k, MPI_Request *request)
     }
 }
 
-static int chunk(size_t n)
+static int chunk_of(size_t n)
 {
     return n < CHUNK ? (int)n : CHUNK;
 }
 
-static void broadcast(fc_ranks *k, void *p, size_t n, int from)
+static void broadcast_bytes(fc_ranks *k, void *p, size_t n, int from)
 {
     for (size_t at = 0; at < n; at += CHUNK) {
         MPI_Request q;
-        MPI_Ibcast((char *)p + at, chunk(n - at), MPI_BYTE, from, MPI_COMM_WORLD, &q);
-        wait_for(k, &q);
+        MPI_Ibcast((char *)p + at, chunk_of(n - at), MPI_BYTE, from, MPI_COMM_WORLD, &q);
+        wait_for_request(k, &q);
     }
 }
 
@@ -102,7 +102,7 @@ static void hear_all(fc_ranks *k)
     int told = k->told, all = 0;
     MPI_Request q;
     MPI_Iallreduce(&told, &all, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD, &q);
-    wait_for(k, &q);
+    wait_for_request(k, &q);
     for (int i = 0; i < all - told; i++)
         MPI_Recv(NULL, 0, MPI_BYTE, MPI_ANY_SOURCE, TAG_STOP, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
 }
@@ -116,7 +116,7 @@ fc_status fc_ranks_agree(fc_ranks *k, fc_status s, fc_error *err)
     int kind = s == FC_OK ? ALL_WELL : s == FC_ESTOP, first = kind * k->n + k->me;
     MPI_Request q;
     MPI_Iallreduce(MPI_IN_PLACE, &first, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD, &q);
-    wait_for(k, &q);
+    wait_for_request(k, &q);
     if (first >= ALL_WELL * k->n)
         return FC_OK;
     k->over = true;
@@ -129,7 +129,7 @@ fc_status fc_ranks_agree(fc_ranks *k, fc_status s, fc_error *err)
         MPI_Get_processor_name(host, &length);
         snprintf(why.msg, sizeof why.msg, "%.900s (rank %d on %.60s)", err->msg, from, host);
     }
-    broadcast(k, &why, sizeof why, from);
+    broadcast_bytes(k, &why, sizeof why, from);
     hear_all(k);
     *err = why;
     return why.code;
@@ -139,7 +139,7 @@ fc_status fc_ranks_share(fc_ranks *k, fc_status s, void *p, size_t n, fc_error *
 {
     s = fc_ranks_agree(k, s, err);
     if (s == FC_OK && k->n > 1)
-        broadcast(k, p, n, 0);
+        broadcast_bytes(k, p, n, 0);
     return s;
 }
 
@@ -148,9 +148,9 @@ fc_status fc_ranks_unite(fc_ranks *k, fc_status s, void *p, size_t n, fc_error *
     s = fc_ranks_agree(k, s, err);
     for (size_t at = 0; s == FC_OK && k->n > 1 && at < n; at += CHUNK) {
         MPI_Request q;
-        MPI_Iallreduce(MPI_IN_PLACE, (char *)p + at, chunk(n - at), MPI_BYTE, MPI_BOR,
+        MPI_Iallreduce(MPI_IN_PLACE, (char *)p + at, chunk_of(n - at), MPI_BYTE, MPI_BOR,
                        MPI_COMM_WORLD, &q);
-        wait_for(k, &q);
+        wait_for_request(k, &q);
     }
     return s;
 }
@@ -159,8 +159,9 @@ void fc_ranks_send(fc_ranks *k, const void *p, size_t n)
 {
     for (size_t at = 0; at < n; at += CHUNK) {
         MPI_Request q;
-        MPI_Isend((const char *)p + at, chunk(n - at), MPI_BYTE, 0, TAG_BYTES, MPI_COMM_WORLD, &q);
-        wait_for(k, &q);
+        MPI_Isend((const char *)p + at, chunk_of(n - at), MPI_BYTE, 0, TAG_BYTES, MPI_COMM_WORLD,
+                  &q);
+        wait_for_request(k, &q);
     }
 }
 
@@ -168,7 +169,7 @@ void fc_ranks_receive(fc_ranks *k, void *p, size_t n, int from)
 {
     for (size_t at = 0; at < n; at += CHUNK) {
         MPI_Request q;
-        MPI_Irecv((char *)p + at, chunk(n - at), MPI_BYTE, from, TAG_BYTES, MPI_COMM_WORLD, &q);
-        wait_for(k, &q);
+        MPI_Irecv((char *)p + at, chunk_of(n - at), MPI_BYTE, from, TAG_BYTES, MPI_COMM_WORLD, &q);
+        wait_for_request(k, &q);
     }
 }

@@ -1,6 +1,7 @@
 #include "sim/recipe.h"
 
 #include "sim/config_parts.h"
+#include "sim/sweep_load.h"
 #include "sim/yaml.h"
 
 #include <math.h>
@@ -48,18 +49,17 @@ static fc_status text_of(const char **out, const fc_yaml *map, const char *key, 
 static fc_status read_source(fc_recipe *r, const fc_yaml *root, fc_error *err)
 {
     static const char *const keys[] = {"kind", "text"};
-    static const char *const kinds[] = {"paper", "issue", "own run"};
+    static const fc_opt row = {.type = FC_OPT_CHOICE, .choices = "paper|issue|own run"};
     const fc_yaml *source = fc_yaml_get(root, "source");
     if (!source)
         return fc_yaml_fail(err, root, "expected `source:`, where the expected numbers come from");
     FC_TRY(fc_yaml_check_keys(source, "source", keys, 2, err));
     FC_TRY(text_of(&r->kind, source, "kind", err));
     FC_TRY(text_of(&r->source, source, "text", err));
-    for (int i = 0; i < 3; i++)
-        if (strcmp(r->kind, kinds[i]) == 0)
-            return FC_OK;
-    return fc_yaml_fail(err, source, "kind: found '%.60s', expected paper, issue or own run",
-                        r->kind);
+    const fc_yaml *kind = fc_yaml_get(source, "kind");
+    int index;
+    return kind ? fc_yaml_value(&index, &row, kind, "kind", err)
+                : fc_yaml_fail(err, source, "source: expected kind: paper, issue or own run");
 }
 
 static fc_status read_paper(fc_recipe *r, const fc_yaml *root, fc_error *err)
@@ -74,7 +74,8 @@ static fc_status read_paper(fc_recipe *r, const fc_yaml *root, fc_error *err)
     return text_of(&r->setting, paper, "setting", err);
 }
 
-static fc_status load(fc_recipe *r, const char *path, char *const *override, int n, fc_error *err)
+static fc_status load_recipe(fc_recipe *r, const char *path, char *const *override, int n,
+                             fc_error *err)
 {
     fc_yaml *root;
     FC_TRY(fc_sweep_load(&r->sweep, path, override, n, err));
@@ -104,7 +105,7 @@ fc_status fc_recipe_load(fc_recipe *r, const char *path, char *const *override, 
                          fc_error *err)
 {
     *r = (fc_recipe){0};
-    fc_status s = load(r, path, override, n, err);
+    fc_status s = load_recipe(r, path, override, n, err);
     if (s != FC_OK)
         fc_recipe_free(r);
     return s;

@@ -9,6 +9,7 @@
 #include "sim/progress.h"
 #include "sim/report_clients.h"
 #include "sim/runlog.h"
+#include "sim/text.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -29,23 +30,19 @@ typedef struct page {
 /* --- head --------------------------------------------------------------------------------------
  */
 
-static void put_text(page *p, const char *before, const char *text, const char *after)
+static void put_html(page *p, const char *before, const char *text, const char *after)
 {
     fputs(before, p->f);
     fc_html_text(p->f, text);
     fputs(after, p->f);
 }
 
-static double last_cell(const fc_csv *csv, const char *column)
-{
-    return csv->rows ? fc_csv_number(csv, csv->rows - 1, fc_csv_column(csv, column)) : NAN;
-}
-
 /* "task 3 of 10, round 2 of 5": the last row of rounds.csv. */
 static void put_position(page *p)
 {
     int rounds = p->run.config.fed.rounds;
-    double task = last_cell(&p->run.rounds, "task"), round = last_cell(&p->run.rounds, "round");
+    double task = fc_csv_last(&p->run.rounds, FC_ROUND_COLUMN(task)),
+           round = fc_csv_last(&p->run.rounds, FC_ROUND_COLUMN(round));
     if (isnan(task) || isnan(round)) {
         fputs("<p>No round is finished yet.</p>\n", p->f);
         return;
@@ -79,7 +76,7 @@ static void put_state(page *p)
         fprintf(p->f, "; this page reloads itself every %d s", REFRESH_S);
     fputs("</span></p>\n", p->f);
     if (p->run.state == FC_RESULT_FAILED)
-        put_text(p, "<p class=\"bad\">", p->run.why, "</p>\n");
+        put_html(p, "<p class=\"bad\">", p->run.why, "</p>\n");
     if (p->run.state == FC_RESULT_STOPPED)
         fputs("<p>Stopped with a checkpoint saved.</p>\n", p->f);
     if (p->run.state == FC_RESULT_OPEN && !p->live)
@@ -92,14 +89,14 @@ static void put_state(page *p)
 static void put_head(page *p)
 {
     const fc_config *c = &p->run.config;
-    put_text(p, "<header>\n<h1>", c->run.name, "</h1>\n");
-    put_text(p, "<p>", c->method_name, "");
-    put_text(p, " on ", c->data.name, "");
+    put_html(p, "<header>\n<h1>", c->run.name, "</h1>\n");
+    put_html(p, "<p>", c->method_name, "");
+    put_html(p, " on ", c->data.name, "");
     fprintf(p->f, ": %d task%s, %d client%s, %d round%s per task, seed %lld</p>\n",
             p->run.acc.tasks, p->run.acc.tasks == 1 ? "" : "s", c->fed.clients,
             c->fed.clients == 1 ? "" : "s", c->fed.rounds, c->fed.rounds == 1 ? "" : "s",
             (long long)c->run.seed);
-    put_text(p, "<p class=\"soft\"><code>", p->run.dir, "</code></p>\n");
+    put_html(p, "<p class=\"soft\"><code>", p->run.dir, "</code></p>\n");
     put_state(p);
     fputs("</header>\n", p->f);
 }
@@ -112,7 +109,7 @@ static void put_card(page *p, const char *title, const char *value, const char *
     fprintf(p->f, "<div><dt>%s</dt><dd>%s <small>%s</small></dd></div>\n", title, value, unit);
 }
 
-static void put_number(page *p, const char *title, double x, const char *unit)
+static void put_number_card(page *p, const char *title, double x, const char *unit)
 {
     char text[32];
     snprintf(text, sizeof text, "%.1f", x);
@@ -120,7 +117,7 @@ static void put_number(page *p, const char *title, double x, const char *unit)
         put_card(p, title, text, unit);
 }
 
-static void put_bytes(page *p, const char *title, double bytes)
+static void put_byte_card(page *p, const char *title, double bytes)
 {
     char text[32];
     bool giga = bytes >= 1e9;
@@ -132,26 +129,27 @@ static void put_bytes(page *p, const char *title, double bytes)
 static void put_numbers(page *p)
 {
     const fc_acc_matrix *m = &p->run.acc;
-    double wall = last_cell(&p->run.rounds, "wall_s");
+    double wall = fc_csv_last(&p->run.rounds, FC_ROUND_COLUMN(wall_s));
     char text[64];
     fputs("<dl class=\"cards\">\n", p->f);
     if (m->done > 0) {
         fc_metrics v = fc_metrics_of(m);
         snprintf(text, sizeof text, "Accuracy after task %d", m->done);
-        put_number(p, m->done == m->tasks ? "Final accuracy (FAA)" : text, v.faa, "%");
-        put_number(p, "Mean over time (AIA)", v.aia, "%");
+        put_number_card(p, m->done == m->tasks ? "Final accuracy (FAA)" : text, v.faa, "%");
+        put_number_card(p, "Mean over time (AIA)", v.aia, "%");
         if (m->tasks > 1) {
-            put_number(p, "Forgetting", v.forgetting_max, "points");
-            put_number(p, "With the task known", fc_result_masked(&p->run), "%");
+            put_number_card(p, "Forgetting", v.forgetting_max, "points");
+            put_number_card(p, "With the task known", fc_result_masked(&p->run), "%");
         }
     }
-    put_bytes(p, "Sent by clients", last_cell(&p->run.rounds, "bytes_up_cum"));
-    put_bytes(p, "Sent to clients", last_cell(&p->run.rounds, "bytes_down_cum"));
+    put_byte_card(p, "Sent by clients", fc_csv_last(&p->run.rounds, FC_ROUND_COLUMN(bytes_up_cum)));
+    put_byte_card(p, "Sent to clients",
+                  fc_csv_last(&p->run.rounds, FC_ROUND_COLUMN(bytes_down_cum)));
     if (!isnan(wall))
         put_card(p, "Time", fc_duration(text, wall), "");
-    if (last_cell(&p->run.rounds, "sim_s_cum") > 0)
-        put_card(p, "Simulated time", fc_duration(text, last_cell(&p->run.rounds, "sim_s_cum")),
-                 "");
+    if (fc_csv_last(&p->run.rounds, FC_ROUND_COLUMN(sim_s_cum)) > 0)
+        put_card(p, "Simulated time",
+                 fc_duration(text, fc_csv_last(&p->run.rounds, FC_ROUND_COLUMN(sim_s_cum))), "");
     fputs("</dl>\n", p->f);
 }
 
@@ -164,7 +162,7 @@ static void add_figure(page *p, const char *title, const char *caption, fc_plot 
 }
 
 /* A vector of doubles; NULL with err set when memory is out. */
-static double *vector(page *p, int n, fc_error *err)
+static double *new_vector(page *p, int n, fc_error *err)
 {
     return fc_arena_alloc(p->arena, (size_t)n, sizeof(double), err);
 }
@@ -186,7 +184,7 @@ static fc_status add_accuracy(page *p, const fc_result_group *g, fc_error *err)
         return FC_OK;
     }
     fc_series *s = fc_arena_alloc(p->arena, 2, sizeof *s, err);
-    double *y = vector(p, m->done, err);
+    double *y = new_vector(p, m->done, err);
     if (!s || !y)
         return FC_EFAIL;
     for (int t = 0; t < m->done; t++) {
@@ -219,7 +217,7 @@ static fc_status add_forgetting(page *p, fc_error *err)
     int T = m->done;
     if (T < 2)
         return FC_OK;
-    double *x = vector(p, T, err), *then = vector(p, T, err), *now = vector(p, T, err);
+    double *x = new_vector(p, T, err), *then = new_vector(p, T, err), *now = new_vector(p, T, err);
     fc_series *s = fc_arena_alloc(p->arena, 2, sizeof *s, err);
     if (!x || !then || !now || !s)
         return FC_EFAIL;
@@ -262,61 +260,84 @@ static fc_status add_bytes(page *p, const fc_result_group *g, fc_error *err)
 
 /* Seconds of each task, or of each round where there is one task, in three parts: training;
  * merging and, at the end of a task, Grams; testing. */
-static fc_status add_times(page *p, fc_error *err)
+enum { TRAIN, MERGE, TEST, PARTS };
+typedef struct times {
+    int bars, most;         /* so far, and at most */
+    double *top[PARTS + 1]; /* (most) sums of the parts below; top[0] is 0 */
+    double sum[PARTS];
+} times;
+
+static double round_number(const page *p, size_t row, const char *column)
 {
-    static const char *const label[] = {"train", "merge", "test"};
-    enum { PARTS = 3 };
-    const fc_csv *csv = &p->run.rounds;
-    int rounds = p->run.config.fed.rounds, bars = 0;
-    int most = p->run.acc.tasks == 1 ? rounds : p->run.acc.tasks;
-    double *x = vector(p, most, err), *top[PARTS + 1], sum[PARTS] = {0};
-    fc_series *s = fc_arena_alloc(p->arena, PARTS, sizeof *s, err);
-    for (int k = 0; k <= PARTS; k++)
-        if (!(top[k] = vector(p, most, err)))
-            return FC_EFAIL;
-    if (!x || !s)
-        return FC_EFAIL;
-    for (size_t i = 0; i < csv->rows; i++) {
-        double task = fc_csv_number(csv, i, fc_csv_column(csv, "task"));
-        double round = fc_csv_number(csv, i, fc_csv_column(csv, "round"));
-        double train = fc_csv_number(csv, i, fc_csv_column(csv, "train_s"));
-        double merge = fc_csv_number(csv, i, fc_csv_column(csv, "merge_s"));
-        double test = fc_csv_number(csv, i, fc_csv_column(csv, "eval_s"));
-        double at = p->run.acc.tasks == 1 ? fmin(round, rounds) : task;
-        bool end = round > rounds;
-        if (!(at >= 1 && at <= most) || isnan(train + merge + test))
-            continue;
-        const double part[PARTS] = {end ? 0 : train, merge + (end ? train : 0), test};
-        int b = (int)at - 1;
-        bars = b + 1 > bars ? b + 1 : bars;
-        for (int k = 0; k < PARTS; k++) {
-            sum[k] += part[k];
-            for (int above = k + 1; above <= PARTS; above++)
-                top[above][b] += part[k];
-        }
+    return fc_csv_number(&p->run.rounds, row, fc_csv_column(&p->run.rounds, column));
+}
+
+/* Row of rounds.csv into the bar of its task or round. */
+static void add_time(times *t, const page *p, size_t row)
+{
+    int rounds = p->run.config.fed.rounds;
+    double task = round_number(p, row, FC_ROUND_COLUMN(task));
+    double round = round_number(p, row, FC_ROUND_COLUMN(round));
+    double train = round_number(p, row, FC_ROUND_COLUMN(train_s));
+    double merge = round_number(p, row, FC_ROUND_COLUMN(merge_s));
+    double test = round_number(p, row, FC_ROUND_COLUMN(eval_s));
+    double at = p->run.acc.tasks == 1 ? fmin(round, rounds) : task;
+    bool end = round > rounds;
+    if (!(at >= 1 && at <= t->most) || isnan(train + merge + test))
+        return;
+    const double part[PARTS] = {
+        [TRAIN] = end ? 0 : train, [MERGE] = merge + (end ? train : 0), [TEST] = test};
+    int b = (int)at - 1;
+    t->bars = b + 1 > t->bars ? b + 1 : t->bars;
+    for (int k = 0; k < PARTS; k++) {
+        t->sum[k] += part[k];
+        for (int above = k + 1; above <= PARTS; above++)
+            t->top[above][b] += part[k];
     }
-    double wall = last_cell(csv, "wall_s"), all = fmax(wall, sum[0] + sum[1] + sum[2]);
-    if (bars == 0 || !(all > 0))
-        return FC_OK;
-    for (int b = 0; b < bars; b++)
-        x[b] = b + 1;
-    for (int k = 0; k < PARTS; k++)
-        s[k] = (fc_series){.label = label[k],
-                           .n = bars,
-                           .x = x,
-                           .y = top[k + 1],
-                           .low = top[k],
-                           .high = top[k + 1]};
-    const char *caption = fc_arena_format(
+}
+
+static const char *describe_times(page *p, const double *sum, double all, fc_error *err)
+{
+    return fc_arena_format(
         p->arena, err,
         "Of the whole: training %.0f %%, Grams and merging %.0f %%, testing %.0f %%, all else %.0f "
         "%%. Grams that clients take while they train count as training.",
-        100 * sum[0] / all, 100 * sum[1] / all, 100 * sum[2] / all,
-        100 * (1 - (sum[0] + sum[1] + sum[2]) / all));
+        100 * sum[TRAIN] / all, 100 * sum[MERGE] / all, 100 * sum[TEST] / all,
+        100 * (1 - (sum[TRAIN] + sum[MERGE] + sum[TEST]) / all));
+}
+
+static fc_status add_times(page *p, fc_error *err)
+{
+    static const char *const label[PARTS] = {[TRAIN] = "train", [MERGE] = "merge", [TEST] = "test"};
+    bool by_round = p->run.acc.tasks == 1;
+    times t = {.most = by_round ? p->run.config.fed.rounds : p->run.acc.tasks};
+    double *x = new_vector(p, t.most, err);
+    fc_series *s = fc_arena_alloc(p->arena, PARTS, sizeof *s, err);
+    for (int k = 0; k <= PARTS; k++)
+        if (!(t.top[k] = new_vector(p, t.most, err)))
+            return FC_EFAIL;
+    if (!x || !s)
+        return FC_EFAIL;
+    for (size_t i = 0; i < p->run.rounds.rows; i++)
+        add_time(&t, p, i);
+    double wall = fc_csv_last(&p->run.rounds, FC_ROUND_COLUMN(wall_s));
+    double all = fmax(wall, t.sum[TRAIN] + t.sum[MERGE] + t.sum[TEST]);
+    if (t.bars == 0 || !(all > 0))
+        return FC_OK;
+    for (int b = 0; b < t.bars; b++)
+        x[b] = b + 1;
+    for (int k = 0; k < PARTS; k++)
+        s[k] = (fc_series){.label = label[k],
+                           .n = t.bars,
+                           .x = x,
+                           .y = t.top[k + 1],
+                           .low = t.top[k],
+                           .high = t.top[k + 1]};
+    const char *caption = describe_times(p, t.sum, all, err);
     if (!caption)
         return FC_EFAIL;
     add_figure(p, "Where the time goes", caption,
-               (fc_plot){.x_title = p->run.acc.tasks == 1 ? "Round" : "Task",
+               (fc_plot){.x_title = by_round ? "Round" : "Task",
                          .y_title = "Time (s)",
                          .n = PARTS,
                          .series = s,
@@ -377,7 +398,7 @@ static void put_matrix(page *p)
 /* --- to copy -----------------------------------------------------------------------------------
  */
 
-static const char *percent(page *p, double x, fc_error *err)
+static const char *percent_text(page *p, double x, fc_error *err)
 {
     return isnan(x) ? "" : fc_arena_format(p->arena, err, "%.1f", x);
 }
@@ -392,16 +413,16 @@ static fc_status matrix_table(fc_table *t, page *p, fc_error *err)
         fc_cell *cell = t->cell + (size_t)i * (size_t)t->columns;
         t->head[i + 1] = cell[0].text = fc_arena_format(p->arena, err, "%d", i + 1);
         for (int k = 0; k <= i; k++)
-            if (!(cell[k + 1].text = percent(p, fc_acc(m, i, k), err)))
+            if (!(cell[k + 1].text = percent_text(p, fc_acc(m, i, k), err)))
                 return FC_EFAIL;
-        cell[m->done + 1].text = percent(p, fc_acc_micro(m, i), err);
+        cell[m->done + 1].text = percent_text(p, fc_acc_micro(m, i), err);
         if (!cell[0].text || !cell[m->done + 1].text)
             return FC_EFAIL;
     }
     return FC_OK;
 }
 
-static fc_status put_tables(page *p, const fc_result_group *g, fc_error *err)
+static fc_status put_run_tables(page *p, const fc_result_group *g, fc_error *err)
 {
     fc_comparison c;
     fc_table t, numbers;
@@ -424,21 +445,6 @@ static fc_status put_tables(page *p, const fc_result_group *g, fc_error *err)
     return FC_OK;
 }
 
-/* A word of a command line as a shell reads it. */
-static void put_word(FILE *f, const char *word)
-{
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                "%+,-./:=@_";
-    if (*word && strspn(word, plain) == strlen(word)) {
-        fputs(word, f);
-        return;
-    }
-    fputc('\'', f);
-    for (; *word; word++)
-        *word == '\'' ? fputs("'\\''", f) : fputc(*word, f);
-    fputc('\'', f);
-}
-
 /* fcil and the words, in a box to copy from. */
 static fc_status put_command(page *p, const char *title, const char *const *word, int n,
                              fc_error *err)
@@ -448,12 +454,12 @@ static fc_status put_command(page *p, const char *title, const char *const *word
     fputs("fcil", line.f);
     for (int i = 0; i < n; i++) {
         fputc(' ', line.f);
-        put_word(line.f, word[i]);
+        fc_print_word(line.f, word[i]);
     }
     fc_status s = fc_draft_end(&line, err);
     if (s == FC_OK) {
         fprintf(p->f, "<p>%s</p>\n", title);
-        put_text(p, "<pre class=\"wrap\">", line.text, "</pre>\n");
+        put_html(p, "<pre class=\"wrap\">", line.text, "</pre>\n");
     }
     fc_draft_free(&line);
     return s;
@@ -503,7 +509,7 @@ static void put_file(page *p, const char *title, const char *name)
 /* --- the page ----------------------------------------------------------------------------------
  */
 
-static fc_status put_page(page *p, fc_error *warning, fc_error *err)
+static fc_status put_run_page(page *p, fc_error *warning, fc_error *err)
 {
     fc_result *member[] = {&p->run};
     fc_result_group self = {.label = p->run.config.method_name, .n = 1, .run = member};
@@ -531,7 +537,7 @@ static fc_status put_page(page *p, fc_error *warning, fc_error *err)
         fc_page_table(p->f, &fates);
     }
     FC_TRY(fc_report_partition(p->f, &p->run, p->arena, err));
-    FC_TRY(put_tables(p, &self, err));
+    FC_TRY(put_run_tables(p, &self, err));
     FC_TRY(put_commands(p, err));
     fputs("<h2>Details</h2>\n", p->f);
     put_file(p, "Resolved config", "config.yaml");
@@ -551,7 +557,7 @@ fc_status fc_report_run(const char *dir, const char *path, fc_error *warning, fc
     fc_status s = fc_draft_begin(&html, err);
     p.f = html.f;
     if (s == FC_OK)
-        s = put_page(&p, warning, err);
+        s = put_run_page(&p, warning, err);
     s = fc_draft_save(&html, s, path, err);
     fc_result_free(&p.run);
     return s;

@@ -1,6 +1,7 @@
 #include "sim/report_clients.h"
 
 #include "sim/outfile.h"
+#include "sim/runlog.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -66,7 +67,7 @@ static void end_round(gather *g)
     g->n_now = 0;
 }
 
-static void keep(gather *g, double x, double loss)
+static void keep_loss(gather *g, double x, double loss)
 {
     if (x != g->x_now)
         end_round(g);
@@ -95,21 +96,26 @@ static void count_status(gather *g, const char *status)
     g->total++;
 }
 
-static const char *const client_columns[] = {"task", "round", "client", "status", "loss_last"};
+enum { TASK, ROUND, CLIENT, STATUS, LOSS, COLUMNS };
+static const char *const client_columns[COLUMNS] = {[TASK] = FC_CLIENT_COLUMN(task),
+                                                    [ROUND] = FC_CLIENT_COLUMN(round),
+                                                    [CLIENT] = FC_CLIENT_COLUMN(client),
+                                                    [STATUS] = FC_CLIENT_COLUMN(status),
+                                                    [LOSS] = FC_CLIENT_COLUMN(loss_last)};
 
 static void visit_client(void *ctx, const char *const *cell)
 {
     gather *g = ctx;
-    count_status(g, cell[3]);
+    count_status(g, cell[STATUS]);
     char *end;
-    double loss = strtod(cell[4], &end);
-    if (end == cell[4] || !isfinite(loss))
+    double loss = strtod(cell[LOSS], &end);
+    if (end == cell[LOSS] || !isfinite(loss))
         return;
     int rounds = g->r->config.fed.rounds;
-    double x = (strtod(cell[0], NULL) - 1) * rounds + fmin(strtod(cell[1], NULL), rounds);
-    long client = strtol(cell[2], NULL, 10);
+    double x = (strtod(cell[TASK], NULL) - 1) * rounds + fmin(strtod(cell[ROUND], NULL), rounds);
+    long client = strtol(cell[CLIENT], NULL, 10);
     if (!g->each)
-        keep(g, x, loss);
+        keep_loss(g, x, loss);
     else if (client >= 0 && client < g->lines)
         add_point(&g->line[client], g->room, x, loss, loss, loss);
 }
@@ -135,20 +141,20 @@ static fc_status gather_init(gather *g, const fc_result *r, fc_arena *arena, fc_
 static void losses_of_rounds(gather *g)
 {
     const fc_csv *csv = &g->r->rounds;
-    int column = fc_csv_column(csv, "train_loss");
+    int column = fc_csv_column(csv, FC_ROUND_COLUMN(train_loss));
     g->each = false;
     g->lines = 1;
     for (size_t i = 0; i < csv->rows; i++) {
         double loss = fc_csv_number(csv, i, column);
-        double task = fc_csv_number(csv, i, fc_csv_column(csv, "task"));
-        double round = fc_csv_number(csv, i, fc_csv_column(csv, "round"));
+        double task = fc_csv_number(csv, i, fc_csv_column(csv, FC_ROUND_COLUMN(task)));
+        double round = fc_csv_number(csv, i, fc_csv_column(csv, FC_ROUND_COLUMN(round)));
         if (!isnan(loss))
             add_point(&g->line[0], g->room, (task - 1) * g->r->config.fed.rounds + round, loss,
                       loss, loss);
     }
 }
 
-static fc_status draw_losses(fc_figure *out, const gather *g, bool by_client, fc_arena *arena,
+static fc_status plot_losses(fc_figure *out, const gather *g, bool by_client, fc_arena *arena,
                              fc_error *err)
 {
     fc_series *s = fc_arena_alloc(arena, (size_t)g->lines, sizeof *s, err);
@@ -215,7 +221,7 @@ fc_status fc_report_clients(fc_figure *losses, fc_table *fates, const fc_result 
     FC_TRY(gather_init(&g, r, arena, err));
     fc_status s = FC_OK;
     if (by_client) {
-        s = fc_csv_each(path, client_columns, 5, visit_client, &g, err);
+        s = fc_csv_each(path, client_columns, COLUMNS, visit_client, &g, err);
         end_round(&g);
     } else {
         losses_of_rounds(&g);
@@ -224,6 +230,6 @@ fc_status fc_report_clients(fc_figure *losses, fc_table *fates, const fc_result 
     if (g.out_of_memory)
         return fc_fail(err, FC_EFAIL, "%s: out of memory", path);
     if (s == FC_OK)
-        s = draw_losses(losses, &g, by_client, arena, err);
+        s = plot_losses(losses, &g, by_client, arena, err);
     return s == FC_OK ? list_fates(fates, &g, arena, err) : s;
 }

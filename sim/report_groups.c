@@ -15,7 +15,7 @@ typedef struct page {
     fc_arena *arena;
 } page;
 
-static void put_key(page *p)
+static void put_letters(page *p)
 {
     fputs("<ul class=\"key\">\n", p->f);
     for (int g = 0; g < p->n; g++) {
@@ -61,7 +61,7 @@ static fc_status put_curves(page *p, fc_error *warning, fc_error *err)
     return FC_OK;
 }
 
-static fc_status put_tables(page *p, fc_error *err)
+static fc_status put_comparison_tables(page *p, fc_error *err)
 {
     fc_table t, numbers, differences;
     const fc_comparison *c = &p->comparison;
@@ -98,7 +98,7 @@ static void put_runs(page *p)
     fputs("</ul>\n", p->f);
 }
 
-static fc_status put_page(page *p, int baseline, fc_error *warning, fc_error *err)
+static fc_status put_comparison(page *p, int baseline, fc_error *warning, fc_error *err)
 {
     const fc_metric **metric;
     int n;
@@ -106,9 +106,9 @@ static fc_status put_page(page *p, int baseline, fc_error *warning, fc_error *er
     FC_TRY(fc_compare(&p->comparison, p->group, p->n, metric, n, baseline, p->arena, err));
     fc_page_begin(p->f, "Comparison of runs", 0);
     fputs("<header><h1>Comparison of runs</h1></header>\n", p->f);
-    put_key(p);
+    put_letters(p);
     FC_TRY(put_curves(p, warning, err));
-    FC_TRY(put_tables(p, err));
+    FC_TRY(put_comparison_tables(p, err));
     put_runs(p);
     fc_page_end(p->f);
     return FC_OK;
@@ -120,5 +120,5 @@ fc_status fc_report_groups(const char *path, const fc_result_group *group, int n
     fc_draft html;
     FC_TRY(fc_draft_begin(&html, err));
     page p = {.f = html.f, .group = group, .n = n, .arena = arena};
-    return fc_draft_save(&html, put_page(&p, baseline, warning, err), path, err);
+    return fc_draft_save(&html, put_comparison(&p, baseline, warning, err), path, err);
 }

@@ -21,14 +21,16 @@ typedef struct held {
     unsigned char *has; /* (clients, classes) */
 } held;
 
-static const char *const columns[] = {"task", "class", "client"};
+enum { TASK, CLASS, CLIENT, COLUMNS };
+static const char *const columns[COLUMNS] = {
+    [TASK] = "task", [CLASS] = "class", [CLIENT] = "client"};
 
 /* Numbers of a row; false if it is not what a run writes. */
-static bool numbers(int *task, int *class, int *client, const held *h, const char *const *cell)
+static bool row_numbers(int *task, int *class, int *client, const held *h, const char *const *cell)
 {
-    *task = (int)strtol(cell[0], NULL, 10);
-    *class = *cell[1] ? (int)strtol(cell[1], NULL, 10) : -1;
-    *client = *cell[2] ? (int)strtol(cell[2], NULL, 10) : -1;
+    *task = (int)strtol(cell[TASK], NULL, 10);
+    *class = *cell[CLASS] ? (int)strtol(cell[CLASS], NULL, 10) : -1;
+    *client = *cell[CLIENT] ? (int)strtol(cell[CLIENT], NULL, 10) : -1;
     return *task >= 1 && *task <= h->tasks && *class >= 0 && *class < CLASSES_MAX && *client >= 0 &&
            *client < h->clients;
 }
@@ -37,7 +39,7 @@ static void see_class(void *ctx, const char *const *cell)
 {
     held *h = ctx;
     int task, class, client;
-    if (!numbers(&task, &class, &client, h, cell))
+    if (!row_numbers(&task, &class, &client, h, cell))
         return;
     h->task_of[class] = task;
     if (class >= h->classes)
@@ -54,7 +56,7 @@ static void count_sample(void *ctx, const char *const *cell)
 {
     held *h = ctx;
     int task, class, client;
-    if (!numbers(&task, &class, &client, h, cell) || class >= h->classes)
+    if (!row_numbers(&task, &class, &client, h, cell) || class >= h->classes)
         return; /* a file that grew between the passes is not a run's */
     size_t place = (size_t)(task - 1) * (size_t)h->clients + (size_t)client;
     unsigned char *has = &h->has[(size_t)client * (size_t)h->classes + (size_t) class];
@@ -67,7 +69,7 @@ static void count_sample(void *ctx, const char *const *cell)
 }
 
 /* Columns in the order of learning; several classes of a task share one where there are many. */
-static void make_columns(held *h)
+static void assign_columns(held *h)
 {
     int seen = 0, in_column = 0;
     for (int c = 0; c < h->classes; c++)
@@ -95,7 +97,7 @@ static fc_status count_all(held *h, const char *path, const fc_result *r, fc_are
     h->task_of = fc_arena_alloc(arena, CLASSES_MAX, sizeof(int), err);
     if (!h->task_of)
         return FC_EFAIL;
-    FC_TRY(fc_csv_each(path, columns, 3, see_class, h, err));
+    FC_TRY(fc_csv_each(path, columns, COLUMNS, see_class, h, err));
     size_t clients = (size_t)h->clients, classes = (size_t)h->classes, tasks = (size_t)h->tasks;
     if (clients * (classes > tasks ? classes : tasks) > CELLS_MAX) {
         h->classes = 0; /* nothing is shown */
@@ -109,9 +111,9 @@ static fc_status count_all(held *h, const char *path, const fc_result *r, fc_are
     h->has = fc_arena_alloc(arena, clients * classes, 1, err);
     if (!h->column_of || !h->task || !h->total || !h->n_classes || !h->has)
         return FC_EFAIL;
-    make_columns(h);
+    assign_columns(h);
     h->count = fc_arena_alloc(arena, (size_t)h->rows * (size_t)h->columns, sizeof(int), err);
-    return h->count ? fc_csv_each(path, columns, 3, count_sample, h, err) : FC_EFAIL;
+    return h->count ? fc_csv_each(path, columns, COLUMNS, count_sample, h, err) : FC_EFAIL;
 }
 
 /* --- the drawing -------------------------------------------------------------------------------
@@ -134,7 +136,7 @@ static void put_squares(FILE *f, const held *h, int task, int most)
     fputs("\"/>\n", f);
 }
 
-static void put_drawing(FILE *f, const held *h, const char *caption)
+static void put_hinton_diagram(FILE *f, const held *h, const char *caption)
 {
     int most = 1, size = h->columns > 2 * h->rows ? h->columns : 2 * h->rows;
     for (size_t i = 0; i < (size_t)h->rows * (size_t)h->columns; i++)
@@ -163,6 +165,7 @@ static int ascending(const void *x, const void *y)
     return (a > b) - (a < b);
 }
 
+enum { T_TASK, T_CLASSES, T_SAMPLES, T_SMALLEST, T_MEDIAN, T_LARGEST, T_MEAN_CLASSES, T_COLUMNS };
 static fc_status task_row(fc_cell *cell, const held *h, int t, int *sorted, fc_arena *arena,
                           fc_error *err)
 {
@@ -177,34 +180,40 @@ static fc_status task_row(fc_cell *cell, const held *h, int t, int *sorted, fc_a
     }
     memcpy(sorted, total, (size_t)n * sizeof *sorted);
     qsort(sorted, (size_t)n, sizeof *sorted, ascending);
-    cell[0].text = fc_arena_format(arena, err, "%d", t + 1);
-    cell[1].text = fc_arena_format(arena, err, "%d", classes);
-    cell[2].text = fc_arena_format(arena, err, "%ld", samples);
-    cell[3].text = fc_arena_format(arena, err, "%d", sorted[0]);
-    cell[4].text = fc_arena_format(arena, err, "%g", 0.5 * (sorted[(n - 1) / 2] + sorted[n / 2]));
-    cell[5].text = fc_arena_format(arena, err, "%d", sorted[n - 1]);
-    cell[6].text = fc_arena_format(arena, err, "%.1f", (double)classes_of_clients / n);
-    for (int i = 0; i < 7; i++)
+    cell[T_TASK].text = fc_arena_format(arena, err, "%d", t + 1);
+    cell[T_CLASSES].text = fc_arena_format(arena, err, "%d", classes);
+    cell[T_SAMPLES].text = fc_arena_format(arena, err, "%ld", samples);
+    cell[T_SMALLEST].text = fc_arena_format(arena, err, "%d", sorted[0]);
+    cell[T_MEDIAN].text =
+        fc_arena_format(arena, err, "%g", 0.5 * (sorted[(n - 1) / 2] + sorted[n / 2]));
+    cell[T_LARGEST].text = fc_arena_format(arena, err, "%d", sorted[n - 1]);
+    cell[T_MEAN_CLASSES].text = fc_arena_format(arena, err, "%.1f", (double)classes_of_clients / n);
+    for (int i = 0; i < T_COLUMNS; i++)
         if (!cell[i].text)
             return FC_EFAIL;
     return FC_OK;
 }
 
-static fc_status put_table(FILE *f, const held *h, fc_arena *arena, fc_error *err)
+static fc_status put_spread_table(FILE *f, const held *h, fc_arena *arena, fc_error *err)
 {
-    static const char *const head[] = {"task",   "classes", "samples",     "smallest client",
-                                       "median", "largest", "mean classes"};
+    static const char *const head[T_COLUMNS] = {[T_TASK] = "task",
+                                                [T_CLASSES] = "classes",
+                                                [T_SAMPLES] = "samples",
+                                                [T_SMALLEST] = "smallest client",
+                                                [T_MEDIAN] = "median",
+                                                [T_LARGEST] = "largest",
+                                                [T_MEAN_CLASSES] = "mean classes"};
     fc_table t;
     int rows = h->tasks < TABLE_TASKS ? h->tasks : TABLE_TASKS;
     int *sorted = fc_arena_alloc(arena, (size_t)h->clients, sizeof *sorted, err);
-    FC_TRY(fc_table_init(&t, rows, 7, 0, arena, err));
+    FC_TRY(fc_table_init(&t, rows, T_COLUMNS, 0, arena, err));
     if (!sorted)
         return FC_EFAIL;
     t.caption = rows < h->tasks ? "Samples and classes per client, in the first 20 tasks"
                                 : "Samples and classes per client, task by task";
     memcpy(t.head, head, sizeof head);
     for (int i = 0; i < rows; i++)
-        FC_TRY(task_row(t.cell + (size_t)i * 7, h, i, sorted, arena, err));
+        FC_TRY(task_row(t.cell + (size_t)i * T_COLUMNS, h, i, sorted, arena, err));
     fc_page_table(f, &t);
     return FC_OK;
 }
@@ -227,6 +236,6 @@ fc_status fc_report_partition(FILE *f, const fc_result *r, fc_arena *arena, fc_e
     if (!caption)
         return FC_EFAIL;
     fputs("<h2>Who holds what</h2>\n", f);
-    put_drawing(f, &h, caption);
-    return put_table(f, &h, arena, err);
+    put_hinton_diagram(f, &h, caption);
+    return put_spread_table(f, &h, arena, err);
 }

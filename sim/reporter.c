@@ -22,7 +22,7 @@ void fc_reporter_init(fc_reporter *r, const char *dir, fc_progress *progress)
     *r = (fc_reporter){.dir = dir, .progress = progress};
 }
 
-static void warn(fc_reporter *r, const char *why)
+static void warn_once(fc_reporter *r, const char *why)
 {
     if (!r->warned)
         fc_progress_line(r->progress, FC_NORMAL, "warning: report.html: %s", why);
@@ -30,7 +30,7 @@ static void warn(fc_reporter *r, const char *why)
 }
 
 /* In a group of its own, so that Ctrl-C stops the run only. */
-static int spawn(fc_reporter *r, int messages)
+static int spawn_report(fc_reporter *r, int messages)
 {
     char *argv[] = {(char[]){"fcil"}, (char[]){"report"}, (char[]){"--"}, NULL, NULL};
     posix_spawn_file_actions_t files;
@@ -59,19 +59,19 @@ static int spawn(fc_reporter *r, int messages)
     return why;
 }
 
-static void start(fc_reporter *r)
+static void start_report(fc_reporter *r)
 {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0) {
-        warn(r, strerror(errno));
+        warn_once(r, strerror(errno));
         return;
     }
-    int why = spawn(r, ends[1]);
+    int why = spawn_report(r, ends[1]);
     close(ends[1]);
     if (why) {
         r->child = 0;
         close(ends[0]);
-        warn(r, strerror(why));
+        warn_once(r, strerror(why));
         return;
     }
     r->messages = ends[0];
@@ -79,7 +79,7 @@ static void start(fc_reporter *r)
 }
 
 /* Is it over? Then what it said becomes the warning. */
-static bool collect(fc_reporter *r, bool wait)
+static bool collect_report(fc_reporter *r, bool wait)
 {
     int status;
     pid_t got;
@@ -93,9 +93,9 @@ static bool collect(fc_reporter *r, bool wait)
     said[n > 0 ? n : 0] = '\0';
     said[strcspn(said, "\n")] = '\0';
     if (*said)
-        warn(r, strncmp(said, "fcil: ", 6) == 0 ? said + 6 : said);
+        warn_once(r, strncmp(said, "fcil: ", 6) == 0 ? said + 6 : said);
     else if (got > 0 && status != 0)
-        warn(r, "fcil report failed");
+        warn_once(r, "fcil report failed");
     close(r->messages);
     r->child = 0;
     r->rest_s = fmax(rest_min_s, SHARE * (fc_wall() - r->started));
@@ -104,11 +104,11 @@ static bool collect(fc_reporter *r, bool wait)
 
 void fc_reporter_round(fc_reporter *r)
 {
-    if (!r->dir || (r->child && !collect(r, false)))
+    if (!r->dir || (r->child && !collect_report(r, false)))
         return;
     if (r->started != 0 && fc_wall() - r->started < r->rest_s)
         return;
-    start(r);
+    start_report(r);
     if (r->child)
         setpriority(PRIO_PROCESS, (id_t)r->child, NICE);
 }
@@ -118,8 +118,8 @@ void fc_reporter_end(fc_reporter *r)
     if (!r->dir)
         return;
     if (r->child)
-        collect(r, true);
-    start(r);
+        collect_report(r, true);
+    start_report(r);
     if (r->child)
-        collect(r, true);
+        collect_report(r, true);
 }

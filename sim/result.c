@@ -2,8 +2,8 @@
 
 #include "core/file.h"
 #include "sim/config_parts.h"
-#include "sim/methods/method.h"
 #include "sim/outfile.h"
+#include "sim/runlog.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -39,13 +39,20 @@ static fc_status read_csv(fc_csv *out, fc_result *r, const char *name, fc_error 
 /* DONE, FAILED and its reason, STOPPED. */
 static fc_status read_state(fc_result *r, fc_error *err)
 {
+    static const struct {
+        fc_run_mark mark;
+        fc_result_state state;
+    } state[] = {{FC_MARK_DONE, FC_RESULT_DONE},
+                 {FC_MARK_STOPPED, FC_RESULT_STOPPED},
+                 {FC_MARK_FAILED, FC_RESULT_FAILED}};
     char path[FC_PATH_MAX], line[1024] = "";
     r->why = "";
-    r->state = fc_out_find(path, r->dir, "DONE")      ? FC_RESULT_DONE
-               : fc_out_find(path, r->dir, "STOPPED") ? FC_RESULT_STOPPED
-               : fc_out_find(path, r->dir, "FAILED")  ? FC_RESULT_FAILED
-               : r->summary                           ? FC_RESULT_DONE
-                                                      : FC_RESULT_OPEN;
+    r->state = r->summary ? FC_RESULT_DONE : FC_RESULT_OPEN;
+    for (size_t i = 0; i < sizeof state / sizeof *state; i++)
+        if (fc_out_find(path, r->dir, fc_run_mark_name[state[i].mark])) {
+            r->state = state[i].state;
+            break;
+        }
     if (r->state != FC_RESULT_FAILED)
         return FC_OK;
     FILE *f = fopen(path, "re");
@@ -108,7 +115,7 @@ static fc_status read_matrix(fc_result *r, fc_error *err)
     return FC_OK;
 }
 
-static fc_status read_all(fc_result *r, const char *dir, fc_error *err)
+static fc_status read_run_files(fc_result *r, const char *dir, fc_error *err)
 {
     char path[FC_PATH_MAX];
     r->dir = fc_arena_strdup(&r->arena, dir, err);
@@ -128,7 +135,7 @@ static fc_status read_all(fc_result *r, const char *dir, fc_error *err)
 fc_status fc_result_read(fc_result *r, const char *dir, fc_error *err)
 {
     *r = (fc_result){0};
-    fc_status s = read_all(r, dir, err);
+    fc_status s = read_run_files(r, dir, err);
     if (s != FC_OK)
         fc_result_free(r);
     return s;
@@ -268,7 +275,7 @@ static fc_status traits_of(traits *out, fc_result *r, bool seeds, fc_arena *aren
 }
 
 /* NULL if t has no such option. */
-static const char *value_in(const traits *t, const trait *like)
+static const char *value_of_trait(const traits *t, const trait *like)
 {
     for (int i = 0; i < t->n; i++)
         if (strcmp(t->v[i].section, like->section) == 0 && strcmp(t->v[i].key, like->key) == 0)
@@ -288,7 +295,7 @@ static bool same_traits(const traits *a, const traits *b)
     if (a->n != b->n)
         return false;
     for (int i = 0; i < a->n; i++) {
-        const char *other = value_in(b, &a->v[i]);
+        const char *other = value_of_trait(b, &a->v[i]);
         if (!other || !same_value(&a->v[i], other))
             return false;
     }
@@ -305,22 +312,26 @@ fc_status fc_result_same_experiment(bool *same, fc_result *a, fc_result *b, fc_a
     return FC_OK;
 }
 
-/* The options that name a method or rule, whose own options then follow. */
+/* The options that name a method or rule, and the section of its own options. */
+static const struct {
+    const char *section, *key, *own;
+} rule_names[] = {
+    {"method", "name", "method"}, {"merge", "rule", "merge"}, {"tasks", "merge", "task_merge"}};
+enum { RULE_NAMES = sizeof rule_names / sizeof *rule_names };
+
 static bool names_rule(const trait *t)
 {
-    static const char *const name[][2] = {
-        {"method", "name"}, {"merge", "rule"}, {"tasks", "merge"}};
-    for (size_t i = 0; i < sizeof name / sizeof *name; i++)
-        if (strcmp(t->section, name[i][0]) == 0 && strcmp(t->key, name[i][1]) == 0)
+    for (int i = 0; i < RULE_NAMES; i++)
+        if (strcmp(t->section, rule_names[i].section) == 0 &&
+            strcmp(t->key, rule_names[i].key) == 0)
             return true;
     return false;
 }
 
 static bool is_of_rule(const trait *t)
 {
-    static const char *const section[] = {"method", "merge", "task_merge"};
-    for (size_t i = 0; i < sizeof section / sizeof *section; i++)
-        if (strcmp(t->section, section[i]) == 0)
+    for (int i = 0; i < RULE_NAMES; i++)
+        if (strcmp(t->section, rule_names[i].own) == 0)
             return !names_rule(t);
     return false;
 }
@@ -328,7 +339,7 @@ static bool is_of_rule(const trait *t)
 static bool same_rules(const traits *a, const traits *b)
 {
     for (int i = 0; i < a->n; i++) {
-        const char *other = names_rule(&a->v[i]) ? value_in(b, &a->v[i]) : NULL;
+        const char *other = names_rule(&a->v[i]) ? value_of_trait(b, &a->v[i]) : NULL;
         if (other && strcmp(other, a->v[i].value) != 0)
             return false;
     }
@@ -337,10 +348,10 @@ static bool same_rules(const traits *a, const traits *b)
 
 /* Does t tell group g from any other? Options of a method or rule do so among groups of the same
  * one: what others take for them follows from the name of theirs. */
-static bool differs(const traits *of, int n, int g, const trait *t)
+static bool tells_apart(const traits *of, int n, int g, const trait *t)
 {
     for (int h = 0; h < n; h++) {
-        const char *other = value_in(&of[h], t);
+        const char *other = value_of_trait(&of[h], t);
         if (other && !same_value(t, other) && (!is_of_rule(t) || same_rules(&of[g], &of[h])))
             return true;
     }
@@ -353,7 +364,7 @@ static bool is_method(const trait *t)
 }
 
 /* "lorm, beta=0.5": the method where it tells anything, then all else that tells groups apart. */
-static const char *label_of(const traits *of, int n, int g, fc_arena *arena, fc_error *err)
+static const char *label_of_group(const traits *of, int n, int g, fc_arena *arena, fc_error *err)
 {
     char text[512] = "";
     size_t used = 0;
@@ -361,7 +372,7 @@ static const char *label_of(const traits *of, int n, int g, fc_arena *arena, fc_
         for (int i = 0; i < of[g].n && used < sizeof text; i++) {
             const trait *t = &of[g].v[i];
             bool first = pass == 0, hash = strcmp(t->section, "content") == 0;
-            if (is_method(t) != first || !(differs(of, n, g, t) || (first && n == 1)))
+            if (is_method(t) != first || !(tells_apart(of, n, g, t) || (first && n == 1)))
                 continue;
             used +=
                 (size_t)snprintf(text + used, sizeof text - used, "%s%s%s%.*s", used ? ", " : "",
@@ -411,7 +422,7 @@ fc_status fc_result_groups(fc_result_group **out, int *n, fc_result *run, int n_
         g[k].run[g[k].n++] = &run[i];
     }
     for (int k = 0; k < *n; k++)
-        if (!(g[k].label = label_of(first, *n, k, arena, err)))
+        if (!(g[k].label = label_of_group(first, *n, k, arena, err)))
             return FC_EFAIL;
     *out = g;
     return FC_OK;

@@ -56,13 +56,13 @@ static fc_status write_start(fc_run *r, const char *dir, const fc_run_how *how, 
 static fc_status mark_end(fc_run *r, fc_status s, fc_error *err)
 {
     if (s == FC_OK)
-        return fc_runlog_mark(r->scratch.log.dir, "DONE", "", err);
+        return fc_runlog_mark(r->scratch.log.dir, FC_MARK_DONE, "", err);
     if (s == FC_ESTOP) {
-        fc_runlog_mark(r->scratch.log.dir, "STOPPED", "run again with --resume\n", NULL);
+        fc_runlog_mark(r->scratch.log.dir, FC_MARK_STOPPED, "run again with --resume\n", NULL);
         *err = (fc_error){0};
         return fc_fail(err, FC_ESTOP, "stopped; to go on: the same command with --resume");
     }
-    fc_runlog_mark(r->scratch.log.dir, "FAILED", err->msg, NULL);
+    fc_runlog_mark(r->scratch.log.dir, FC_MARK_FAILED, err->msg, NULL);
     return s;
 }
 
@@ -111,7 +111,7 @@ static fc_status start_run(fc_run *r, const char *dir, const fc_run_how *how, fc
 fc_status fc_run_done(bool *done, fc_run *r, const char *dir, fc_error *err)
 {
     bool server = r->scratch.ranks.me == 0, found;
-    *done = server && exists(dir, "DONE");
+    *done = server && exists(dir, fc_run_mark_name[FC_MARK_DONE]);
     FC_TRY(fc_ranks_share(&r->scratch.ranks, FC_OK, done, sizeof *done, err));
     if (!*done)
         return FC_OK;

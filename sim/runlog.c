@@ -2,6 +2,7 @@
 
 #include "core/file.h"
 #include "sim/checkpoint.h"
+#include "sim/csv.h"
 #include "sim/outfile.h"
 #include "sim/tensorboard.h"
 
@@ -22,19 +23,77 @@ static const char *const file_name[FC_LOG_N] = {
     [FC_LOG_EVENTS] = "events.jsonl",
     [FC_LOG_TENSORBOARD] = "events.out.tfevents.0.fcil", /* found by its second and third word */
 };
-static const char *const header[FC_LOG_N] = {
-    [FC_LOG_ROUNDS] =
-        ("task,round,step,acc,acc_task_mean,correct,total,loss,train_loss,clients_ok,"
-         "clients_dropped,bytes_down,bytes_up,bytes_down_cum,bytes_up_cum,train_s,merge_s,eval_s,"
-         "wall_s,cpu_s,rss_mib,sim_s,sim_s_cum,merge_scale,merge_extra\n"),
-    [FC_LOG_TASKS] = "after_task,eval_task,correct,total,acc,acc_masked\n",
-    [FC_LOG_CLIENTS] = ("task,round,client,status,n_samples,n_classes,steps,loss_first,loss_last,"
-                        "bytes_down,bytes_up,train_s,sim_s\n"),
-    [FC_LOG_EVENTS] = "",
-    [FC_LOG_TENSORBOARD] = "", /* a record that holds the time */
+
+/* --- columns ---------------------------------------------------------------------------------- */
+
+#define FIELD(row, field, kind, digits, maybe)                                                     \
+    {                                                                                              \
+        .name = #field, .type = FC_CSV_##kind, .offset = offsetof(row, field), .decimals = digits, \
+        .optional = maybe                                                                          \
+    }
+#define ROUND(field, kind) FIELD(fc_round_row, field, kind, 0, false)
+#define ROUND_REAL(field, decimals) FIELD(fc_round_row, field, REAL, decimals, false)
+#define ROUND_TESTED(field, kind, decimals) FIELD(fc_round_row, field, kind, decimals, true)
+static const fc_csv_field round_field[] = {ROUND(task, INT),
+                                           ROUND(round, INT),
+                                           ROUND(step, LONG),
+                                           ROUND_TESTED(acc, REAL, 4),
+                                           ROUND_TESTED(acc_task_mean, REAL, 4),
+                                           ROUND_TESTED(correct, LONG, 0),
+                                           ROUND_TESTED(total, LONG, 0),
+                                           ROUND_TESTED(loss, REAL, 6),
+                                           ROUND_REAL(train_loss, 6),
+                                           ROUND(clients_ok, INT),
+                                           ROUND(clients_dropped, INT),
+                                           ROUND(bytes_down, U64),
+                                           ROUND(bytes_up, U64),
+                                           ROUND(bytes_down_cum, U64),
+                                           ROUND(bytes_up_cum, U64),
+                                           ROUND_REAL(train_s, 3),
+                                           ROUND_REAL(merge_s, 3),
+                                           ROUND_REAL(eval_s, 3),
+                                           ROUND_REAL(wall_s, 3),
+                                           ROUND_REAL(cpu_s, 3),
+                                           ROUND_REAL(rss_mib, 1),
+                                           ROUND_REAL(sim_s, 6),
+                                           ROUND_REAL(sim_s_cum, 6),
+                                           ROUND_REAL(merge_scale, 6),
+                                           ROUND_REAL(merge_extra, 0)};
+
+#define CLIENT(field, kind) FIELD(fc_client_row, field, kind, 0, false)
+#define CLIENT_REAL(field, decimals) FIELD(fc_client_row, field, REAL, decimals, false)
+static const fc_csv_field client_field[] = {
+    CLIENT(task, INT),       CLIENT(round, INT),         CLIENT(client, INT),
+    CLIENT(status, TEXT),    CLIENT(n_samples, SIZE),    CLIENT(n_classes, INT),
+    CLIENT(steps, LONG),     CLIENT_REAL(loss_first, 6), CLIENT_REAL(loss_last, 6),
+    CLIENT(bytes_down, U64), CLIENT(bytes_up, U64),      CLIENT_REAL(train_s, 3),
+    CLIENT_REAL(sim_s, 6)};
+
+/* What a row of tasks.csv says: the counts of the row, and what follows from them. */
+typedef struct task_cells {
+    int after_task, eval_task;
+    long correct, total;
+    double acc, acc_masked;
+} task_cells;
+#define TASK(field, kind) FIELD(task_cells, field, kind, 0, false)
+#define TASK_REAL(field) FIELD(task_cells, field, REAL, 4, false)
+static const fc_csv_field task_field[] = {TASK(after_task, INT), TASK(eval_task, INT),
+                                          TASK(correct, LONG),   TASK(total, LONG),
+                                          TASK_REAL(acc),        TASK_REAL(acc_masked)};
+
+static const struct {
+    const fc_csv_field *field; /* (n) */
+    int n;                     /* 0: no CSV file */
+} table[FC_LOG_N] = {
+    [FC_LOG_ROUNDS] = {round_field, sizeof round_field / sizeof *round_field},
+    [FC_LOG_TASKS] = {task_field, sizeof task_field / sizeof *task_field},
+    [FC_LOG_CLIENTS] = {client_field, sizeof client_field / sizeof *client_field},
 };
-static const char *const mark[] = {"DONE", "FAILED", "STOPPED"};
-enum { NMARK = sizeof mark / sizeof mark[0] };
+
+/* --- files ------------------------------------------------------------------------------------ */
+
+const char *const fc_run_mark_name[FC_MARKS] = {
+    [FC_MARK_DONE] = "DONE", [FC_MARK_FAILED] = "FAILED", [FC_MARK_STOPPED] = "STOPPED"};
 
 static void remove_in(const char *dir, const char *name)
 {
@@ -43,7 +102,7 @@ static void remove_in(const char *dir, const char *name)
         unlink(path);
 }
 
-static bool wanted(const fc_runlog *log, int which)
+static bool wants_file(const fc_runlog *log, int which)
 {
     return which == FC_LOG_CLIENTS       ? log->options.clients
            : which == FC_LOG_TENSORBOARD ? log->options.tensorboard
@@ -88,7 +147,7 @@ static fc_status end_row(fc_runlog *log, int which, fc_error *err)
 }
 
 /* Cut to `size` bytes; an empty file gets its header. */
-static fc_status cut(fc_runlog *log, int which, int64_t size, fc_error *err)
+static fc_status cut_file(fc_runlog *log, int which, int64_t size, fc_error *err)
 {
     struct stat st;
     FILE *f = log->file[which];
@@ -106,13 +165,14 @@ static fc_status cut(fc_runlog *log, int which, int64_t size, fc_error *err)
         return FC_OK;
     if (which == FC_LOG_TENSORBOARD)
         fc_tb_version(f, unix_time());
-    fputs(header[which], f);
+    if (table[which].n)
+        fc_csv_put_header(f, table[which].field, table[which].n);
     return end_row(log, which, err);
 }
 
 /* Two processes in one run directory would mix their rows. The lock goes with the process. Whoever
  * asks fc_runlog_busy holds it too, for a moment. */
-static fc_status lock(fc_runlog *log, fc_error *err)
+static fc_status lock_run(fc_runlog *log, fc_error *err)
 {
     const struct timespec moment = {.tv_nsec = 10 * 1000 * 1000};
     enum { TRIES = 20 };
@@ -137,39 +197,39 @@ bool fc_runlog_busy(const char *dir)
 }
 
 /* What an older run left behind. Its state goes first: it counts on the rows. */
-static fc_status clear(fc_runlog *log, bool fresh, fc_error *err)
+static fc_status clear_run(fc_runlog *log, bool fresh, fc_error *err)
 {
     char ckpt[FC_PATH_MAX];
     FC_TRY(fc_out_path(ckpt, err, "%s/ckpt", log->dir));
     fc_out_sweep(log->dir);
     fc_out_sweep(ckpt);
-    for (int i = 0; i < NMARK; i++)
-        remove_in(log->dir, mark[i]);
+    for (int i = 0; i < FC_MARKS; i++)
+        remove_in(log->dir, fc_run_mark_name[i]);
     if (!fresh)
         return FC_OK;
     remove_in(log->dir, "acc_matrix.csv");
     remove_in(log->dir, "summary.json");
     remove_in(log->dir, "report.html");
     for (int i = 0; i < FC_LOG_N; i++)
-        if (!wanted(log, i))
+        if (!wants_file(log, i))
             remove_in(log->dir, file_name[i]);
     return fc_checkpoint_clear(log->dir, err);
 }
 
-static fc_status open_all(fc_runlog *log, const int64_t *offset, fc_error *err)
+static fc_status open_files(fc_runlog *log, const int64_t *offset, fc_error *err)
 {
     int64_t size[FC_LOG_N] = {0};
     if (offset)
         memcpy(size, offset, sizeof size);
     FC_TRY(open_file(log, FC_LOG_EVENTS, !offset, err));
-    FC_TRY(lock(log, err));
-    FC_TRY(clear(log, !offset, err));
+    FC_TRY(lock_run(log, err));
+    FC_TRY(clear_run(log, !offset, err));
     for (int i = 0; i < FC_LOG_N; i++) {
-        if (!wanted(log, i))
+        if (!wants_file(log, i))
             continue;
         if (i != FC_LOG_EVENTS) /* size 0 if it was switched on after the checkpoint */
             FC_TRY(open_file(log, i, size[i] == 0, err));
-        FC_TRY(cut(log, i, size[i], err));
+        FC_TRY(cut_file(log, i, size[i], err));
     }
     return FC_OK;
 }
@@ -181,7 +241,7 @@ fc_status fc_runlog_open(fc_runlog *log, const char *dir, const int64_t offset[F
     if (snprintf(log->dir, sizeof log->dir, "%s", dir) >= (int)sizeof log->dir)
         return fc_fail(err, FC_EFAIL, "%.60s...: path of %zu bytes, expected less than %zu", dir,
                        strlen(dir), sizeof log->dir);
-    fc_status s = open_all(log, offset, err);
+    fc_status s = open_files(log, offset, err);
     if (s != FC_OK)
         fc_runlog_close(log);
     return s;
@@ -213,18 +273,9 @@ fc_status fc_runlog_sync(fc_runlog *log, int64_t offset[FC_LOG_N], fc_error *err
 
 /* --- rows ------------------------------------------------------------------------------------- */
 
-/* The cell of a number; empty where there is none (NaN). */
-static void real_cell(FILE *f, double x, int decimals)
-{
-    if (isnan(x))
-        fputc(',', f);
-    else
-        fprintf(f, ",%.*f", decimals, x);
-}
-
 /* A scalar at a round, under task_end/ at the end of a task; none where there is no number (NaN).
  */
-static void scalar(const fc_runlog *log, int task, int round, const char *name, double x)
+static void write_scalar(const fc_runlog *log, int task, int round, const char *name, double x)
 {
     int R = log->options.rounds;
     bool end = round > R;
@@ -250,67 +301,48 @@ static fc_status round_scalars(fc_runlog *log, const fc_round_row *r, fc_error *
         {"bytes_up_cum", (double)r->bytes_up_cum},
     };
     for (size_t i = 0; i < sizeof scalars / sizeof *scalars; i++)
-        scalar(log, r->task, r->round, scalars[i].name, scalars[i].x);
+        write_scalar(log, r->task, r->round, scalars[i].name, scalars[i].x);
     return end_row(log, FC_LOG_TENSORBOARD, err);
+}
+
+static fc_status add_row(fc_runlog *log, int which, const void *row, bool all, fc_error *err)
+{
+    fc_csv_put_row(log->file[which], table[which].field, table[which].n, row, all);
+    return end_row(log, which, err);
 }
 
 fc_status fc_runlog_round(fc_runlog *log, const fc_round_row *r, fc_error *err)
 {
-    FILE *f = log->file[FC_LOG_ROUNDS];
-    fprintf(f, "%d,%d,%ld", r->task, r->round, r->step);
-    if (r->total > 0) {
-        real_cell(f, r->acc, 4);
-        real_cell(f, r->acc_task_mean, 4);
-        fprintf(f, ",%ld,%ld", r->correct, r->total);
-        real_cell(f, r->loss, 6);
-    } else {
-        fputs(",,,,,", f);
-    }
-    real_cell(f, r->train_loss, 6);
-    fprintf(f, ",%d,%d,%llu,%llu,%llu,%llu", r->clients_ok, r->clients_dropped,
-            (unsigned long long)r->bytes_down, (unsigned long long)r->bytes_up,
-            (unsigned long long)r->bytes_down_cum, (unsigned long long)r->bytes_up_cum);
-    fprintf(f, ",%.3f,%.3f,%.3f,%.3f,%.3f,%.1f", r->train_s, r->merge_s, r->eval_s, r->wall_s,
-            r->cpu_s, r->rss_mib);
-    real_cell(f, r->sim_s, 6);
-    real_cell(f, r->sim_s_cum, 6);
-    real_cell(f, r->merge_scale, 6);
-    real_cell(f, r->merge_extra, 0);
-    fputc('\n', f);
-    FC_TRY(end_row(log, FC_LOG_ROUNDS, err));
+    FC_TRY(add_row(log, FC_LOG_ROUNDS, r, r->total > 0, err)); /* else acc .. loss stay empty */
     return log->file[FC_LOG_TENSORBOARD] ? round_scalars(log, r, err) : FC_OK;
 }
 
 fc_status fc_runlog_client(fc_runlog *log, const fc_client_row *r, fc_error *err)
 {
-    FILE *f = log->file[FC_LOG_CLIENTS];
-    if (!f)
+    if (!log->file[FC_LOG_CLIENTS])
         return FC_OK; /* switched off */
-    fprintf(f, "%d,%d,%d,%s,%zu,%d,%ld", r->task, r->round, r->client, r->status, r->n_samples,
-            r->n_classes, r->steps);
-    real_cell(f, r->loss_first, 6);
-    real_cell(f, r->loss_last, 6);
-    fprintf(f, ",%llu,%llu,%.3f", (unsigned long long)r->bytes_down,
-            (unsigned long long)r->bytes_up, r->train_s);
-    real_cell(f, r->sim_s, 6);
-    fputc('\n', f);
-    return end_row(log, FC_LOG_CLIENTS, err);
+    return add_row(log, FC_LOG_CLIENTS, r, true, err);
+}
+
+static double percent_of(long part, long of)
+{
+    return of > 0 ? 100.0 * (double)part / (double)of : NAN;
 }
 
 fc_status fc_runlog_task(fc_runlog *log, const fc_task_row *r, fc_error *err)
 {
-    FILE *f = log->file[FC_LOG_TASKS];
-    double acc = r->total > 0 ? 100.0 * (double)r->correct / (double)r->total : NAN;
-    fprintf(f, "%d,%d,%ld,%ld", r->after_task, r->eval_task, r->correct, r->total);
-    real_cell(f, acc, 4);
-    real_cell(f, r->total > 0 ? 100.0 * (double)r->correct_masked / (double)r->total : NAN, 4);
-    fputc('\n', f);
-    FC_TRY(end_row(log, FC_LOG_TASKS, err));
+    const task_cells cells = {.after_task = r->after_task,
+                              .eval_task = r->eval_task,
+                              .correct = r->correct,
+                              .total = r->total,
+                              .acc = percent_of(r->correct, r->total),
+                              .acc_masked = percent_of(r->correct_masked, r->total)};
+    FC_TRY(add_row(log, FC_LOG_TASKS, &cells, true, err));
     if (!log->file[FC_LOG_TENSORBOARD])
         return FC_OK;
     char name[32];
     snprintf(name, sizeof name, "task_%d", r->eval_task);
-    scalar(log, r->after_task, log->options.rounds + 1, name, acc);
+    write_scalar(log, r->after_task, log->options.rounds + 1, name, cells.acc);
     return end_row(log, FC_LOG_TENSORBOARD, err);
 }
 
@@ -339,10 +371,14 @@ static void matrix_rows(FILE *f, const fc_acc_matrix *m)
     fputs(",acc,acc_task_mean\n", f);
     for (int i = 0; i < m->done; i++) {
         fprintf(f, "%d", i + 1);
-        for (int s = 0; s < m->tasks; s++)
-            real_cell(f, s <= i ? fc_acc(m, i, s) : NAN, 4);
-        real_cell(f, fc_acc_micro(m, i), 4);
-        real_cell(f, fc_acc_task_mean(m, i), 4);
+        for (int s = 0; s < m->tasks; s++) {
+            fputc(',', f);
+            fc_csv_put_real(f, s <= i ? fc_acc(m, i, s) : NAN, 4);
+        }
+        fputc(',', f);
+        fc_csv_put_real(f, fc_acc_micro(m, i), 4);
+        fputc(',', f);
+        fc_csv_put_real(f, fc_acc_task_mean(m, i), 4);
         fputc('\n', f);
     }
 }
@@ -357,19 +393,31 @@ fc_status fc_runlog_matrix(const fc_runlog *log, const fc_acc_matrix *m, fc_erro
     return fc_draft_save(&csv, FC_OK, path, err);
 }
 
-/* null where there is none (NaN). */
-static json_t *number(double x)
-{
-    return isnan(x) ? json_null() : json_real(x);
-}
-
 /* The accuracy after each task, as micro average or as mean of the tasks. */
-static json_t *curve(const fc_acc_matrix *m, double (*acc)(const fc_acc_matrix *, int))
+static json_t *accuracy_curve(const fc_acc_matrix *m, double (*acc)(const fc_acc_matrix *, int))
 {
     json_t *a = json_array();
     for (int i = 0; i < m->done; i++)
-        json_array_append_new(a, number(acc(m, i)));
+        json_array_append_new(a, fc_out_json_number(acc(m, i)));
     return a;
+}
+
+static json_t *metrics_json(const fc_metrics *m)
+{
+    static const struct {
+        const char *name;
+        size_t offset;
+    } field[] = {
+#define METRIC(name) {#name, offsetof(fc_metrics, name)}
+        METRIC(faa),           METRIC(faa_task_mean),         METRIC(aia),
+        METRIC(aia_task_mean), METRIC(forgetting_fedmammoth), METRIC(forgetting_max),
+        METRIC(bwt),           METRIC(learning_accuracy)};
+    json_t *o = json_object();
+    for (size_t i = 0; i < sizeof field / sizeof *field; i++) {
+        const double *x = (const void *)((const char *)m + field[i].offset);
+        json_object_set_new(o, field[i].name, fc_out_json_number(*x));
+    }
+    return o;
 }
 
 fc_status fc_runlog_summary(fc_runlog *log, const fc_summary *s, fc_error *err)
@@ -377,13 +425,9 @@ fc_status fc_runlog_summary(fc_runlog *log, const fc_summary *s, fc_error *err)
     char path[FC_PATH_MAX];
     FC_TRY(fc_out_path(path, err, "%s/summary.json", log->dir));
     fc_metrics m = fc_metrics_of(s->acc);
-    json_t *metrics = json_pack(
-        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "faa", number(m.faa), "faa_task_mean",
-        number(m.faa_task_mean), "aia", number(m.aia), "aia_task_mean", number(m.aia_task_mean),
-        "forgetting_fedmammoth", number(m.forgetting_fedmammoth), "forgetting_max",
-        number(m.forgetting_max), "bwt", number(m.bwt), "learning_accuracy",
-        number(m.learning_accuracy), "acc_curve", curve(s->acc, fc_acc_micro),
-        "acc_curve_task_mean", curve(s->acc, fc_acc_task_mean));
+    json_t *metrics = metrics_json(&m);
+    json_object_set_new(metrics, "acc_curve", accuracy_curve(s->acc, fc_acc_micro));
+    json_object_set_new(metrics, "acc_curve_task_mean", accuracy_curve(s->acc, fc_acc_task_mean));
     json_t *seeds = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "run", (json_int_t)s->seed, "order",
                               (json_int_t)s->seed_order, "partition", (json_int_t)s->seed_partition,
                               "init", (json_int_t)s->seed_init, "train", (json_int_t)s->seed_train,
@@ -397,8 +441,8 @@ fc_status fc_runlog_summary(fc_runlog *log, const fc_summary *s, fc_error *err)
         "{s:I, s:I, s:I, s:I, s:I, s:o, s:f, s:f, s:f, s:o}", "steps", (json_int_t)s->steps,
         "bytes_up", (json_int_t)s->bytes_up, "bytes_down", (json_int_t)s->bytes_down,
         "clients_late", (json_int_t)s->clients_late, "clients_lost", (json_int_t)s->clients_lost,
-        "sim_s", isnan(s->sim_s) ? json_null() : json_real(s->sim_s), "wall_s", s->wall_s, "cpu_s",
-        s->cpu_s, "rss_mib", s->rss_mib, "seeds", seeds);
+        "sim_s", fc_out_json_number(s->sim_s), "wall_s", s->wall_s, "cpu_s", s->cpu_s, "rss_mib",
+        s->rss_mib, "seeds", seeds);
     /* one flat object; a part that is NULL (memory) makes the whole NULL */
     if (json_object_update(o, metrics) != 0 || json_object_update(o, cost) != 0) {
         json_decref(o);
@@ -409,18 +453,18 @@ fc_status fc_runlog_summary(fc_runlog *log, const fc_summary *s, fc_error *err)
     FC_TRY(fc_out_json(path, o, err));
     if (!log->file[FC_LOG_TENSORBOARD])
         return FC_OK;
-    scalar(log, s->acc->done, log->options.rounds, "faa", m.faa);
-    scalar(log, s->acc->done, log->options.rounds, "aia", m.aia);
+    write_scalar(log, s->acc->done, log->options.rounds, "faa", m.faa);
+    write_scalar(log, s->acc->done, log->options.rounds, "aia", m.aia);
     return end_row(log, FC_LOG_TENSORBOARD, err);
 }
 
-fc_status fc_runlog_mark(const char *dir, const char *state, const char *text, fc_error *err)
+fc_status fc_runlog_mark(const char *dir, fc_run_mark mark, const char *text, fc_error *err)
 {
     char path[FC_PATH_MAX], line[FC_PATH_MAX];
-    for (int i = 0; i < NMARK; i++)
-        if (strcmp(mark[i], state) != 0)
-            remove_in(dir, mark[i]);
-    FC_TRY(fc_out_path(path, err, "%s/%s", dir, state));
+    for (int i = 0; i < FC_MARKS; i++)
+        if (i != (int)mark)
+            remove_in(dir, fc_run_mark_name[i]);
+    FC_TRY(fc_out_path(path, err, "%s/%s", dir, fc_run_mark_name[mark]));
     int n = snprintf(line, sizeof line, "%.*s\n", FC_PATH_MAX - 2, text);
     return fc_file_write_atomic(path, line, (size_t)n, err);
 }

@@ -24,13 +24,11 @@ typedef struct fc_runlog {
     FILE *file[FC_LOG_N]; /* NULL where switched off */
 } fc_runlog;
 
-/* rounds.csv:
- * task,round,step,acc,acc_task_mean,correct,total,loss,train_loss,clients_ok,clients_dropped,bytes_down,bytes_up,
- * bytes_down_cum,bytes_up_cum,train_s,merge_s,eval_s,wall_s,cpu_s,rss_mib,sim_s,sim_s_cum,
- * merge_scale,merge_extra. Round numbers from 1; the row of the end of a task has round = rounds
- * + 1. acc .. loss are empty when the round was not evaluated (total == 0), train_loss when nothing
- * was trained (NaN), sim_s without a model of the clients' devices (NaN), merge_* but at the end of
- * a task with tasks.merge (NaN). clients_dropped are late or lost. */
+/* rounds.csv: a column per field, in this order and of these names. Round numbers from 1; the row
+ * of the end of a task has round = rounds + 1. acc .. loss are empty when the round was not
+ * evaluated (total == 0), train_loss when nothing was trained (NaN), sim_s without a model of the
+ * clients' devices (NaN), merge_* but at the end of a task with tasks.merge (NaN). clients_dropped
+ * are late or lost. */
 typedef struct fc_round_row {
     int task, round;
     long step; /* optimiser steps of all clients so far */
@@ -45,9 +43,10 @@ typedef struct fc_round_row {
                                         that it keeps beside one backbone */
 } fc_round_row;
 
-/* clients.csv:
- * task,round,client,status,n_samples,n_classes,steps,loss_first,loss_last,bytes_down,bytes_up,train_s,sim_s
- */
+/* The name of a column, for those who read the file; the compiler knows that there is one. */
+#define FC_ROUND_COLUMN(field) (sizeof((fc_round_row){0}.field) ? #field : "")
+
+/* clients.csv: a column per field, in this order and of these names. */
 typedef struct fc_client_row {
     int task, round, client;
     const char *status; /* ok, late or lost: late and lost clients are not trained */
@@ -60,6 +59,8 @@ typedef struct fc_client_row {
     double
         sim_s; /* simulated seconds until the update arrives or the client is lost; NaN = empty */
 } fc_client_row;
+
+#define FC_CLIENT_COLUMN(field) (sizeof((fc_client_row){0}.field) ? #field : "")
 
 /* tasks.csv: after_task,eval_task,correct,total,acc,acc_masked */
 typedef struct fc_task_row {
@@ -112,7 +113,11 @@ typedef struct fc_summary {
 } fc_summary;
 fc_status fc_runlog_summary(fc_runlog *log, const fc_summary *s, fc_error *err);
 
-/* DONE, FAILED or STOPPED (the other two are removed); text is the content. */
-fc_status fc_runlog_mark(const char *dir, const char *state, const char *text, fc_error *err);
+/* How a run ended: the name of an otherwise empty file in its folder. */
+typedef enum fc_run_mark { FC_MARK_DONE, FC_MARK_FAILED, FC_MARK_STOPPED, FC_MARKS } fc_run_mark;
+extern const char *const fc_run_mark_name[FC_MARKS];
+
+/* Writes that file, with text in it, and removes the other two. */
+fc_status fc_runlog_mark(const char *dir, fc_run_mark mark, const char *text, fc_error *err);
 
 #endif

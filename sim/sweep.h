@@ -1,4 +1,5 @@
-/* A sweep: one YAML file that says which runs there are (README, "Sweeps").
+/* A sweep: one YAML file that says which runs there are (README, "Sweeps"). sim/sweep_load.h reads
+ * it.
  *
  *   name: lr_by_beta                  # run.name of all runs
  *   config: ../tiny/synth_lorm.yaml   # relative to this file; a list is an axis
@@ -66,10 +67,6 @@ typedef struct fc_sweep {
     fc_arena arena;
 } fc_sweep;
 
-/* Reads the file and loads the config of every run; the n overrides of the command line apply to
- * all of them and win over the file's `set`. On error *s is {0}. Errors: FC_EUSAGE with
- * file:line:col (or "argument N") and what is wrong there. */
-fc_status fc_sweep_load(fc_sweep *s, const char *path, char *const *override, int n, fc_error *err);
 void fc_sweep_free(fc_sweep *s); /* accepts {0} */
 
 /* Index of a column, -1 if there is none of that name. */

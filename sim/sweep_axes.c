@@ -56,7 +56,7 @@ static double rounded(const spread *s, double v)
 }
 
 /* The value at part u, 0 to 1, of the way from low to high. */
-static double between(const spread *s, double low, double high, double u)
+static double value_between(const spread *s, double low, double high, double u)
 {
     return s->log ? exp(log(low) + u * (log(high) - log(low))) : low + u * (high - low);
 }
@@ -65,7 +65,7 @@ static double between(const spread *s, double low, double high, double u)
 static double drawn(const spread *s, double u)
 {
     double out = s->whole ? 0.5 : 0;
-    return rounded(s, between(s, s->low - out, s->high + out, u));
+    return rounded(s, value_between(s, s->low - out, s->high + out, u));
 }
 
 /* The axis's own stream: another axis shifts nothing. */
@@ -168,10 +168,11 @@ static fc_status read_spread(fc_axis *a, const fc_yaml *list, const fc_yaml *n, 
     if (!value)
         return FC_EFAIL;
     for (int i = 0; i < (int)count; i++)
-        value[i] = !n                    ? drawn(&s, uniform(draws, a->key[0], i))
-                   : i == 0              ? v[0]
-                   : i + 1 == (int)count ? v[1]
-                                         : rounded(&s, between(&s, v[0], v[1], i / (count - 1)));
+        value[i] = !n       ? drawn(&s, uniform(draws, a->key[0], i))
+                   : i == 0 ? v[0]
+                   : i + 1 == (int)count
+                       ? v[1]
+                       : rounded(&s, value_between(&s, v[0], v[1], i / (count - 1)));
     return add_numbers(a, value, (int)count, arena, err);
 }
 

@@ -3,9 +3,8 @@
 #include "core/file.h"
 #include "sim/compare.h"
 #include "sim/outfile.h"
-#include "sim/sweep_state.h"
+#include "sim/sweep_halving.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -126,12 +125,6 @@ static fc_status write_file(const collection *c, const char *name,
     return fc_draft_save(&text, FC_OK, path, err);
 }
 
-static fc_status text_cell(fc_cell *to, const char *text)
-{
-    to->text = text;
-    return text ? FC_OK : FC_EFAIL;
-}
-
 static const char *state_of(const fc_run_view *v)
 {
     static const char *const words[] = {[FC_RUN_WAITING] = "waiting",
@@ -163,11 +156,9 @@ static fc_status write_results(collection *c, fc_error *err)
             cell[AXES + k].text = run->value[k];
         cell[state].text = state_of(&c->view.run[i]);
         cell[dir].text = r ? run->dir : NULL;
-        for (int k = 0; r && k < fc_metric_count; k++) {
-            double x = fc_metric_final(&fc_metric_table[k], r);
-            if (!isnan(x))
-                FC_TRY(text_cell(&cell[first + k], fc_arena_format(&c->arena, err, "%.10g", x)));
-        }
+        for (int k = 0; r && k < fc_metric_count; k++)
+            FC_TRY(fc_table_number(&cell[first + k], fc_metric_final(&fc_metric_table[k], r),
+                                   &c->arena, err));
     }
     const fc_table *table = &t;
     return write_file(c, "results.csv", fc_table_csv, &table, 1, err);
@@ -219,11 +210,10 @@ static fc_status write_tables(collection *c, fc_error *err)
     return FC_OK;
 }
 
-static fc_status collect(collection *c, const char *metrics, fc_error *err)
+static fc_status collect_results(collection *c, const char *metrics, fc_error *err)
 {
     FC_TRY(fc_sweep_view_open(&c->view, c->sweep, false, err));
-    fc_sweep_view_read(&c->view);
-    fc_halving_choose(&c->view);
+    fc_halving_look(&c->view);
     FC_TRY(fc_metric_list(&c->metric, &c->n_metrics, metrics, &c->arena, err));
     FC_TRY(read_runs(c, err));
     FC_TRY(fc_result_groups(&c->group, &c->n_groups, c->result, c->done, &c->arena, err));
@@ -241,7 +231,7 @@ static fc_status collect(collection *c, const char *metrics, fc_error *err)
 fc_status fc_sweep_collect(const fc_sweep *s, const char *metrics, fc_error *err)
 {
     collection c = {.sweep = s};
-    fc_status st = collect(&c, metrics, err);
+    fc_status st = collect_results(&c, metrics, err);
     fc_results_free(c.result, c.done);
     fc_sweep_view_close(&c.view);
     fc_arena_free(&c.arena);

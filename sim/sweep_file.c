@@ -1,4 +1,5 @@
 /* The file of a sweep, before it is multiplied out. */
+#include "sim/metric.h"
 #include "sim/outfile.h"
 #include "sim/sweep_parts.h"
 
@@ -10,7 +11,7 @@
 /* --- parts of the file --------------------------------------------------------------------------
  */
 
-static fc_status grow(fc_setting_list *list, int n, fc_sweep_builder *b)
+static fc_status make_room(fc_setting_list *list, int n, fc_sweep_builder *b)
 {
     list->v = fc_arena_alloc(b->arena, (size_t)n, sizeof *list->v, b->err);
     list->n = 0;
@@ -18,7 +19,8 @@ static fc_status grow(fc_setting_list *list, int n, fc_sweep_builder *b)
 }
 
 /* A setting of that key at the end of a list that has room for it. */
-static fc_status add(fc_setting_list *list, const char *key, const fc_yaml *y, fc_sweep_builder *b)
+static fc_status append_setting(fc_setting_list *list, const char *key, const fc_yaml *y,
+                                fc_sweep_builder *b)
 {
     const char *at_key =
         y->key ? fc_yaml_key_at(y, b->arena, b->err) : fc_yaml_at(y, b->arena, b->err);
@@ -30,16 +32,16 @@ static fc_status add(fc_setting_list *list, const char *key, const fc_yaml *y, f
 static fc_status read_values(fc_setting_list *list, const char *key, const fc_yaml *y,
                              fc_sweep_builder *b)
 {
-    FC_TRY(grow(list, y->kind == FC_YAML_LIST ? y->n : 1, b));
+    FC_TRY(make_room(list, y->kind == FC_YAML_LIST ? y->n : 1, b));
     if (y->kind != FC_YAML_LIST)
-        return add(list, key, y, b);
+        return append_setting(list, key, y, b);
     for (const fc_yaml *one = y->first; one; one = one->next)
-        FC_TRY(add(list, key, one, b));
+        FC_TRY(append_setting(list, key, one, b));
     return FC_OK;
 }
 
-static fc_status whole_number(int64_t *v, const fc_yaml *y, const char *what, double low,
-                              double high, fc_error *err)
+static fc_status read_whole_number(int64_t *v, const fc_yaml *y, const char *what, double low,
+                                   double high, fc_error *err)
 {
     const fc_opt row = {.type = FC_OPT_SEED, .low = low, .high = high};
     return fc_yaml_value(v, &row, y, what, err);
@@ -85,9 +87,9 @@ static fc_status read_set(fc_sweep_builder *b)
         return FC_OK;
     if (map->kind != FC_YAML_MAP)
         return fc_yaml_fail(b->err, map, "set: expected `section.key: value` below it");
-    FC_TRY(grow(&b->set, map->n, b));
+    FC_TRY(make_room(&b->set, map->n, b));
     for (const fc_yaml *y = map->first; y; y = y->next)
-        FC_TRY(add(&b->set, y->key, y, b));
+        FC_TRY(append_setting(&b->set, y->key, y, b));
     return FC_OK;
 }
 
@@ -102,9 +104,9 @@ static fc_status read_draws(fc_sweep_builder *b)
     const fc_yaml *n = fc_yaml_get(map, "count"), *s = fc_yaml_get(map, "seed");
     if (!n)
         return fc_yaml_fail(b->err, map, "draws: expected count: N, how many");
-    FC_TRY(whole_number(&count, n, "draws: count", 1, FC_RUNS_MAX, b->err));
+    FC_TRY(read_whole_number(&count, n, "draws: count", 1, FC_RUNS_MAX, b->err));
     if (s)
-        FC_TRY(whole_number(&seed, s, "draws: seed", 0, 9e15, b->err));
+        FC_TRY(read_whole_number(&seed, s, "draws: seed", 0, 9e15, b->err));
     b->draws = (fc_draws){(int)count, seed};
     return FC_OK;
 }
@@ -138,8 +140,8 @@ static fc_status read_seeds(fc_sweep_builder *b)
     if (y->kind == FC_YAML_LIST)
         return y->n ? read_values(&b->seeds, "run.seed", y, b)
                     : fc_yaml_fail(b->err, y, "seeds: found an empty list");
-    FC_TRY(whole_number(&n, y, "seeds", 1, FC_RUNS_MAX, b->err));
-    FC_TRY(grow(&b->seeds, (int)n, b));
+    FC_TRY(read_whole_number(&n, y, "seeds", 1, FC_RUNS_MAX, b->err));
+    FC_TRY(make_room(&b->seeds, (int)n, b));
     for (int i = 0; i < (int)n; i++) {
         char text[16];
         fc_yaml one = *y;
@@ -147,7 +149,7 @@ static fc_status read_seeds(fc_sweep_builder *b)
         one.text = fc_arena_strdup(b->arena, text, b->err);
         if (!one.text)
             return FC_EFAIL;
-        FC_TRY(add(&b->seeds, "run.seed", &one, b));
+        FC_TRY(append_setting(&b->seeds, "run.seed", &one, b));
     }
     return FC_OK;
 }
@@ -164,12 +166,27 @@ static fc_status read_where(fc_sweep_builder *b)
                  : FC_OK;
 }
 
+/* One of summary.json of which more is better. */
+static fc_status read_search_metric(const char **out, const fc_yaml *y, fc_error *err)
+{
+    char choices[256] = "";
+    size_t used = 0;
+    int index;
+    for (int i = 0; i < fc_metric_count && used < sizeof choices; i++) {
+        const fc_metric *m = &fc_metric_table[i];
+        if (m->of_matrix && m->better > 0)
+            used += (size_t)snprintf(choices + used, sizeof choices - used, "%s%s", used ? "|" : "",
+                                     m->name);
+    }
+    const fc_opt row = {.type = FC_OPT_CHOICE, .choices = choices};
+    FC_TRY(fc_yaml_value(&index, &row, y, "metric", err));
+    *out = y->text;
+    return FC_OK;
+}
+
 static fc_status read_halving(const fc_yaml *map, fc_sweep_builder *b)
 {
     static const char *const keys[] = {"budget", "values", "keep", "metric"};
-    static const fc_opt metric_row = {.type = FC_OPT_CHOICE,
-                                      .choices = "faa|faa_task_mean|aia|aia_task_mean|"
-                                                 "learning_accuracy|bwt"};
     static const fc_opt keep_row = {.type = FC_OPT_REAL, .high = 0.999999, .open_low = true};
     fc_halving *h = &b->s->halving;
     FC_TRY(fc_yaml_check_keys(map, "halving", keys, 4, b->err));
@@ -185,11 +202,8 @@ static fc_status read_halving(const fc_yaml *map, fc_sweep_builder *b)
     *h = (fc_halving){.rungs = values->n, .budget = budget->text, .keep = 0.5, .metric = "faa"};
     if (keep)
         FC_TRY(fc_yaml_value(&h->keep, &keep_row, keep, "keep", b->err));
-    if (metric) {
-        int index;
-        FC_TRY(fc_yaml_value(&index, &metric_row, metric, "metric", b->err));
-        h->metric = metric->text;
-    }
+    if (metric)
+        FC_TRY(read_search_metric(&h->metric, metric, b->err));
     h->value = fc_arena_alloc(b->arena, (size_t)h->rungs, sizeof *h->value, b->err);
     for (int i = 0; h->value && i < h->rungs; i++)
         h->value[i] = b->budget.v[i].text;
@@ -210,7 +224,7 @@ static fc_status read_search(fc_sweep_builder *b)
 
 static fc_status read_args(fc_sweep_builder *b, char *const *override, int n)
 {
-    FC_TRY(grow(&b->args, n, b));
+    FC_TRY(make_room(&b->args, n, b));
     for (int i = 0; i < n; i++) {
         char at[32];
         snprintf(at, sizeof at, "argument %d", i + 1);
@@ -256,7 +270,7 @@ static int options_of(const fc_setting *out[], fc_sweep_builder *b)
     return n;
 }
 
-static fc_status check_options(fc_sweep_builder *b)
+static fc_status check_sweep_options(fc_sweep_builder *b)
 {
     int most = b->set.n + 2;
     for (int i = 0; i < b->n_axes; i++)
@@ -311,5 +325,5 @@ fc_status fc_sweep_file_read(fc_sweep_builder *b, char *const *override, int n)
     FC_TRY(read_where(b));
     FC_TRY(read_search(b));
     FC_TRY(read_args(b, override, n));
-    return check_options(b);
+    return check_sweep_options(b);
 }

@@ -1,6 +1,6 @@
 /* Successive halving, Jamieson and Talwalkar 2016, with any option as the budget: which runs of a
  * sweep are wanted. A function of what is on disk, so that all workers agree. */
-#include "sim/sweep_state.h"
+#include "sim/sweep_halving.h"
 
 #include <math.h>
 
@@ -68,4 +68,10 @@ void fc_halving_choose(fc_sweep_view *v)
             break;
     }
     fc_arena_release(&v->arena, mark);
+}
+
+void fc_halving_look(fc_sweep_view *v)
+{
+    fc_sweep_view_read(v);
+    fc_halving_choose(v);
 }

@@ -63,7 +63,7 @@ static bool decides(const fc_config_field *f, bool speed)
 }
 
 /* "section.key=value\n..." of the options that decide. */
-static const char *key_of(fc_config *c, bool speed, fc_arena *arena, fc_error *err)
+static const char *key_of_kind(fc_config *c, bool speed, fc_arena *arena, fc_error *err)
 {
     int n;
     const char *key = NULL;
@@ -101,7 +101,8 @@ static void try_run(answer *a, const fc_sweep_run *r, double s_per_flop)
 }
 
 /* In a child: its peak of memory is that of this run alone. */
-static fc_status ask(fc_estimate *cost, const fc_sweep_run *r, double s_per_flop, fc_error *err)
+static fc_status ask_child(fc_estimate *cost, const fc_sweep_run *r, double s_per_flop,
+                           fc_error *err)
 {
     answer a = {0};
     int end[2], status = 0;
@@ -126,14 +127,14 @@ static fc_status ask(fc_estimate *cost, const fc_sweep_run *r, double s_per_flop
 }
 
 /* The kind of run r: one that is known, or a new one. */
-static fc_status find_kind(int *index, plan *p, const fc_sweep_run *r, fc_error *err)
+static fc_status find_run_kind(int *index, plan *p, const fc_sweep_run *r, fc_error *err)
 {
     fc_config c;
     kind k = {0};
     double s_per_flop = 0;
     FC_TRY(fc_config_load(&c, r->config, r->override, r->n_override, err));
-    k.key = key_of(&c, false, &p->arena, err);
-    k.speed = k.key ? key_of(&c, true, &p->arena, err) : NULL;
+    k.key = key_of_kind(&c, false, &p->arena, err);
+    k.speed = k.key ? key_of_kind(&c, true, &p->arena, err) : NULL;
     fc_config_free(&c);
     if (!k.speed)
         return FC_EFAIL;
@@ -144,7 +145,7 @@ static fc_status find_kind(int *index, plan *p, const fc_sweep_run *r, fc_error 
         if (strcmp(old->speed, k.speed) == 0)
             s_per_flop = old->cost.s_per_flop;
     }
-    FC_TRY(ask(&k.cost, r, s_per_flop, err));
+    FC_TRY(ask_child(&k.cost, r, s_per_flop, err));
     p->kind[p->n_kinds++] = k;
     return FC_OK;
 }
@@ -158,19 +159,19 @@ static fc_status find_kinds(plan *p, fc_error *err)
         return FC_EFAIL;
     fflush(stdout); /* or the children would have it too */
     for (size_t i = 0; i < n; i++)
-        FC_TRY(find_kind(&p->of[i], p, &p->s->run[i], err));
+        FC_TRY(find_run_kind(&p->of[i], p, &p->s->run[i], err));
     return FC_OK;
 }
 
 /* --- the table ----------------------------------------------------------------------------------
  */
 
-static const fc_estimate *cost_of(const plan *p, int run)
+static const fc_estimate *cost_of_run(const plan *p, int run)
 {
     return &p->kind[p->of[run]].cost;
 }
 
-static const char *memory(char buf[32], double mib)
+static const char *memory_text(char buf[32], double mib)
 {
     snprintf(buf, 32, mib < 1024 ? "%.0f MiB" : "%.1f GiB", mib < 1024 ? mib : mib / 1024);
     return buf;
@@ -184,8 +185,8 @@ static void print_runs(const plan *p)
         if (i >= 0 && s->run[i].rung > 0)
             continue;
         fc_sweep_print_values(s, i < 0 ? NULL : &s->run[i]);
-        printf("  %12s  %9s\n", i < 0 ? "time" : fc_duration(time, cost_of(p, i)->seconds),
-               i < 0 ? "memory" : memory(size, cost_of(p, i)->memory_mib));
+        printf("  %12s  %9s\n", i < 0 ? "time" : fc_duration(time, cost_of_run(p, i)->seconds),
+               i < 0 ? "memory" : memory_text(size, cost_of_run(p, i)->memory_mib));
     }
 }
 
@@ -196,7 +197,7 @@ static double rung_seconds(int *runs, const plan *p, int rung, int settings, int
     int n = 0;
     for (int i = 0; i < p->s->n_runs; i++)
         if (p->s->run[i].rung == rung) {
-            seconds += cost_of(p, i)->seconds;
+            seconds += cost_of_run(p, i)->seconds;
             n++;
         }
     double part = settings ? (double)keep / settings : 0;
@@ -205,7 +206,7 @@ static double rung_seconds(int *runs, const plan *p, int rung, int settings, int
 }
 
 /* Seconds of the whole sweep; a line per rung after the first if print. */
-static double total(int *runs, const plan *p, bool print)
+static double total_seconds(int *runs, const plan *p, bool print)
 {
     const fc_halving *h = &p->s->halving;
     int keep = p->s->n_settings;
@@ -224,7 +225,7 @@ static double total(int *runs, const plan *p, bool print)
     return seconds;
 }
 
-static void print_text(const plan *p)
+static void print_plan(const plan *p)
 {
     const fc_sweep *s = p->s;
     char time[32], size[32];
@@ -233,10 +234,10 @@ static void print_text(const plan *p)
     int runs;
     print_runs(p);
     putchar('\n');
-    double seconds = total(&runs, p, true);
+    double seconds = total_seconds(&runs, p, true);
     for (int i = 0; i < s->n_runs; i++) {
-        largest = fmax(largest, cost_of(p, i)->memory_mib);
-        first = first || cost_of(p, i)->tasks_first;
+        largest = fmax(largest, cost_of_run(p, i)->memory_mib);
+        first = first || cost_of_run(p, i)->tasks_first;
     }
     printf("%d run%s of %d setting%s", runs, runs == 1 ? "" : "s", s->n_settings,
            s->n_settings == 1 ? "" : "s");
@@ -245,24 +246,24 @@ static void print_text(const plan *p)
     if (s->duplicates)
         printf(", %d left out that are the same as others", s->duplicates);
     printf("\nabout %s on this machine (%.2f h), up to %s per job\n", fc_duration(time, seconds),
-           seconds / 3600, memory(size, largest));
+           seconds / 3600, memory_text(size, largest));
     if (first)
         puts("the tasks of tasks.from are learnt before that where the cache has them not, and not "
              "counted");
 }
 
-static fc_status print_json(const plan *p, fc_error *err)
+static fc_status print_plan_json(const plan *p, fc_error *err)
 {
     const fc_sweep *s = p->s;
     int n;
     json_t *runs = json_array();
     for (int i = 0; i < s->n_runs; i++) {
         json_t *o = fc_sweep_run_json(s, &s->run[i]);
-        json_object_set_new(o, "seconds", json_real(cost_of(p, i)->seconds));
-        json_object_set_new(o, "memory_mib", json_real(cost_of(p, i)->memory_mib));
+        json_object_set_new(o, "seconds", json_real(cost_of_run(p, i)->seconds));
+        json_object_set_new(o, "memory_mib", json_real(cost_of_run(p, i)->memory_mib));
         json_array_append_new(runs, o);
     }
-    double seconds = total(&n, p, false);
+    double seconds = total_seconds(&n, p, false);
     json_t *o = json_pack("{s:o, s:o, s:i, s:f, s:i, s:i}", "name", fc_out_json_text(s->name),
                           "runs", runs, "n_runs", n, "seconds", seconds, "excluded", s->excluded,
                           "duplicates", s->duplicates);
@@ -277,7 +278,7 @@ fc_status fc_sweep_costs(fc_estimate *cost, const fc_sweep *s, fc_error *err)
     plan p = {.s = s};
     fc_status st = find_kinds(&p, err);
     for (int i = 0; i < s->n_runs && st == FC_OK; i++)
-        cost[i] = *cost_of(&p, i);
+        cost[i] = *cost_of_run(&p, i);
     fc_arena_free(&p.arena);
     return st;
 }
@@ -287,9 +288,9 @@ fc_status fc_sweep_plan(const fc_sweep *s, bool json, fc_error *err)
     plan p = {.s = s};
     fc_status st = find_kinds(&p, err);
     if (st == FC_OK && json)
-        st = print_json(&p, err);
+        st = print_plan_json(&p, err);
     else if (st == FC_OK)
-        print_text(&p);
+        print_plan(&p);
     fc_arena_free(&p.arena);
     return st;
 }

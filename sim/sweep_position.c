@@ -1,13 +1,15 @@
 #include "sim/sweep_position.h"
 
 #include "sim/csv.h"
+#include "sim/runlog.h"
 #include "sim/sweep_work.h"
 
 #include <math.h>
 
-static double last_of(const fc_csv *csv, const char *column, double high)
+/* 0 where it is no number from 0 to high. */
+static double last_in_range(const fc_csv *csv, const char *column, double high)
 {
-    double x = fc_csv_number(csv, csv->rows - 1, fc_csv_column(csv, column));
+    double x = fc_csv_last(csv, column);
     return x >= 0 && x <= high ? x : 0;
 }
 
@@ -26,10 +28,10 @@ fc_sweep_position fc_sweep_position_of(fc_sweep_view *v, int i)
     if (fc_work_path(dir, v, run->id, r->generation, false, NULL) == FC_OK &&
         fc_out_path(path, NULL, "%s/rounds.csv", dir) == FC_OK &&
         fc_csv_read(&csv, path, &v->arena, NULL) == FC_OK && csv.rows > 0) {
-        at.task = (int)last_of(&csv, "task", 1e6);
-        at.round = (int)last_of(&csv, "round", 1e6);
+        at.task = (int)last_in_range(&csv, FC_ROUND_COLUMN(task), 1e6);
+        at.round = (int)last_in_range(&csv, FC_ROUND_COLUMN(round), 1e6);
         at.rows = (long)fmin((double)csv.rows, (double)run->rows);
-        at.seconds = last_of(&csv, "wall_s", 1e12);
+        at.seconds = last_in_range(&csv, FC_ROUND_COLUMN(wall_s), 1e12);
     }
     fc_arena_release(&v->arena, mark);
     return at;

@@ -7,6 +7,7 @@
 #include "core/threads.h"
 #include "sim/reporter.h"
 #include "sim/signals.h"
+#include "sim/sweep_halving.h"
 #include "sim/sweep_position.h"
 #include "sim/sweep_work.h"
 
@@ -79,7 +80,8 @@ static char **child_argv(const fc_sweep_run *r, const char *dir, const char *thr
 }
 
 /* In the child, which takes the copy of a large checkpoint off its parent; never returns. */
-static void become(const worker *w, const job *b, bool released, char **argv, int log, pid_t parent)
+static void become_child(const worker *w, const job *b, bool released, char **argv, int log,
+                         pid_t parent)
 {
     fc_error err = {0};
     sigprocmask(SIG_SETMASK, &w->mask, NULL);
@@ -101,7 +103,7 @@ static void become(const worker *w, const job *b, bool released, char **argv, in
 }
 
 /* released: the owner of the generation before let go of it. */
-static fc_status spawn(worker *w, int j, bool released, fc_error *err)
+static fc_status spawn_child(worker *w, int j, bool released, fc_error *err)
 {
     fc_arena arena = {0};
     job *b = &w->job[j];
@@ -120,7 +122,7 @@ static fc_status spawn(worker *w, int j, bool released, fc_error *err)
     else if ((b->pid = fork()) < 0)
         st = fc_fail(err, FC_EFAIL, "cannot start a process: %s", strerror(errno));
     else if (b->pid == 0)
-        become(w, b, released, argv, log, parent);
+        become_child(w, b, released, argv, log, parent);
     if (log >= 0)
         close(log);
     fc_arena_free(&arena);
@@ -128,7 +130,7 @@ static fc_status spawn(worker *w, int j, bool released, fc_error *err)
     return st;
 }
 
-static void say(worker *w, const char *what, const fc_sweep_run *r, const char *more)
+static void say_run(worker *w, const char *what, const fc_sweep_run *r, const char *more)
 {
     char label[256];
     fc_sweep_label(label, sizeof label, w->s, r);
@@ -170,10 +172,10 @@ static fc_status record_failure(worker *w, job *b, int status)
     char why[512], path[FC_PATH_MAX], text[600];
     reason_of(why, w, b, status);
     if (is_no_room(why)) {
-        say(w, "stopped", b->run, "");
+        say_run(w, "stopped", b->run, "");
         return fc_fail(w->err, FC_EFAIL, "%s; with more room, the same command goes on", why);
     }
-    say(w, "failed", b->run, "");
+    say_run(w, "failed", b->run, "");
     fc_progress_line(&w->progress, FC_QUIET, "          %s", why);
     if (WIFEXITED(status) && WEXITSTATUS(status) == FC_ECKPT) /* it would fail again */
         fc_work_remove(&w->view, b->run->id, b->claim.generation);
@@ -184,7 +186,7 @@ static fc_status record_failure(worker *w, job *b, int status)
 
 /* A published run: its page was written in the work folder, so now again, with the paths of this
  * one. The claims go last: while they are there, the next worker does it again. */
-static void settle(worker *w, const fc_sweep_run *r)
+static void settle_run(worker *w, const fc_sweep_run *r)
 {
     char page[FC_PATH_MAX];
     fc_reporter reporter;
@@ -194,21 +196,21 @@ static void settle(worker *w, const fc_sweep_run *r)
     fc_work_clean(&w->view, r->id);
 }
 
-static fc_status publish(worker *w, job *b)
+static fc_status publish_run(worker *w, job *b)
 {
     bool first;
     char duration[32], more[64];
     FC_TRY(fc_work_publish(&first, &w->view, b->run, b->claim.generation, w->err));
     if (!first) {
-        say(w, "let go", b->run, taken_over);
+        say_run(w, "let go", b->run, taken_over);
         return FC_OK;
     }
-    settle(w, b->run);
-    fc_sweep_view_read(&w->view);
+    settle_run(w, b->run);
+    fc_halving_look(&w->view);
     snprintf(more, sizeof more, "  %s %.2f in %s",
              w->s->halving.rungs ? w->s->halving.metric : "FAA",
              w->view.run[b->run - w->s->run].metric, fc_duration(duration, fc_wall() - b->begin));
-    say(w, "finished", b->run, more);
+    say_run(w, "finished", b->run, more);
     return FC_OK;
 }
 
@@ -226,13 +228,13 @@ static fc_status child_ended(worker *w, job *b, int status)
     /* with a checkpoint, or by the signal itself as it did not listen yet */
     bool stopped = WIFEXITED(status) ? WEXITSTATUS(status) == FC_ESTOP : fc_stop_requested();
     if (b->lost || (!done && is_lost(b))) {
-        say(w, "let go", b->run, taken_over);
+        say_run(w, "let go", b->run, taken_over);
         fc_work_remove(&w->view, b->run->id, b->claim.generation);
     } else if (done) {
-        st = publish(w, b);
+        st = publish_run(w, b);
     } else {
         if (stopped)
-            say(w, "stopped", b->run, "");
+            say_run(w, "stopped", b->run, "");
         else
             st = record_failure(w, b, status);
     }
@@ -298,7 +300,7 @@ static bool is_stale(const worker *w, int i)
 
 /* Claim run i in its next generation and start it in place j. *started: false if somebody else was
  * faster. */
-static fc_status start(bool *started, worker *w, int i, int j)
+static fc_status start_run(bool *started, worker *w, int i, int j)
 {
     const fc_run_view *r = &w->view.run[i];
     job *b = &w->job[j];
@@ -311,14 +313,14 @@ static fc_status start(bool *started, worker *w, int i, int j)
         return FC_OK;
     b->run = &w->s->run[i];
     if (stat(b->run->dir, &st) == 0) { /* published since we looked */
-        settle(w, b->run);
+        settle_run(w, b->run);
         *b = (job){0};
         *started = false;
         return FC_OK;
     }
     fc_status s = fc_out_path(failed, w->err, "%s/%s", w->view.failed, b->run->id);
     if (s == FC_OK)
-        s = spawn(w, j, r->claim.released, w->err);
+        s = spawn_child(w, j, r->claim.released, w->err);
     if (s != FC_OK) {
         fc_claim_release(&b->claim);
         *b = (job){0};
@@ -327,7 +329,7 @@ static fc_status start(bool *started, worker *w, int i, int j)
     unlink(failed);
     w->running++;
     w->last_count = -INFINITY;
-    say(w, g ? "resumed" : "started", b->run, "");
+    say_run(w, g ? "resumed" : "started", b->run, "");
     return FC_OK;
 }
 
@@ -346,7 +348,7 @@ static fc_status start_runs(worker *w)
         if (r->state == FC_RUN_CLAIMED && !is_stale(w, i))
             continue;
         bool started;
-        FC_TRY(start(&started, w, i, j));
+        FC_TRY(start_run(&started, w, i, j));
     }
     return FC_OK;
 }
@@ -363,10 +365,10 @@ static bool is_finished(const worker *w)
     return true;
 }
 
-static fc_status look(worker *w)
+static fc_status look_for_runs(worker *w)
 {
     w->last_look = fc_wall();
-    fc_sweep_view_read(&w->view);
+    fc_halving_look(&w->view);
     FC_TRY(start_runs(w));
     if (w->running == 0 && !w->waits && !is_finished(w)) {
         fc_progress_line(&w->progress, FC_NORMAL, "waiting for runs of other workers");
@@ -379,7 +381,7 @@ static fc_status look(worker *w)
  */
 
 /* Say that we are alive; let go of what others took over. */
-static void beat(worker *w)
+static void beat_claims(worker *w)
 {
     w->last_beat = fc_wall();
     for (int j = 0; j < w->o->jobs; j++) {
@@ -392,7 +394,7 @@ static void beat(worker *w)
 }
 
 /* Counts of this worker's part. */
-static void count(int n[4], int *failed, const worker *w)
+static void count_runs(int n[4], int *failed, const worker *w)
 {
     memset(n, 0, 4 * sizeof *n);
     *failed = 0;
@@ -415,15 +417,15 @@ static void count_rows(double *done, double *total, worker *w)
         }
 }
 
-static void draw(worker *w)
+static void draw_counts(worker *w)
 {
     int n[4], failed;
     double done, now = fc_wall();
     if (!w->progress.terminal || now - w->last_count < count_s)
         return;
     w->last_count = now;
-    fc_sweep_view_read(&w->view);
-    count(n, &failed, w);
+    fc_halving_look(&w->view);
+    count_runs(n, &failed, w);
     count_rows(&done, &w->progress.total, w);
     fc_progress_stage(&w->progress,
                       (fc_counter){"done", n[FC_RUN_DONE] + failed, n[0] + n[1] + n[2] + n[3]},
@@ -441,38 +443,38 @@ static void wait_a_tick(void)
     sigtimedwait(&child, NULL, &t);
 }
 
-static fc_status step(worker *w)
+static fc_status work_one_tick(worker *w)
 {
     double now = fc_wall();
     FC_TRY(collect_children(w));
     if (now - w->last_beat >= fmin(w->o->stale_s / 12, 5))
-        beat(w);
+        beat_claims(w);
     if (!w->stopping && w->running < w->o->jobs && now - w->last_look >= look_s)
-        FC_TRY(look(w));
+        FC_TRY(look_for_runs(w));
     return FC_OK;
 }
 
-static fc_status loop(worker *w)
+static fc_status work_until_closed(worker *w)
 {
-    fc_status st = look(w);
+    fc_status st = look_for_runs(w);
     while (w->running > 0 || (st == FC_OK && !w->stopping && !is_finished(w))) {
-        draw(w);
+        draw_counts(w);
         wait_a_tick();
         if (!w->stopping && (fc_stop_requested() || st != FC_OK)) {
             w->stopping = true;
             signal_children(w, SIGTERM); /* each saves a checkpoint */
         }
-        fc_status now = step(w);
+        fc_status now = work_one_tick(w);
         st = st == FC_OK ? now : st;
     }
     return st;
 }
 
 /* What failed in this worker's part, each with its reason. */
-static fc_status report(worker *w)
+static fc_status report_failures(worker *w)
 {
     int n[4], failed;
-    count(n, &failed, w);
+    count_runs(n, &failed, w);
     if (failed == 0)
         return FC_OK;
     for (int i = 0; i < w->s->n_runs; i++)
@@ -487,11 +489,11 @@ static fc_status report(worker *w)
 }
 
 /* What there is to do, and warnings. */
-static void greet(worker *w)
+static void greet_user(worker *w)
 {
     int n[4], failed;
     double rows, of;
-    count(n, &failed, w);
+    count_runs(n, &failed, w);
     count_rows(&rows, &of, w);
     int all = n[0] + n[1] + n[2] + n[3], done = n[FC_RUN_DONE];
     fc_progress_init(&w->progress, w->o->console, of, rows);
@@ -510,7 +512,7 @@ static void greet(worker *w)
                          "data.validation_per_class holds out training images for it");
 }
 
-static fc_status prepare(worker *w)
+static fc_status prepare_worker(worker *w)
 {
     size_t n = (size_t)w->s->n_runs;
     FC_TRY(fc_sweep_view_open(&w->view, w->s, true, w->err));
@@ -519,7 +521,7 @@ static fc_status prepare(worker *w)
     if (!w->job || !w->retried)
         return FC_EFAIL;
     w->threads = w->s->threads ? w->s->threads : fc_threads_default();
-    fc_sweep_view_read(&w->view);
+    fc_halving_look(&w->view);
     for (size_t i = 0; i < n; i++) {
         const fc_run_view *r = &w->view.run[i];
         struct stat st;
@@ -534,11 +536,17 @@ static fc_status prepare(worker *w)
         return fc_fail(w->err, FC_EUSAGE, "sweep run: --only %.40s: %s", w->o->only,
                        only ? "the search has not chosen this run"
                             : "no run of this sweep (fcil sweep plan lists them)");
-    greet(w);
+    greet_user(w);
     for (int i = 0; i < w->s->n_runs; i++)
         if (w->view.run[i].state == FC_RUN_DONE && w->view.run[i].generation >= 0)
-            settle(w, &w->s->run[i]); /* its worker was killed in between */
+            settle_run(w, &w->s->run[i]); /* its worker was killed in between */
     return FC_OK;
+}
+
+fc_worker_options fc_worker_defaults(int jobs, fc_console console)
+{
+    return (fc_worker_options){
+        .jobs = jobs, .of = 1, .stale_s = FC_CLAIM_STALE_S, .console = console};
 }
 
 fc_status fc_sweep_work(const fc_sweep *s, const fc_worker_options *o, fc_error *err)
@@ -549,14 +557,14 @@ fc_status fc_sweep_work(const fc_sweep *s, const fc_worker_options *o, fc_error 
     sigaddset(&child, SIGCHLD);
     fc_signals_install();
     sigprocmask(SIG_BLOCK, &child, &w.mask);
-    fc_status st = prepare(&w);
+    fc_status st = prepare_worker(&w);
     if (st == FC_OK)
-        st = loop(&w);
+        st = work_until_closed(&w);
     fc_progress_end(&w.progress);
     if (st == FC_OK)
         st = w.stopping && !is_finished(&w)
                  ? fc_fail(err, FC_ESTOP, "stopped; to go on: the same command")
-                 : report(&w);
+                 : report_failures(&w);
     sigprocmask(SIG_SETMASK, &w.mask, NULL);
     fc_sweep_view_close(&w.view);
     return st;

@@ -5,6 +5,8 @@
 #include "sim/progress.h"
 #include "sim/sweep.h"
 
+enum { FC_JOBS_MAX = 4096 };
+
 typedef struct fc_worker_options {
     int jobs;         /* children at the same time, which share the threads */
     int shard, of;    /* of the runs, number shard, shard + of, ...: from 0; of = 1: all */
@@ -13,6 +15,9 @@ typedef struct fc_worker_options {
     double stale_s; /* seconds without a sign of life after which a run is taken over */
     fc_console console;
 } fc_worker_options;
+
+/* All runs, by so many jobs; failed ones stay failed. */
+fc_worker_options fc_worker_defaults(int jobs, fc_console console);
 
 /* Returns when all runs of this worker's part are done or failed, whoever did them. Errors:
  * FC_EFAIL: some failed (err counts them; each was named on stderr), or the folder cannot be

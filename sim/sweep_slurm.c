@@ -6,6 +6,7 @@
 #include "core/threads.h"
 #include "sim/outfile.h"
 #include "sim/sweep_plan.h"
+#include "sim/text.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -18,14 +19,9 @@
 /* before, text in single quotes as the shell and sbatch read them, after. */
 static void put_quoted(FILE *f, const char *before, const char *text, const char *after)
 {
-    fprintf(f, "%s'", before);
-    for (const char *c = text; *c; c++) {
-        if (*c == '\'')
-            fputs("'\\''", f);
-        else
-            putc(*c, f);
-    }
-    fprintf(f, "'%s", after);
+    fputs(before, f);
+    fc_print_quoted(f, text);
+    fputs(after, f);
 }
 
 /* #SBATCH --name=text. Slurm gives '\' and '%' a meaning of their own. */
@@ -82,7 +78,7 @@ typedef struct request {
 
 /* Twice the time of the longest shard and five minutes, for another machine may be slower; half as
  * much memory again and 128 MiB for what the job consists of beside the run. */
-static fc_status predict(request *q, const fc_sweep *s, fc_error *err)
+static fc_status predict_request(request *q, const fc_sweep *s, fc_error *err)
 {
     fc_arena arena = {0};
     double longest = 0, largest = 0;
@@ -102,8 +98,8 @@ static fc_status predict(request *q, const fc_sweep *s, fc_error *err)
     return st;
 }
 
-static fc_status put_script(FILE *f, const fc_sweep *s, const fc_slurm_options *o, const request *q,
-                            const paths *p, fc_error *err)
+static fc_status put_job_script(FILE *f, const fc_sweep *s, const fc_slurm_options *o,
+                                const request *q, const paths *p, fc_error *err)
 {
     fputs(
         "#!/bin/bash\n"
@@ -146,9 +142,9 @@ fc_status fc_sweep_slurm(const fc_sweep *s, const fc_slurm_options *o, fc_error 
         q.shards = FC_SLURM_SHARDS_MAX;
     FC_TRY(find_paths(&p, s, err));
     if (!o->time || !o->mem)
-        FC_TRY(predict(&q, s, err));
+        FC_TRY(predict_request(&q, s, err));
     FC_TRY(fc_draft_begin(&script, err));
-    fc_status st = put_script(script.f, s, o, &q, &p, err);
+    fc_status st = put_job_script(script.f, s, o, &q, &p, err);
     if (o->file)
         return fc_draft_save(&script, st, o->file, err);
     if (st == FC_OK)

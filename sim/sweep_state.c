@@ -133,5 +133,4 @@ void fc_sweep_view_read(fc_sweep_view *v)
             watch_claim(r);
         }
     }
-    fc_halving_choose(v);
 }

@@ -28,7 +28,7 @@ typedef struct fc_sight {
 
 typedef struct fc_run_view {
     fc_run_state state;
-    bool wanted;    /* false: a search has not chosen it (yet) */
+    bool wanted;    /* false: a search has not chosen it (yet): sim/sweep_halving.h says so */
     int generation; /* highest claim, -1: none */
     fc_claim_info claim;
     fc_sight seen;         /* of that claim */
@@ -50,13 +50,8 @@ typedef struct fc_sweep_view {
 fc_status fc_sweep_view_open(fc_sweep_view *v, const fc_sweep *s, bool make, fc_error *err);
 void fc_sweep_view_close(fc_sweep_view *v); /* accepts {0} */
 
-/* Look again. */
+/* Look again; `wanted` stays as it was. */
 void fc_sweep_view_read(fc_sweep_view *v);
-
-/* Which runs a search wants so far: all of rung 0; of the next rung, once all wanted runs of this
- * one are done or failed, those of the best ceil(keep n) of its n settings by mean metric over
- * seeds. Settings with a failed run come last; equal ones in plan order. Without a search: all. */
-void fc_halving_choose(fc_sweep_view *v);
 
 /* Seconds without a sign of life after which others take over. */
 #define FC_CLAIM_STALE_S 60

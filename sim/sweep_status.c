@@ -2,8 +2,10 @@
 
 #include "sim/outfile.h"
 #include "sim/progress.h"
+#include "sim/sweep_halving.h"
 #include "sim/sweep_position.h"
 #include "sim/sweep_table.h"
+#include "sim/text.h"
 
 #include <limits.h>
 #include <math.h>
@@ -14,8 +16,9 @@
 #include <unistd.h>
 
 enum { DONE, RUNNING, STALE, STOPPED, FAILED, WAITING, LATER, N_STATES };
-static const char *const state_names[] = {"done",   "running", "stale", "stopped",
-                                          "failed", "waiting", "later"};
+static const char *const state_names[N_STATES] = {
+    [DONE] = "done",     [RUNNING] = "running", [STALE] = "stale", [STOPPED] = "stopped",
+    [FAILED] = "failed", [WAITING] = "waiting", [LATER] = "later"};
 
 /* A run as people see it. */
 typedef struct shown {
@@ -66,7 +69,7 @@ static double seconds_left(const whole *all)
     return known ? (all->of - all->rows) * all->seconds / all->rows / all->runs[RUNNING] : NAN;
 }
 
-static void print_row(const fc_sweep_view *v, int i, const shown *s)
+static void print_state(const fc_sweep_view *v, int i, const shown *s)
 {
     const fc_run_view *r = &v->run[i];
     fc_sweep_print_values(v->sweep, &v->sweep->run[i]);
@@ -86,7 +89,7 @@ static void print_row(const fc_sweep_view *v, int i, const shown *s)
 
 /* Rows, at most `room`, and counts; *closed: nothing goes on any more. Where there is not room for
  * all, runs that are at work, or ended badly, come before those that are done or wait. */
-static void print_text(bool *closed, fc_sweep_view *v, int room)
+static void print_states(bool *closed, fc_sweep_view *v, int room)
 {
     const bool all_fit = v->sweep->n_runs <= room;
     const fc_halving *h = &v->sweep->halving;
@@ -99,7 +102,7 @@ static void print_text(bool *closed, fc_sweep_view *v, int room)
         shown s = look_at(&all, v, i);
         bool quiet = s.state == DONE || s.state == WAITING;
         if (s.state != LATER && (all_fit || !quiet) && room-- > 0) /* a search needs few of LATER */
-            print_row(v, i, &s);
+            print_state(v, i, &s);
     }
     const char *comma = "\n";
     for (int k = 0; k < N_STATES; k++)
@@ -114,7 +117,7 @@ static void print_text(bool *closed, fc_sweep_view *v, int room)
     *closed = n[RUNNING] + n[STALE] + n[STOPPED] + n[WAITING] == 0;
 }
 
-static fc_status print_json(fc_sweep_view *v, fc_error *err)
+static fc_status print_states_json(fc_sweep_view *v, fc_error *err)
 {
     json_t *runs = json_array();
     whole all = {0};
@@ -153,7 +156,7 @@ static void print_frame(bool *closed, fc_sweep_view *v, bool watch)
     bool known = watch && ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_row > OTHER_LINES;
     int lines = known ? w.ws_row : LINES_DEFAULT;
     fputs(watch ? "\033[?7l\033[H\033[J" : "", stdout);
-    print_text(closed, v, watch ? lines - OTHER_LINES : INT_MAX);
+    print_states(closed, v, watch ? lines - OTHER_LINES : INT_MAX);
     fputs(watch ? "\033[?7h" : "", stdout);
     fflush(stdout);
 }
@@ -165,9 +168,9 @@ fc_status fc_sweep_status(const fc_sweep *s, bool json, bool watch, fc_error *er
     fc_status st = fc_sweep_view_open(&v, s, false, err);
     watch = watch && isatty(STDOUT_FILENO);
     for (bool closed = false; st == FC_OK && !closed;) {
-        fc_sweep_view_read(&v);
+        fc_halving_look(&v);
         if (json) {
-            st = print_json(&v, err);
+            st = print_states_json(&v, err);
             break;
         }
         print_frame(&closed, &v, watch);
@@ -180,24 +183,6 @@ fc_status fc_sweep_status(const fc_sweep *s, bool json, bool watch, fc_error *er
     return st;
 }
 
-/* A word of a shell command. */
-static void print_word(const char *word)
-{
-    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-                                "0123456789_./=,:@%+-";
-    if (*word && strspn(word, plain) == strlen(word)) {
-        fputs(word, stdout);
-        return;
-    }
-    putchar('\'');
-    for (; *word; word++)
-        if (*word == '\'')
-            fputs("'\\''", stdout);
-        else
-            putchar(*word);
-    putchar('\'');
-}
-
 fc_status fc_sweep_print(const fc_sweep *s, bool failed, char *const *word, int n, fc_error *err)
 {
     fc_sweep_view v;
@@ -206,18 +191,18 @@ fc_status fc_sweep_print(const fc_sweep *s, bool failed, char *const *word, int 
     program[length > 0 ? length : 0] = '\0';
     fc_status st = fc_sweep_view_open(&v, s, false, err);
     if (st == FC_OK)
-        fc_sweep_view_read(&v);
+        fc_halving_look(&v);
     for (int i = 0; st == FC_OK && i < s->n_runs; i++) {
         const fc_run_view *r = &v.run[i];
         if (!r->wanted || r->state == FC_RUN_DONE || (r->state == FC_RUN_FAILED && !failed))
             continue;
-        print_word(*program ? program : "fcil");
+        fc_print_word(stdout, *program ? program : "fcil");
         fputs(" sweep run ", stdout);
-        print_word(s->path);
+        fc_print_word(stdout, s->path);
         printf(" --only %s%s", s->run[i].id, failed ? " --retry-failed" : "");
         for (int k = 0; k < n; k++) {
             putchar(' ');
-            print_word(word[k]);
+            fc_print_word(stdout, word[k]);
         }
         putchar('\n');
     }

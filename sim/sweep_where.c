@@ -34,7 +34,7 @@ typedef struct parser {
     fc_error *err;
 } parser;
 
-static fc_status wrong(parser *p, const char *expected)
+static fc_status refuse_token(parser *p, const char *expected)
 {
     bool end = !*p->token && !p->quoted;
     return fc_fail(p->err, FC_EUSAGE, "%.300s: where: found %s%.60s%s after '%.*s', expected %s",
@@ -48,7 +48,7 @@ static bool is_word(char c)
 }
 
 /* The next token; "" at the end. */
-static fc_status next(parser *p)
+static fc_status next_token(parser *p)
 {
     p->p += strspn(p->p, " \t\n");
     const char *start = p->p;
@@ -85,7 +85,7 @@ static fc_status read_term(term *t, parser *p)
     *t = (term){0};
     const char *c = p->token;
     if (!p->quoted && !is_word(*c))
-        return wrong(p, "an option or a value");
+        return refuse_token(p, "an option or a value");
     t->text = fc_arena_strdup(p->arena, c, p->err);
     if (!t->text)
         return FC_EFAIL;
@@ -101,7 +101,7 @@ static fc_status read_term(term *t, parser *p)
         if (f && !t->text)
             return FC_EFAIL;
     }
-    return next(p);
+    return next_token(p);
 }
 
 static bool is_number(const term *t)
@@ -111,7 +111,7 @@ static bool is_number(const term *t)
 
 /* A value beside a number is a number, beside another option one that it could have; two options
  * are of one kind. */
-static fc_status match(term *t, const term *option, parser *p)
+static fc_status match_term(term *t, const term *option, parser *p)
 {
     if (!t->opt && is_number(option)) {
         static const fc_opt number = {.type = FC_OPT_REAL, .low = -1e300, .high = 1e300};
@@ -135,7 +135,7 @@ static fc_status match(term *t, const term *option, parser *p)
 }
 
 /* -1, 0, 1: a before, equal to, behind b; 2: one of them is not there. */
-static fc_status compare(int *order, term *a, term *b, bool sorts, parser *p)
+static fc_status compare_terms(int *order, term *a, term *b, bool sorts, parser *p)
 {
     const term *option = a->opt ? a : b;
     if (!option->opt)
@@ -144,7 +144,7 @@ static fc_status compare(int *order, term *a, term *b, bool sorts, parser *p)
             "%.300s: where: '%.60s' and '%.60s' are both values, expected an option such "
             "as train.lr",
             p->at, a->text, b->text);
-    FC_TRY(match(option == a ? b : a, option, p));
+    FC_TRY(match_term(option == a ? b : a, option, p));
     if (sorts && !is_number(option))
         return fc_fail(p->err, FC_EUSAGE,
                        "%.300s: where: %s.%s is no number, expected == or != behind it", p->at,
@@ -165,40 +165,49 @@ static fc_status read_in(bool *holds, term *a, parser *p)
 {
     *holds = false;
     if (!at_token(p, "["))
-        return wrong(p, "[");
+        return refuse_token(p, "[");
     do {
         term b;
         int order;
-        FC_TRY(next(p));
+        FC_TRY(next_token(p));
         FC_TRY(read_term(&b, p));
-        FC_TRY(compare(&order, a, &b, false, p));
+        FC_TRY(compare_terms(&order, a, &b, false, p));
         *holds = *holds || order == 0;
     } while (at_token(p, ","));
-    return at_token(p, "]") ? next(p) : wrong(p, ", or ]");
+    return at_token(p, "]") ? next_token(p) : refuse_token(p, ", or ]");
 }
 
 static fc_status read_comparison(bool *holds, parser *p)
 {
-    static const char *const operators[] = {"==", "!=", "<", "<=", ">", ">="};
+    static const struct {
+        const char *text;
+        bool before, same, behind, missing; /* holds where a is that to b; or one is not there */
+        bool sorts;                         /* of numbers only */
+    } operators[] = {{"==", .same = true},
+                     {"!=", .before = true, .behind = true, .missing = true},
+                     {"<", .before = true, .sorts = true},
+                     {"<=", .before = true, .same = true, .sorts = true},
+                     {">", .behind = true, .sorts = true},
+                     {">=", .behind = true, .same = true, .sorts = true}};
     enum { N = sizeof operators / sizeof *operators };
     term a, b;
     int op = 0, order;
     FC_TRY(read_term(&a, p));
     if (at_token(p, "in")) {
-        FC_TRY(next(p));
+        FC_TRY(next_token(p));
         return read_in(holds, &a, p);
     }
-    while (op < N && !at_token(p, operators[op]))
+    while (op < N && !at_token(p, operators[op].text))
         op++;
     if (op == N)
-        return wrong(p, "==, !=, <, <=, >, >= or in");
-    FC_TRY(next(p));
+        return refuse_token(p, "==, !=, <, <=, >, >= or in");
+    FC_TRY(next_token(p));
     FC_TRY(read_term(&b, p));
-    FC_TRY(compare(&order, &a, &b, op > 1, p));
-    const bool result[] = {order == 0,  order != 0,
-                           order == -1, order == -1 || order == 0,
-                           order == 1,  order == 1 || order == 0};
-    *holds = result[op];
+    FC_TRY(compare_terms(&order, &a, &b, operators[op].sorts, p));
+    *holds = order == -1  ? operators[op].before
+             : order == 0 ? operators[op].same
+             : order == 1 ? operators[op].behind
+                          : operators[op].missing;
     return FC_OK;
 }
 
@@ -210,14 +219,14 @@ static fc_status read_one(bool *holds, parser *p)
     if (!negated && !at_token(p, "("))
         return read_comparison(holds, p);
     if (++p->depth > NESTING_MAX)
-        return wrong(p, "fewer parentheses");
-    FC_TRY(next(p));
+        return refuse_token(p, "fewer parentheses");
+    FC_TRY(next_token(p));
     FC_TRY(negated ? read_one(holds, p) : read_either(holds, p));
     p->depth--;
     *holds = *holds != negated;
     if (negated)
         return FC_OK;
-    return at_token(p, ")") ? next(p) : wrong(p, "and, or or )");
+    return at_token(p, ")") ? next_token(p) : refuse_token(p, "and, or or )");
 }
 
 static fc_status read_both(bool *holds, parser *p)
@@ -225,7 +234,7 @@ static fc_status read_both(bool *holds, parser *p)
     FC_TRY(read_one(holds, p));
     while (at_token(p, "and")) {
         bool more;
-        FC_TRY(next(p));
+        FC_TRY(next_token(p));
         FC_TRY(read_one(&more, p));
         *holds = *holds && more;
     }
@@ -237,7 +246,7 @@ static fc_status read_either(bool *holds, parser *p)
     FC_TRY(read_both(holds, p));
     while (at_token(p, "or")) {
         bool more;
-        FC_TRY(next(p));
+        FC_TRY(next_token(p));
         FC_TRY(read_both(&more, p));
         *holds = *holds || more;
     }
@@ -251,7 +260,7 @@ fc_status fc_where_holds(bool *holds, const char *text, const char *at, fc_confi
     p.field = fc_config_fields(c, &p.n_fields, err);
     if (!p.field)
         return FC_EFAIL;
-    FC_TRY(next(&p));
+    FC_TRY(next_token(&p));
     FC_TRY(read_either(holds, &p));
-    return *p.token || p.quoted ? wrong(&p, "and, or or the end") : FC_OK;
+    return *p.token || p.quoted ? refuse_token(&p, "and, or or the end") : FC_OK;
 }

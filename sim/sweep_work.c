@@ -23,7 +23,7 @@ fc_status fc_work_path(char path[FC_PATH_MAX], const fc_sweep_view *v, const cha
 }
 
 /* rm -r. Again while files appear: of a process that was killed and is not dead yet. */
-static void remove_all(const char *path)
+static void remove_tree(const char *path)
 {
     if (unlink(path) == 0)
         return;
@@ -32,7 +32,7 @@ static void remove_all(const char *path)
         for (struct dirent *e; d && (e = readdir(d));) {
             char child[FC_PATH_MAX];
             if (!is_dot(e->d_name) && fc_out_path(child, NULL, "%s/%s", path, e->d_name) == FC_OK)
-                remove_all(child);
+                remove_tree(child);
         }
         if (!d)
             return;
@@ -102,13 +102,13 @@ void fc_work_remove(const fc_sweep_view *v, const char *id, int g)
         fc_out_path(trash, NULL, "%s.%ld.trash", path, (long)getpid()) != FC_OK)
         return;
     if (rename(path, trash) == 0)
-        remove_all(trash);
+        remove_tree(trash);
     if (fc_work_path(path, v, id, g, true, NULL) == FC_OK)
         unlink(path);
 }
 
 /* path = the newest work folder of a generation up to g, which is returned, or -1. */
-static int newest(char path[FC_PATH_MAX], const fc_sweep_view *v, const char *id, int g)
+static int newest_work(char path[FC_PATH_MAX], const fc_sweep_view *v, const char *id, int g)
 {
     struct stat st;
     while (g >= 0 && (fc_work_path(path, v, id, g, false, NULL) != FC_OK || stat(path, &st) != 0))
@@ -128,7 +128,7 @@ static fc_status copy_whole(bool *gone, const char *to, const char *from, fc_err
     if (s == FC_OK && !*gone && rename(copy, to) != 0)
         s = fc_fail(err, FC_EFAIL, "%s: cannot rename to %s: %s", copy, to, strerror(errno));
     if (s != FC_OK || *gone)
-        remove_all(copy);
+        remove_tree(copy);
     return s;
 }
 
@@ -140,7 +140,7 @@ fc_status fc_work_inherit(const fc_sweep_view *v, const char *id, int g, bool re
     int old;
     FC_TRY(fc_work_path(to, v, id, g, false, err));
     do { /* again if another heir, not dead yet, was faster: the newest is then its own folder */
-        old = newest(from, v, id, g - 1);
+        old = newest_work(from, v, id, g - 1);
         if (old < 0)
             return FC_OK;
         gone = false;
@@ -176,7 +176,7 @@ static void remove_named(const char *dir, const char *id)
         char path[FC_PATH_MAX];
         if (strncmp(e->d_name, id, strlen(id)) == 0 &&
             fc_out_path(path, NULL, "%s/%s", dir, e->d_name) == FC_OK)
-            remove_all(path);
+            remove_tree(path);
     }
     if (d)
         closedir(d);

@@ -1,6 +1,7 @@
 #include "sim/table.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <string.h>
 
 fc_status fc_table_init(fc_table *t, int rows, int columns, int words, fc_arena *arena,
@@ -12,7 +13,15 @@ fc_status fc_table_init(fc_table *t, int rows, int columns, int words, fc_arena 
     return t->head && t->cell ? FC_OK : FC_EFAIL;
 }
 
-static const fc_cell *row_of(const fc_table *t, int row)
+fc_status fc_table_number(fc_cell *cell, double x, fc_arena *arena, fc_error *err)
+{
+    if (isnan(x))
+        return FC_OK;
+    cell->text = fc_arena_format(arena, err, "%.10g", x);
+    return cell->text ? FC_OK : FC_EFAIL;
+}
+
+static const fc_cell *cells_of_row(const fc_table *t, int row)
 {
     return t->cell + (size_t)row * (size_t)t->columns;
 }
@@ -44,7 +53,7 @@ void fc_table_markdown(FILE *f, const fc_table *t)
         fputs(c < t->words ? "---|" : "---:|", f);
     fputc('\n', f);
     for (int r = 0; r < t->rows; r++) {
-        const fc_cell *cell = row_of(t, r);
+        const fc_cell *cell = cells_of_row(t, r);
         for (int c = 0; c < t->columns; c++) {
             fputs(c ? " | " : "| ", f);
             fputs(cell[c].best ? "**" : "", f);
@@ -91,7 +100,7 @@ void fc_table_latex(FILE *f, const fc_table *t)
     }
     fputs(" \\\\\n\\midrule\n", f);
     for (int r = 0; r < t->rows; r++) {
-        const fc_cell *cell = row_of(t, r);
+        const fc_cell *cell = cells_of_row(t, r);
         for (int c = 0; c < t->columns; c++) {
             fputs(c ? " & " : "", f);
             if (c == 0 && (*or_empty(cell[c].text) == '[' || *or_empty(cell[c].text) == '*'))
@@ -128,7 +137,7 @@ void fc_table_csv(FILE *f, const fc_table *t)
     for (int r = -1; r < t->rows; r++) {
         for (int c = 0; c < t->columns; c++) {
             fputs(c ? "," : "", f);
-            csv_text(f, or_empty(r < 0 ? t->head[c] : row_of(t, r)[c].text));
+            csv_text(f, or_empty(r < 0 ? t->head[c] : cells_of_row(t, r)[c].text));
         }
         fputc('\n', f);
     }
@@ -191,7 +200,7 @@ void fc_table_html(FILE *f, const fc_table *t)
     }
     fputs("</tr></thead>\n<tbody>\n", f);
     for (int r = 0; r < t->rows; r++) {
-        const fc_cell *cell = row_of(t, r);
+        const fc_cell *cell = cells_of_row(t, r);
         fputs("<tr>", f);
         for (int c = 0; c < t->columns; c++) {
             const char *tag = c == 0 ? "th" : "td";

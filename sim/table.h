@@ -26,6 +26,10 @@ typedef struct fc_table {
 fc_status fc_table_init(fc_table *t, int rows, int columns, int words, fc_arena *arena,
                         fc_error *err);
 
+/* The number x, with ten digits, as the text of a cell; NaN leaves it empty. Errors: FC_EFAIL when
+ * memory is out. */
+fc_status fc_table_number(fc_cell *cell, double x, fc_arena *arena, fc_error *err);
+
 /* Each escapes what its language would take for its own; failures show in ferror(f).
  * LaTeX: a tabular for the package booktabs. CSV: RFC 4180, notes left out. */
 void fc_table_markdown(FILE *f, const fc_table *t);

@@ -30,7 +30,7 @@ typedef struct message {
     size_t n;
 } message;
 
-static void put(message *m, const void *data, size_t n)
+static void put_raw(message *m, const void *data, size_t n)
 {
     assert(n <= sizeof m->p - m->n);
     memcpy(m->p + m->n, data, n);
@@ -38,30 +38,30 @@ static void put(message *m, const void *data, size_t n)
 }
 
 /* Little-endian. */
-static void put_number(message *m, uint64_t x, int bytes)
+static void put_little_endian(message *m, uint64_t x, int bytes)
 {
     for (int i = 0; i < bytes; i++, x >>= 8)
-        put(m, &(unsigned char){x & 255}, 1);
+        put_raw(m, &(unsigned char){x & 255}, 1);
 }
 
 /* Seven bits a byte, the low ones first; the high bit says that more follow. */
 static void put_varint(message *m, uint64_t x)
 {
     for (; x > 127; x >>= 7)
-        put_number(m, (x & 127) | 128, 1);
-    put_number(m, x, 1);
+        put_little_endian(m, (x & 127) | 128, 1);
+    put_little_endian(m, x, 1);
 }
 
-static void put_key(message *m, int field, int wire_type)
+static void put_field_key(message *m, int field, int wire_type)
 {
     put_varint(m, (uint64_t)(field << 3 | wire_type));
 }
 
-static void put_bytes(message *m, int field, const void *data, size_t n)
+static void put_byte_field(message *m, int field, const void *data, size_t n)
 {
-    put_key(m, field, BYTES);
+    put_field_key(m, field, BYTES);
     put_varint(m, n);
-    put(m, data, n);
+    put_raw(m, data, n);
 }
 
 static message event_at(double wall_time)
@@ -69,8 +69,8 @@ static message event_at(double wall_time)
     message m = {.n = 0};
     uint64_t bits;
     memcpy(&bits, &wall_time, sizeof bits);
-    put_key(&m, EVENT_WALL_TIME, FIXED64);
-    put_number(&m, bits, 8);
+    put_field_key(&m, EVENT_WALL_TIME, FIXED64);
+    put_little_endian(&m, bits, 8);
     return m;
 }
 
@@ -86,9 +86,9 @@ static uint32_t masked_crc(const void *data, size_t n)
 static void write_record(FILE *f, const message *data)
 {
     message head = {.n = 0}, tail = {.n = 0};
-    put_number(&head, data->n, 8);
-    put_number(&head, masked_crc(head.p, 8), 4);
-    put_number(&tail, masked_crc(data->p, data->n), 4);
+    put_little_endian(&head, data->n, 8);
+    put_little_endian(&head, masked_crc(head.p, 8), 4);
+    put_little_endian(&tail, masked_crc(data->p, data->n), 4);
     fwrite(head.p, 1, head.n, f);
     fwrite(data->p, 1, data->n, f);
     fwrite(tail.p, 1, tail.n, f);
@@ -98,7 +98,7 @@ void fc_tb_version(FILE *f, double wall_time)
 {
     static const char version[] = "brain.Event:2";
     message event = event_at(wall_time);
-    put_bytes(&event, EVENT_FILE_VERSION, version, strlen(version));
+    put_byte_field(&event, EVENT_FILE_VERSION, version, strlen(version));
     write_record(f, &event);
 }
 
@@ -110,12 +110,12 @@ void fc_tb_scalar(FILE *f, double wall_time, int64_t step, const char *tag, doub
     memcpy(&bits, &simple, sizeof bits);
 
     message item = {.n = 0}, summary = {.n = 0}, event = event_at(wall_time);
-    put_bytes(&item, VALUE_TAG, tag, strlen(tag));
-    put_key(&item, VALUE_SIMPLE, FIXED32);
-    put_number(&item, bits, 4);
-    put_bytes(&summary, SUMMARY_VALUE, item.p, item.n);
-    put_key(&event, EVENT_STEP, VARINT);
+    put_byte_field(&item, VALUE_TAG, tag, strlen(tag));
+    put_field_key(&item, VALUE_SIMPLE, FIXED32);
+    put_little_endian(&item, bits, 4);
+    put_byte_field(&summary, SUMMARY_VALUE, item.p, item.n);
+    put_field_key(&event, EVENT_STEP, VARINT);
     put_varint(&event, (uint64_t)step);
-    put_bytes(&event, EVENT_SUMMARY, summary.p, summary.n);
+    put_byte_field(&event, EVENT_SUMMARY, summary.p, summary.n);
     write_record(f, &event);
 }

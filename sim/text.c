@@ -5,10 +5,11 @@
 
 enum { COLUMNS = 80 };
 
-void fc_print_wrapped(FILE *f, const char *prefix, const char *text)
+/* first: before the first line. */
+static void print_lines(FILE *f, const char *first, const char *prefix, const char *text)
 {
     size_t width = COLUMNS - strlen(prefix);
-    while (*text) {
+    for (const char *before = first; *text; before = prefix) {
         size_t n = strlen(text);
         if (n > width) {
             n = width;
@@ -17,10 +18,20 @@ void fc_print_wrapped(FILE *f, const char *prefix, const char *text)
             if (n == 0) /* a word longer than a line */
                 n = strcspn(text, " ");
         }
-        fprintf(f, "%s%.*s\n", prefix, (int)n, text);
+        fprintf(f, "%s%.*s\n", before, (int)n, text);
         text += n;
         text += strspn(text, " ");
     }
+}
+
+void fc_print_wrapped(FILE *f, const char *prefix, const char *text)
+{
+    print_lines(f, prefix, prefix, text);
+}
+
+void fc_print_hanging(FILE *f, const char *prefix, const char *text)
+{
+    print_lines(f, "", prefix, text);
 }
 
 void fc_print_option(FILE *f, const char *prefix, const char *section, const fc_opt *o)
@@ -31,6 +42,27 @@ void fc_print_option(FILE *f, const char *prefix, const char *section, const fc_
     fprintf(f, "%s%-26s default %s\n", prefix, name, *o->def ? o->def : "(empty)");
     fc_print_wrapped(f, below, fc_opt_expected(o, want, sizeof want));
     fc_print_wrapped(f, below, o->help);
+}
+
+void fc_print_quoted(FILE *f, const char *text)
+{
+    fputc('\'', f);
+    for (; *text; text++)
+        if (*text == '\'')
+            fputs("'\\''", f);
+        else
+            fputc(*text, f);
+    fputc('\'', f);
+}
+
+void fc_print_word(FILE *f, const char *word)
+{
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+                                "%+,-./:=@_";
+    if (*word && strspn(word, plain) == strlen(word))
+        fputs(word, f);
+    else
+        fc_print_quoted(f, word);
 }
 
 void fc_make_printable(char *text)

@@ -25,7 +25,7 @@ static fc_status refuse(reader *r, yaml_mark_t mark, const char *what)
                    what);
 }
 
-static const char *scalar(const reader *r)
+static const char *scalar_text(const reader *r)
 {
     return (const char *)r->event.data.scalar.value;
 }
@@ -53,7 +53,7 @@ static fc_status refuse_syntax(reader *r)
 }
 
 /* The next event; aliases, anchors and tags go no further than here. */
-static fc_status next(reader *r)
+static fc_status next_event(reader *r)
 {
     yaml_event_delete(&r->event);
     if (!yaml_parser_parse(&r->yaml, &r->event))
@@ -65,7 +65,7 @@ static fc_status next(reader *r)
     case YAML_SCALAR_EVENT:
         anchor = r->event.data.scalar.anchor;
         tag = r->event.data.scalar.tag;
-        if (strlen(scalar(r)) != r->event.data.scalar.length)
+        if (strlen(scalar_text(r)) != r->event.data.scalar.length)
             return refuse(r, r->event.start_mark, "found a zero character, expected text");
         break;
     case YAML_SEQUENCE_START_EVENT:
@@ -87,7 +87,7 @@ static fc_status next(reader *r)
 }
 
 /* A new value at the end of `parent`. */
-static fc_yaml *add(reader *r, fc_yaml *parent, fc_yaml **last)
+static fc_yaml *add_value(reader *r, fc_yaml *parent, fc_yaml **last)
 {
     if (r->values++ >= VALUES_MAX) {
         refuse(r, r->event.start_mark, "too many values, expected at most 200000 in one file");
@@ -111,7 +111,7 @@ static fc_status read_key(reader *r, fc_yaml *y, const fc_yaml *map)
         return refuse(r, mark, "expected the name of a key");
     if (r->keys++ >= KEYS_MAX)
         return refuse(r, mark, "too many keys, expected at most 1000 in one file");
-    const char *key = scalar(r);
+    const char *key = scalar_text(r);
     const fc_yaml *twin = fc_yaml_get(map, key);
     if (twin)
         return fc_fail(r->err, FC_EUSAGE,
@@ -131,7 +131,7 @@ static fc_status read_value(reader *r, fc_yaml *y, int depth)
     y->column = (int)r->event.start_mark.column + 1;
     if (r->event.type == YAML_SCALAR_EVENT) {
         y->nothing = r->event.data.scalar.plain_implicit && r->event.data.scalar.length == 0;
-        y->text = fc_arena_strdup(r->arena, scalar(r), r->err);
+        y->text = fc_arena_strdup(r->arena, scalar_text(r), r->err);
         return y->text ? FC_OK : FC_EFAIL;
     }
     if (depth >= NESTING_MAX)
@@ -139,15 +139,15 @@ static fc_status read_value(reader *r, fc_yaml *y, int depth)
     bool map = r->event.type == YAML_MAPPING_START_EVENT;
     y->kind = map ? FC_YAML_MAP : FC_YAML_LIST;
     for (fc_yaml *last = NULL;;) {
-        FC_TRY(next(r));
+        FC_TRY(next_event(r));
         if (r->event.type == (map ? YAML_MAPPING_END_EVENT : YAML_SEQUENCE_END_EVENT))
             return FC_OK;
-        fc_yaml *child = add(r, y, &last);
+        fc_yaml *child = add_value(r, y, &last);
         if (!child)
             return r->err->code;
         if (map) {
             FC_TRY(read_key(r, child, y));
-            FC_TRY(next(r));
+            FC_TRY(next_event(r));
         }
         FC_TRY(read_value(r, child, depth + 1));
     }
@@ -155,14 +155,14 @@ static fc_status read_value(reader *r, fc_yaml *y, int depth)
 
 static fc_status read_document(reader *r, fc_yaml *root)
 {
-    FC_TRY(next(r)); /* the start of the stream */
-    FC_TRY(next(r));
+    FC_TRY(next_event(r)); /* the start of the stream */
+    FC_TRY(next_event(r));
     if (r->event.type == YAML_STREAM_END_EVENT)
         return refuse(r, r->event.start_mark, "the file is empty, expected keys with values");
-    FC_TRY(next(r));
+    FC_TRY(next_event(r));
     FC_TRY(read_value(r, root, 0));
-    FC_TRY(next(r)); /* the end of the document */
-    FC_TRY(next(r));
+    FC_TRY(next_event(r)); /* the end of the document */
+    FC_TRY(next_event(r));
     if (r->event.type != YAML_STREAM_END_EVENT)
         return refuse(r, r->event.start_mark, "found a second document, expected one");
     return FC_OK;
@@ -202,7 +202,7 @@ out:
 fc_status fc_yaml_read(fc_yaml **root, const char *path, const char *head, fc_arena *arena,
                        fc_error *err)
 {
-    fc_error own = {0}; /* add() and its callers read its code */
+    fc_error own = {0}; /* add_value() and its callers read its code */
     reader r = {.arena = arena, .err = err ? err : &own};
     char *bytes = NULL;
     size_t n = 0;
@@ -270,7 +270,8 @@ fc_status fc_yaml_value(void *v, const fc_opt *row, const fc_yaml *y, const char
     return fc_opt_set(v, row, y->text, where, NULL, err);
 }
 
-static const char *place(const char *file, int line, int column, fc_arena *arena, fc_error *err)
+static const char *place_text(const char *file, int line, int column, fc_arena *arena,
+                              fc_error *err)
 {
     size_t size = strlen(file) + 32;
     char *at = fc_arena_alloc(arena, size, 1, err);
@@ -281,12 +282,12 @@ static const char *place(const char *file, int line, int column, fc_arena *arena
 
 const char *fc_yaml_at(const fc_yaml *y, fc_arena *arena, fc_error *err)
 {
-    return place(y->file, y->line, y->column, arena, err);
+    return place_text(y->file, y->line, y->column, arena, err);
 }
 
 const char *fc_yaml_key_at(const fc_yaml *y, fc_arena *arena, fc_error *err)
 {
-    return place(y->file, y->key_line, y->key_column, arena, err);
+    return place_text(y->file, y->key_line, y->key_column, arena, err);
 }
 
 fc_status fc_yaml_list_text(const char **text, const fc_yaml *list, fc_arena *arena, fc_error *err)

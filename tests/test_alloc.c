@@ -17,6 +17,7 @@
 #include "sim/fit_fisher.h"
 #include "sim/recipe.h"
 #include "sim/regmean_pp.h"
+#include "sim/sweep_load.h"
 #include "tests/expert_fixture.h"
 #include "tests/merge_fixture.h"
 #include "tests/tiny_net.h"

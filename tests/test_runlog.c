@@ -442,12 +442,12 @@ static void test_mark(void **state)
 {
     (void)state;
     fc_error err = {0};
-    assert_int_equal(fc_runlog_mark(dir, "STOPPED", "at 3", NULL), FC_OK);
+    assert_int_equal(fc_runlog_mark(dir, FC_MARK_STOPPED, "at 3", NULL), FC_OK);
     assert_file("STOPPED", "at 3\n");
-    assert_int_equal(fc_runlog_mark(dir, "DONE", "", NULL), FC_OK);
+    assert_int_equal(fc_runlog_mark(dir, FC_MARK_DONE, "", NULL), FC_OK);
     assert_file("DONE", "\n");
     assert_false(exists("STOPPED"));
-    assert_int_equal(fc_runlog_mark("/dev/null/x", "DONE", "", &err), FC_EFAIL);
+    assert_int_equal(fc_runlog_mark("/dev/null/x", FC_MARK_DONE, "", &err), FC_EFAIL);
     assert_non_null(strstr(err.msg, "/dev/null/x/DONE"));
 }
 

@@ -77,7 +77,7 @@ refuse() { # PATTERN WORD...
     grep -Eq -- "$pattern" err || fail "$*: message does not match '$pattern': $(cat err)"
     [ ! -s out ] || fail "$*: something on standard output: $(cat out)"
 }
-refuse 'expected one of step, gemm, kernel, merge, data$'
+refuse 'expected step, gemm, kernel, merge or data$'
 refuse 'did you mean gemm' gem
 refuse 'shape.*found .e.*a, b, c, d or all' step --shape e
 refuse 'did you mean --shape' step --shap a

@@ -3,6 +3,7 @@
 #include "tests/fuzz/folder.h"
 
 #include "sim/recipe.h"
+#include "sim/sweep_load.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
