@@ -124,6 +124,7 @@ static fc_status drop_before(fc_exchange *x, fc_run *r, int client, fc_error *er
                              .n_classes = fc_client_classes(r, x->job.task, m->client),
                              .loss_first = NAN,
                              .loss_last = NAN,
+                             .loss_mean = NAN,
                              .bytes_down = x->cohort.bytes_down,
                              .bytes_up = up,
                              .sim_s = m->seconds};
@@ -172,6 +173,7 @@ static fc_status fold_client(fc_exchange *x, fc_run *r, int slot, fc_error *err)
                          .steps = h.steps,
                          .loss_first = h.loss_first,
                          .loss_last = h.loss_last,
+                         .loss_mean = h.loss_mean,
                          .bytes_down = x->cohort.bytes_down,
                          .bytes_up = x->cohort.bytes_up,
                          .train_s = train_s,

@@ -5,6 +5,7 @@
 #include "sim/outfile.h"
 #include "sim/tensorboard.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -29,7 +30,7 @@ static const char *const header[FC_LOG_N] = {
          "wall_s,cpu_s,rss_mib,sim_s,sim_s_cum,merge_scale,merge_extra\n"),
     [FC_LOG_TASKS] = "after_task,eval_task,correct,total,acc,acc_masked\n",
     [FC_LOG_CLIENTS] = ("task,round,client,status,n_samples,n_classes,steps,loss_first,loss_last,"
-                        "bytes_down,bytes_up,train_s,sim_s\n"),
+                        "loss_mean,bytes_down,bytes_up,train_s,sim_s\n"),
     [FC_LOG_EVENTS] = "",
     [FC_LOG_TENSORBOARD] = "", /* a record that holds the time */
 };
@@ -64,7 +65,7 @@ static fc_status open_file(fc_runlog *log, int which, bool fresh, fc_error *err)
 {
     char path[FC_PATH_MAX];
     FC_TRY(fc_out_path(path, err, "%s/%s", log->dir, file_name[which]));
-    int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC | (fresh ? O_CREAT : 0), 0666);
+    int fd = open(path, O_RDWR | O_APPEND | O_CLOEXEC | (fresh ? O_CREAT : 0), 0666);
     if (fd < 0 && errno == ENOENT && !fresh)
         return fc_fail(err, FC_ECKPT, "%s: missing, but the checkpoint counts on its rows", path);
     log->file[which] = fd < 0 ? NULL : fdopen(fd, "a");
@@ -87,6 +88,21 @@ static fc_status end_row(fc_runlog *log, int which, fc_error *err)
                    strerror(errno));
 }
 
+/* Rows of another version have other cells. */
+static fc_status check_header(const fc_runlog *log, int which, fc_error *err)
+{
+    char found[512] = "";
+    size_t n = strlen(header[which]);
+    assert(n <= sizeof found);
+    if (pread(fileno(log->file[which]), found, n, 0) == (ssize_t)n &&
+        memcmp(found, header[which], n) == 0)
+        return FC_OK;
+    return fc_fail(err, FC_ECKPT,
+                   "%s/%s: its columns are those of another version of fcil, which can go on with "
+                   "this run",
+                   log->dir, file_name[which]);
+}
+
 /* Cut to `size` bytes; an empty file gets its header. */
 static fc_status cut(fc_runlog *log, int which, int64_t size, fc_error *err)
 {
@@ -103,7 +119,7 @@ static fc_status cut(fc_runlog *log, int which, int64_t size, fc_error *err)
         return fc_fail(err, FC_EFAIL, "%s/%s: cannot cut to %lld bytes: %s", log->dir,
                        file_name[which], (long long)size, strerror(errno));
     if (size > 0)
-        return FC_OK;
+        return check_header(log, which, err);
     if (which == FC_LOG_TENSORBOARD)
         fc_tb_version(f, unix_time());
     fputs(header[which], f);
@@ -290,6 +306,7 @@ fc_status fc_runlog_client(fc_runlog *log, const fc_client_row *r, fc_error *err
             r->n_classes, r->steps);
     real_cell(f, r->loss_first, 6);
     real_cell(f, r->loss_last, 6);
+    real_cell(f, r->loss_mean, 6);
     fprintf(f, ",%llu,%llu,%.3f", (unsigned long long)r->bytes_down,
             (unsigned long long)r->bytes_up, r->train_s);
     real_cell(f, r->sim_s, 6);
