@@ -96,6 +96,7 @@ static fc_status drop_before(fc_round *x, fc_run *r, int client, fc_error *err)
                              .n_classes = fc_client_classes(r->setup, x->job.work.task, m->client),
                              .loss_first = NAN,
                              .loss_last = NAN,
+                             .loss_mean = NAN,
                              .bytes_down = x->cohort.bytes_down,
                              .bytes_up = up,
                              .sim_s = m->seconds};
@@ -145,6 +146,7 @@ static fc_status fold_client(fc_round *x, fc_run *r, int slot, fc_error *err)
                          .steps = h.steps,
                          .loss_first = h.loss_first,
                          .loss_last = h.loss_last,
+                         .loss_mean = h.loss_mean,
                          .bytes_down = x->cohort.bytes_down,
                          .bytes_up = x->cohort.bytes_up,
                          .train_s = train_s,

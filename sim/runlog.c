@@ -6,6 +6,7 @@
 #include "sim/outfile.h"
 #include "sim/tensorboard.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -63,11 +64,11 @@ static const fc_csv_field round_field[] = {ROUND(task, INT),
 #define CLIENT(field, kind) FIELD(fc_client_row, field, kind, 0, false)
 #define CLIENT_REAL(field, decimals) FIELD(fc_client_row, field, REAL, decimals, false)
 static const fc_csv_field client_field[] = {
-    CLIENT(task, INT),       CLIENT(round, INT),         CLIENT(client, INT),
-    CLIENT(status, TEXT),    CLIENT(n_samples, SIZE),    CLIENT(n_classes, INT),
-    CLIENT(steps, LONG),     CLIENT_REAL(loss_first, 6), CLIENT_REAL(loss_last, 6),
-    CLIENT(bytes_down, U64), CLIENT(bytes_up, U64),      CLIENT_REAL(train_s, 3),
-    CLIENT_REAL(sim_s, 6)};
+    CLIENT(task, INT),         CLIENT(round, INT),         CLIENT(client, INT),
+    CLIENT(status, TEXT),      CLIENT(n_samples, SIZE),    CLIENT(n_classes, INT),
+    CLIENT(steps, LONG),       CLIENT_REAL(loss_first, 6), CLIENT_REAL(loss_last, 6),
+    CLIENT_REAL(loss_mean, 6), CLIENT(bytes_down, U64),    CLIENT(bytes_up, U64),
+    CLIENT_REAL(train_s, 3),   CLIENT_REAL(sim_s, 6)};
 
 /* What a row of tasks.csv says: the counts of the row, and what follows from them. */
 typedef struct task_cells {
@@ -123,7 +124,7 @@ static fc_status open_file(fc_runlog *log, int which, bool fresh, fc_error *err)
 {
     char path[FC_PATH_MAX];
     FC_TRY(fc_out_path(path, err, "%s/%s", log->dir, file_name[which]));
-    int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC | (fresh ? O_CREAT : 0), 0666);
+    int fd = open(path, O_RDWR | O_APPEND | O_CLOEXEC | (fresh ? O_CREAT : 0), 0666);
     if (fd < 0 && errno == ENOENT && !fresh)
         return fc_fail(err, FC_ECKPT, "%s: missing, but the checkpoint counts on its rows", path);
     log->file[which] = fd < 0 ? NULL : fdopen(fd, "a");
@@ -146,6 +147,27 @@ static fc_status end_row(fc_runlog *log, int which, fc_error *err)
                    strerror(errno));
 }
 
+/* Rows of another version have other cells. */
+static fc_status check_header(const fc_runlog *log, int which, fc_error *err)
+{
+    char found[512], want[512] = "";
+    if (table[which].n == 0)
+        return FC_OK;
+    FILE *f = fmemopen(want, sizeof want, "w");
+    if (!f)
+        return fc_fail(err, FC_EFAIL, "%s/%s: out of memory", log->dir, file_name[which]);
+    fc_csv_put_header(f, table[which].field, table[which].n);
+    fclose(f);
+    size_t n = strlen(want);
+    assert(n + 1 < sizeof want);
+    if (pread(fileno(log->file[which]), found, n, 0) == (ssize_t)n && memcmp(found, want, n) == 0)
+        return FC_OK;
+    return fc_fail(err, FC_ECKPT,
+                   "%s/%s: its columns are those of another version of fcil, which can go on with "
+                   "this run",
+                   log->dir, file_name[which]);
+}
+
 /* Cut to `size` bytes; an empty file gets its header. */
 static fc_status cut_file(fc_runlog *log, int which, int64_t size, fc_error *err)
 {
@@ -162,7 +184,7 @@ static fc_status cut_file(fc_runlog *log, int which, int64_t size, fc_error *err
         return fc_fail(err, FC_EFAIL, "%s/%s: cannot cut to %lld bytes: %s", log->dir,
                        file_name[which], (long long)size, strerror(errno));
     if (size > 0)
-        return FC_OK;
+        return check_header(log, which, err);
     if (which == FC_LOG_TENSORBOARD)
         fc_tb_version(f, unix_time());
     if (table[which].n)

@@ -46,14 +46,15 @@ typedef struct fc_round_row {
 /* The name of a column, for those who read the file; the compiler knows that there is one. */
 #define FC_ROUND_COLUMN(field) (sizeof((fc_round_row){0}.field) ? #field : "")
 
-/* clients.csv: a column per field, in this order and of these names. */
+/* clients.csv: a column per field, in this order and of these names. train_loss of a round is the
+ * mean of loss_mean over its ok clients, weighted by n_samples. */
 typedef struct fc_client_row {
     int task, round, client;
     const char *status; /* ok, late or lost: late and lost clients are not trained */
     size_t n_samples;
     int n_classes;
     long steps;
-    double loss_first, loss_last; /* NaN = empty */
+    double loss_first, loss_last, loss_mean; /* mean: over all steps, by samples; NaN = empty */
     uint64_t bytes_down, bytes_up;
     double train_s;
     double
@@ -71,8 +72,8 @@ typedef struct fc_task_row {
 
 /* Open for appending; dir must exist. A new run (offset NULL) removes what an older one left there
  * (checkpoints, marks, matrix, summary) and starts the files with their headers; a resumed run cuts
- * each file to offset[i] bytes (FC_ECKPT if it is shorter or missing). A file that is switched
- * off has offset 0. A second process on dir is refused (FC_EFAIL). */
+ * each file to offset[i] bytes (FC_ECKPT if it is shorter or missing, or has another header). A
+ * file that is switched off has offset 0. A second process on dir is refused (FC_EFAIL). */
 fc_status fc_runlog_open(fc_runlog *log, const char *dir, const int64_t offset[FC_LOG_N],
                          const fc_log_options *options, fc_error *err);
 void fc_runlog_close(fc_runlog *log); /* accepts {0} */

@@ -316,6 +316,39 @@ static void test_warm_up(void **state)
     close_fixture(&f);
 }
 
+/* One step that does nothing but decay: which tensors are halved. */
+static void check_decay(fc_train_mode mode, unsigned groups, bool no_decay_1d)
+{
+    fixture f;
+    open_fixture(&f, mode);
+    fc_fit fit = fit_of(&f, groups, 16, 16, 1);
+    int halved = 0, kept = 0;
+    fit.no_decay_1d = no_decay_1d;
+    fit.optim.weight_decay = 0.5e8;
+    for (int g = 0; g < FC_NGROUP; g++)
+        fit.optim.lr[g] = 1e-8;
+    run(&f, &fit);
+    for (int i = 0; i < f.t.start.nspec; i++) {
+        const fc_spec *s = &f.t.start.spec[i];
+        bool alone =
+            s->ndim <= 1 || strcmp(s->name, "cls_token") == 0 || strcmp(s->name, "pos_embed") == 0;
+        double share = alone && no_decay_1d ? 1 : 0.5;
+        *(share == 1 ? &kept : &halved) += 1;
+        for (size_t j = s->offset; j < s->offset + (size_t)s->rows * (size_t)s->cols; j++)
+            assert_close(f.trainer->local.p[j], share * (double)f.t.start.p[j], 1e-5, 1e-6);
+    }
+    assert_true(halved > 0 && (kept > 0) == no_decay_1d);
+    close_fixture(&f);
+}
+
+static void test_decay(void **state)
+{
+    (void)state;
+    check_decay(FC_TRAIN_FULL, BACKBONE | HEAD, true);
+    check_decay(FC_TRAIN_FULL, BACKBONE | HEAD, false);
+    check_decay(FC_TRAIN_LORA, A | B | HEAD, false);
+}
+
 static void test_epoch_end_stops(void **state)
 {
     (void)state;
@@ -463,6 +496,7 @@ int main(void)
         cmocka_unit_test(test_steps),
         cmocka_unit_test(test_loss_is_the_mean_over_images),
         cmocka_unit_test(test_warm_up),
+        cmocka_unit_test(test_decay),
         cmocka_unit_test(test_epoch_end_stops),
         cmocka_unit_test(test_divergence),
         cmocka_unit_test(test_bad_weights),

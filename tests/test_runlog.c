@@ -54,8 +54,8 @@ static void put(const char *name, const char *text)
     "rss_mib,sim_s,sim_s_cum,merge_scale,merge_extra\n"
 #define TASKS "after_task,eval_task,correct,total,acc,acc_masked\n"
 #define CLIENTS                                                                                    \
-    "task,round,client,status,n_samples,n_classes,steps,loss_first,loss_last,bytes_down,bytes_up," \
-    "train_s,sim_s\n"
+    "task,round,client,status,n_samples,n_classes,steps,loss_first,loss_last,loss_mean,"           \
+    "bytes_down,bytes_up,train_s,sim_s\n"
 
 static const fc_log_options options = {.clients = true, .rounds = 3}, bare = {.rounds = 3};
 
@@ -100,9 +100,9 @@ static void test_rows(void **state)
     untested.acc = untested.acc_task_mean = untested.loss = untested.train_loss = NAN;
     untested.sim_s = untested.sim_s_cum = untested.merge_scale = untested.merge_extra = NAN;
     assert_int_equal(fc_runlog_round(&log, &untested, NULL), FC_OK);
-    fc_client_row client = {1, 2, 3, "ok", 17, 2, 5, 2.5, NAN, 10, 20, 0.5, NAN};
+    fc_client_row client = {1, 2, 3, "ok", 17, 2, 5, 2.5, NAN, 1.75, 10, 20, 0.5, NAN};
     assert_int_equal(fc_runlog_client(&log, &client, NULL), FC_OK);
-    client = (fc_client_row){1, 2, 4, "lost", 17, 2, 0, NAN, NAN, 10, 0, 0, 2.25};
+    client = (fc_client_row){1, 2, 4, "lost", 17, 2, 0, NAN, NAN, NAN, 10, 0, 0, 2.25};
     assert_int_equal(fc_runlog_client(&log, &client, NULL), FC_OK);
     fc_task_row task = {2, 1, 1, 8, 4};
     assert_int_equal(fc_runlog_task(&log, &task, NULL), FC_OK);
@@ -115,8 +115,8 @@ static void test_rows(void **state)
     /* the log is still open: every row must be in the file already */
     assert_file("rounds.csv", ROUNDS ROUND_ROW "1,2,340,,,,,,,4,1,10,20,5000000000,40,1.500,0.250,"
                                                "0.125,2.000,4.000,12.3,,,,\n");
-    assert_file("clients.csv", CLIENTS "1,2,3,ok,17,2,5,2.500000,,10,20,0.500,\n"
-                                       "1,2,4,lost,17,2,0,,,10,0,0.000,2.250000\n");
+    assert_file("clients.csv", CLIENTS "1,2,3,ok,17,2,5,2.500000,,1.750000,10,20,0.500,\n"
+                                       "1,2,4,lost,17,2,0,,,,10,0,0.000,2.250000\n");
     assert_file("tasks.csv", TASKS "2,1,1,8,12.5000,50.0000\n2,2,0,0,,\n");
     assert_file("events.jsonl",
                 "{\"event\": \"note\", \"task\": 1, \"round\": 2, \"text\": \"a \\\"quoted\\\"\\n"
@@ -182,12 +182,28 @@ static void test_resume_refuses_lost_rows(void **state)
     assert_false(exists("rounds.csv"));
 }
 
+static void test_resume_refuses_other_columns(void **state)
+{
+    (void)state;
+    fc_runlog log;
+    int64_t at[FC_LOG_N];
+    fc_error err = {0};
+    assert_int_equal(fc_runlog_open(&log, dir, NULL, &options, NULL), FC_OK);
+    assert_int_equal(fc_runlog_sync(&log, at, NULL), FC_OK);
+    fc_runlog_close(&log);
+    put("clients.csv", "task,round,client,status\n1,1,0,ok\n");
+    at[FC_LOG_CLIENTS] = 25;
+    assert_int_equal(fc_runlog_open(&log, dir, at, &options, &err), FC_ECKPT);
+    assert_non_null(strstr(err.msg, "clients.csv"));
+    assert_non_null(strstr(err.msg, "another version"));
+}
+
 static void test_clients_switched(void **state)
 {
     (void)state;
     fc_runlog log;
     int64_t at[FC_LOG_N];
-    fc_client_row client = {1, 1, 0, "ok", 1, 1, 1, 1, 1, 1, 1, 0, 0};
+    fc_client_row client = {1, 1, 0, "ok", 1, 1, 1, 1, 1, 1, 1, 1, 0, 0};
     put("clients.csv", "of an older run");
     assert_int_equal(fc_runlog_open(&log, dir, NULL, &bare, NULL), FC_OK);
     assert_false(exists("clients.csv"));
@@ -496,6 +512,7 @@ int main(void)
         T(test_rows),
         T(test_resume_cuts_what_came_after),
         T(test_resume_refuses_lost_rows),
+        T(test_resume_refuses_other_columns),
         T(test_clients_switched),
         T(test_tensorboard),
         T(test_new_run_over_old),

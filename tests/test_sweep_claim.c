@@ -360,14 +360,56 @@ static void test_halving(void **state)
     fc_arena_free(&v.arena);
 }
 
+/* Equal settings go on in plan order, failed ones last. Four settings, one seed each. */
+static void check_ties(const double metric[4], const bool second[4], int third)
+{
+    enum { SETTINGS = 4, RUNGS = 3, RUNS = SETTINGS * RUNGS };
+    fc_sweep_run run[RUNS] = {0};
+    fc_run_view view[RUNS] = {0};
+    fc_sweep s = {.n_runs = RUNS,
+                  .run = run,
+                  .n_settings = SETTINGS,
+                  .halving = {.rungs = RUNGS, .keep = 0.5}};
+    fc_sweep_view v = {.sweep = &s, .run = view};
+    for (int i = 0; i < RUNS; i++) {
+        run[i].rung = i / SETTINGS;
+        run[i].setting = i % SETTINGS;
+        view[i].metric = metric[run[i].setting];
+        view[i].state = FC_RUN_DONE;
+    }
+    fc_halving_choose(&v);
+    for (int k = 0; k < SETTINGS; k++) {
+        assert_int_equal(view[SETTINGS + k].wanted, second[k]);
+        assert_int_equal(view[2 * SETTINGS + k].wanted, k == third);
+    }
+    fc_arena_free(&v.arena);
+}
+
+static void test_halving_of_equals(void **state)
+{
+    (void)state;
+    check_ties((const double[4]){5, 5, 5, 5}, (const bool[4]){true, true, false, false}, 0);
+    check_ties((const double[4]){4, 5, 6, 5}, (const bool[4]){false, true, true, false}, 2);
+    check_ties((const double[4]){5, 4, 5, 5}, (const bool[4]){true, false, true, false}, 0);
+    check_ties((const double[4]){NAN, NAN, 1, NAN}, (const bool[4]){true, false, true, false}, 2);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_race),    TEST(test_life),     TEST(test_death),     TEST(test_lost),
-        TEST(test_names),   TEST(test_takeover), TEST(test_two_heirs), TEST(test_busy_folder),
-        TEST(test_silence), TEST(test_halving),
+        TEST(test_race),
+        TEST(test_life),
+        TEST(test_death),
+        TEST(test_lost),
+        TEST(test_names),
+        TEST(test_takeover),
+        TEST(test_two_heirs),
+        TEST(test_busy_folder),
+        TEST(test_silence),
+        TEST(test_halving),
+        TEST(test_halving_of_equals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }
