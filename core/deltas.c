@@ -74,6 +74,7 @@ static fc_status push_slot(void *ctx, int i, fc_arena *scratch, fc_error *err)
     size_t n = (size_t)d->rank * dim;
     for (size_t j = 0; j < (q->full ? dim * dim : dim); j++)
         d->Q.g[q->offset + j] += G[j];
+    /* AG = A diag(Gs) or A Gs    A (r, d_in), Gs (d_in, d_in) */
     if (!q->full) {
         for (size_t j = 0; j < n; j++)
             d->AG[at + j] = d->A[at + j] * G[j % dim];
@@ -109,6 +110,7 @@ void fc_deltas_add_sum(fc_real *w, const fc_deltas *d, int n, double c)
     for (int t = 0; t < n && d->W; t++)
         for (size_t i = 0; i < d->n_W; i++)
             w[i] += (fc_real)c * d->W[(size_t)t * d->n_W + i];
+    /* W += c B_t A_t    (d_out, r) (r, d_in) of each slot */
     for (int t = 0; t < n && d->A; t++)
         fc_lora_apply(w, d->shape, d->rank, d->A + (size_t)t * d->n_A, d->B + (size_t)t * d->n_B,
                       (fc_real)c);
@@ -133,6 +135,7 @@ static fc_status merge_slot(void *ctx, int i, fc_arena *scratch, fc_error *err)
         return FC_EFAIL;
     for (size_t t = 0; t < tasks; t++)
         memcpy(X + t * n, d->AG + t * d->n_A + at, n * sizeof *X);
+    /* X = [AG_1; ..; AG_T] Q^+    (T r, d_in) (d_in, d_in) */
     if (q->full) {
         char what[64];
         snprintf(what, sizeof what, "end-of-task merge of layer %d", i);
@@ -156,6 +159,7 @@ fc_status fc_deltas_add_gram_merge(fc_real *w, const fc_deltas *d, fc_error *err
     assert(d->AG);
     fc_arena arena = {0};
     merge_job m = {d, fc_arena_alloc(&arena, (size_t)d->tasks * d->n_A, sizeof *m.A, err)};
+    /* w += sum_t B_t (AG_t Q^+)    (d_out, r) (r, d_in) of each slot */
     fc_status status = m.A ? fc_parallel_for(d->Q.n, merge_slot, &m, err) : FC_EFAIL;
     for (int t = 0; status == FC_OK && t < d->tasks; t++)
         fc_lora_apply(w, d->shape, d->rank, m.A + (size_t)t * d->n_A, d->B + (size_t)t * d->n_B, 1);

@@ -37,9 +37,11 @@ static void multiply_expert(fc_engine w, fc_real *out, const fc_experts *x, cons
                             const fc_real *in, int c)
 {
     if (d->dense) {
+        /* out = in Delta^T    (c, cols) (cols, rows) */
         fc_matmul(&w, false, true, c, x->rows, x->cols, 1, in, x->cols, d->dense, x->cols, false,
                   out, x->rows);
     } else if (d->rank > 0) {
+        /* h = in A^T (c, rank), out = h B^T (c, rows) */
         fc_real *h = take_reals(&w, c, (size_t)d->rank);
         fc_matmul(&w, false, true, c, d->rank, x->cols, 1, in, x->cols, d->A, x->cols, false, h,
                   d->rank);
@@ -118,6 +120,7 @@ static void add_shared(fc_engine work, fc_real *Y, const fc_experts *x, const fc
     size_t m = (size_t)x->rows;
     fc_real *M = take_reals(&work, x->rows, (size_t)x->cols);
     sum_experts(M, x, w);
+    /* Y += X M^T + sum_e w_e b_e    X (c, cols), M (rows, cols) */
     fc_matmul(&work, false, true, c, x->rows, x->cols, 1, X, x->cols, M, x->cols, true, Y, x->rows);
     for (int k = 0; k < x->n; k++)
         for (size_t i = 0; x->expert[k].dense && x->expert[k].bias && i < (size_t)c * m; i++)
@@ -162,9 +165,11 @@ static void expert_backward(fc_engine work, fc_real *dX, double *dw, const fc_ex
     size_t E = (size_t)x->n, m = (size_t)x->rows, k = (size_t)(d->dense ? x->cols : d->rank);
     fc_real *P = take_reals(&work, n, k), *Q = NULL;
     if (d->dense) {
+        /* P = dY Delta    (n, rows) (rows, cols) */
         fc_matmul(&work, false, false, n, x->cols, x->rows, 1, dY, x->rows, d->dense, x->cols,
                   false, P, x->cols);
     } else if (k > 0) {
+        /* P = dY B (n, rank), Q = X A^T (n, rank) */
         Q = take_reals(&work, n, k);
         fc_matmul(&work, false, false, n, d->rank, x->rows, 1, dY, x->rows, d->B, d->rank, false, P,
                   d->rank);
@@ -182,6 +187,7 @@ static void expert_backward(fc_engine work, fc_real *dX, double *dw, const fc_ex
     }
     for (size_t i = 0; d->dense && i < (size_t)n * k; i++)
         dX[i] += P[i];
+    /* dX += w P A    (n, rank) (rank, cols) */
     if (!d->dense && k > 0)
         fc_matmul(&work, false, false, n, x->cols, d->rank, 1, P, d->rank, d->A, x->cols, true, dX,
                   x->cols);
@@ -194,6 +200,7 @@ static void shared_backward(fc_engine work, fc_real *dX, double *dw, const fc_ex
     size_t m = (size_t)x->rows, n = (size_t)x->cols;
     fc_real *M = take_reals(&work, x->rows, n), *G = take_reals(&work, x->rows, n);
     sum_experts(M, x, w);
+    /* dX += dY M (c, cols), G = dY^T X (rows, cols) */
     fc_matmul(&work, false, false, c, x->cols, x->rows, 1, dY, x->rows, M, x->cols, true, dX,
               x->cols);
     fc_matmul(&work, true, false, x->rows, x->cols, c, 1, dY, x->rows, X, x->cols, false, G,

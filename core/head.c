@@ -11,12 +11,14 @@ double fc_ce(fc_real *dlogits, const fc_real *logits, const int *labels, int n, 
         memset(dlogits, 0, (size_t)n * (size_t)classes * sizeof *dlogits);
     for (int i = 0; i < n; i++) {
         const fc_real *z = logits + (size_t)i * (size_t)classes;
+        /* -log softmax(z)_y = log(sum_c exp(z_c - max)) - (z_y - max) */
         double max = (double)z[fc_argmax(z, lo, hi)], sum = 0;
         for (int c = lo; c < hi; c++)
             sum += exp((double)z[c] - max);
         loss += log(sum) - ((double)z[labels[i]] - max);
         if (!dlogits)
             continue;
+        /* d loss / d z_c = p_c - [c = y], p = softmax(z) */
         fc_real *d = dlogits + (size_t)i * (size_t)classes;
         for (int c = lo; c < hi; c++) {
             double p = exp((double)z[c] - max) / sum;
@@ -35,6 +37,7 @@ double fc_entropy(fc_real *dlogits, const fc_real *logits, int n, int classes, i
         memset(dlogits, 0, (size_t)n * (size_t)classes * sizeof *dlogits);
     for (int i = 0; i < n; i++) {
         const fc_real *z = logits + (size_t)i * (size_t)classes;
+        /* H = -sum_c p_c log(p_c + eps); dH/dp_c = -log(p_c + eps) - p_c / (p_c + eps) */
         double max = (double)z[fc_argmax(z, lo, hi)], sum = 0;
         double mean = 0; /* sum_c p_c dH/dp_c */
         for (int c = lo; c < hi; c++)
@@ -44,6 +47,7 @@ double fc_entropy(fc_real *dlogits, const fc_real *logits, int n, int classes, i
             loss -= p * log_p;
             mean -= p * (log_p + p / (p + eps));
         }
+        /* dH/dz_c = p_c (dH/dp_c - sum_k p_k dH/dp_k) */
         fc_real *d = dlogits ? dlogits + (size_t)i * (size_t)classes : NULL;
         for (int c = lo; d && c < hi; c++) {
             double p = exp((double)z[c] - max) / sum, dp = -log(p + eps) - p / (p + eps);

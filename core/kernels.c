@@ -44,6 +44,7 @@ void fc_linear_forward(const fc_engine *e, fc_real *y, fc_real *xa, const fc_lin
                        const fc_real *x, const fc_real *res, int n)
 {
     int o = l->d_out, d = l->d_in, r = l->rank;
+    /* y = x W^T + b + res    x (n, d), W^T (d, o) */
     fc_engine w = *e;
     fc_operand X = fc_left(&w, false, n, d, x, stride_x(l)), XA, Bt;
     fc_operand Wt = l->forward ? *l->forward : fc_right(&w, true, o, d, l->W, d);
@@ -58,6 +59,7 @@ void fc_linear_forward(const fc_engine *e, fc_real *y, fc_real *xa, const fc_lin
                     .add = res,
                     .ldadd = stride_y(l)};
     if (r > 0) {
+        /* xa = scale x A^T (n, r), and y += xa B^T in the same product */
         fc_operand At = fc_right(&w, true, r, d, l->A, d);
         fc_product q = {
             .C = xa, .ldc = r, .m = n, .n = r, .A = {&X}, .B = {&At}, .alpha = l->scale};
@@ -77,6 +79,7 @@ static void backward_x(fc_engine *w, fc_real *dx, fc_real *dyb, const fc_linear 
     int o = l->d_out, d = l->d_in, r = l->rank;
     fc_operand DY = fc_left(w, false, n, o, dy, stride_y(l)), DYB, A;
     if (r > 0) {
+        /* dyb = scale dy B    dy (n, o), B (o, r) */
         fc_operand B = fc_right(w, false, r, o, l->B, r);
         fc_product q = {
             .C = dyb, .ldc = r, .m = n, .n = r, .A = {&DY}, .B = {&B}, .alpha = l->scale};
@@ -84,6 +87,7 @@ static void backward_x(fc_engine *w, fc_real *dx, fc_real *dyb, const fc_linear 
     }
     if (!dx)
         return;
+    /* dx = dy W + dyb A    W (o, d), A (r, d) */
     fc_operand W = l->backward ? *l->backward : fc_right(w, false, d, o, l->W, d);
     fc_product p = {.C = dx, .ldc = d, .m = n, .n = d, .A = {&DY}, .B = {&W}, .alpha = 1};
     if (r > 0) {
@@ -130,8 +134,10 @@ void fc_linear_backward(const fc_engine *e, fc_real *dx, const fc_linear_grads *
     int o = l->d_out, d = l->d_in, r = l->rank;
     fc_engine w = *e, f = *e;
     f.bf16 = false;
+    /* dW += dy^T x    (o, n) (n, d) */
     if (g->W)
         fc_matmul(e, true, false, o, d, n, 1, dy, stride_y(l), x, stride_x(l), true, g->W, d);
+    /* db += the sum of the rows of dy */
     if (g->b)
         for (size_t i = 0; i < (size_t)n; i++)
             e->isa->add_column_sums(g->b, dy + i * (size_t)stride_y(l), 1, o);
@@ -141,6 +147,7 @@ void fc_linear_backward(const fc_engine *e, fc_real *dx, const fc_linear_grads *
         return;
     fc_real *dyb = fc_engine_take(&w, (size_t)n * (size_t)r * sizeof *dyb);
     backward_x(&w, dx, dyb, l, dy, n);
+    /* dA += dyb^T x    (r, n) (n, d) */
     if (g->A && r > 0) {
         w.bf16 = false;
         fc_matmul(&w, true, false, r, d, n, 1, dyb, r, x, stride_x(l), true, g->A, d);
@@ -207,6 +214,7 @@ void fc_attention_forward(const fc_engine *e, fc_real *out, fc_real *P, const fc
     fc_real scale = 1 / sqrt((fc_real)d_head);
     for (int h = 0; h < heads; h++, P += (size_t)q * (size_t)T) {
         const fc_real *Q = qkv + h * d_head, *K = Q + D, *V = K + D;
+        /* P = softmax(Q K^T / sqrt(d_head)) (q, T), out = P V (q, d_head) */
         fc_matmul(e, false, true, q, T, d_head, scale, Q, ld, K, ld, false, P, T);
         fc_softmax(e, P, q, T);
         fc_matmul(e, false, false, q, d_head, T, 1, P, T, V, ld, false, out + h * d_head, D);
@@ -225,9 +233,12 @@ void fc_attention_backward(const fc_engine *e, fc_real *dqkv, const fc_real *dou
     for (int h = 0; h < heads; h++, P += (size_t)q * (size_t)T) {
         const fc_real *Q = qkv + h * d_head, *K = Q + D, *V = K + D, *dy = dout + h * d_head;
         fc_real *dq = dqkv + h * d_head, *dk = dq + D, *dv = dk + D;
+        /* dV = P^T dout    (T, q) (q, d_head) */
         transposed_product(&w, T, d_head, q, 1, P, T, dy, D, dv, ld, t);
+        /* dP = dout V^T (q, T), then through the softmax: P (dP - sum_t P dP) */
         fc_matmul(&w, false, true, q, T, d_head, 1, dy, D, V, ld, false, dP, T);
         e->isa->softmax_backward(dP, P, q, T);
+        /* dQ = dP K / sqrt(d_head) (q, d_head), dK = dP^T Q / sqrt(d_head) (T, d_head) */
         fc_matmul(&w, false, false, q, d_head, T, scale, dP, T, K, ld, false, dq, ld);
         transposed_product(&w, T, d_head, q, scale, dP, T, Q, ld, dk, ld, t);
     }

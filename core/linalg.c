@@ -45,16 +45,19 @@ static fc_status pinv_solve(double *X, double *S, int m, int n, const char *what
     double *XV = fc_arena_alloc(scratch, (size_t)m * N, sizeof *XV, err);
     if (!lambda || !work || !iwork || !XV)
         return FC_EFAIL;
+    /* S = V diag(lambda) V^T; S then holds V^T (n, n) */
     int info = LAPACKE_dsyevd_work(LAPACK_COL_MAJOR, 'V', 'L', n, S, n, lambda, work, (int)lwork,
                                    iwork, (int)liwork);
     if (info != 0)
         return lapack_failed("dsyevd", info, what, err);
+    /* lambda_k <- 1 / lambda_k, or 0 where it is rounding */
     double top = 0;
     for (int k = 0; k < n; k++)
         top = fmax(top, fabs(lambda[k]));
     for (int k = 0; k < n; k++)
         lambda[k] = fabs(lambda[k]) > noise_level(n) * top ? 1 / lambda[k] : 0;
 
+    /* X S^+ = (X V diag(lambda^+)) V^T    X (m, n), V (n, n) */
     fc_dgemm(false, true, m, n, n, 1, X, n, S, n, 0, XV, n);
     for (int i = 0; i < m; i++)
         for (int k = 0; k < n; k++)
@@ -72,6 +75,7 @@ static fc_status cholesky(double *L, bool *regular, int n, const char *what, fc_
     if (!work || !iwork)
         return FC_EFAIL;
     double norm = LAPACKE_dlansy_work(LAPACK_COL_MAJOR, '1', 'L', n, L, n, work), rcond = 0;
+    /* S = L L^T, and 1 / (|S|_1 |S^-1|_1) */
     int info = LAPACKE_dpotrf_work(LAPACK_COL_MAJOR, 'L', n, L, n);
     if (info < 0)
         return lapack_failed("dpotrf", info, what, err);
@@ -155,6 +159,7 @@ static fc_status svd_into(fc_usv *x, const double *X, const char *what, fc_arena
     double *work = fc_arena_alloc(scratch, (size_t)lwork, sizeof *work, err);
     if (!work)
         return FC_EFAIL;
+    /* X = U diag(S) Vt */
     memcpy(copy, X, mn * sizeof *copy);
     info = gesdd(x, copy, work, (int)lwork, iwork);
     if (info <= 0)
@@ -236,14 +241,17 @@ static fc_status product_into(fc_usv *x, const double *B, const double *A, int r
     double *core = fc_arena_alloc(scratch, KB * KA, sizeof *core, err);
     if (!QB || !RB || !At || !QA || !RA || !core)
         return FC_EFAIL;
+    /* B = Q_B R_B (m, kb) (kb, r), A^T = Q_A R_A (n, ka) (ka, r) */
     for (size_t i = 0; i < R; i++)
         for (size_t j = 0; j < N; j++)
             At[j * R + i] = A[i * N + j];
     FC_TRY(fc_qr(QB, RB, B, m, r, what, scratch, err));
     FC_TRY(fc_qr(QA, RA, At, n, r, what, scratch, err));
+    /* core = R_B R_A^T (kb, ka) = U_c diag(S) V_c^T */
     fc_dgemm(false, true, kb, ka, r, 1, RB, r, RA, r, 0, core, ka);
     fc_usv c;
     FC_TRY(fc_svd(&c, core, kb, ka, what, scratch, err));
+    /* B A = (Q_B U_c) diag(S) (V_c^T Q_A^T)    (m, k), (k, n) */
     memcpy(x->S, c.S, (size_t)x->k * sizeof *x->S);
     fc_dgemm(false, false, m, x->k, kb, 1, QB, kb, c.U, c.k, 0, x->U, x->k);
     fc_dgemm(false, true, x->k, n, ka, 1, c.Vt, ka, QA, ka, 0, x->Vt, n);
@@ -267,6 +275,7 @@ fc_status fc_polar(double *P, const double *X, int m, int n, const char *what, f
     fc_usv x;
     fc_mark mark = fc_arena_mark(scratch);
     fc_status status = fc_svd(&x, X, m, n, what, scratch, err);
+    /* P = U_r V_r^T    (m, r) (r, n) */
     if (status == FC_OK)
         fc_dgemm(false, false, m, n, fc_svd_rank(&x), 1, x.U, x.k, x.Vt, n, 0, P, n);
     fc_arena_release(scratch, mark);

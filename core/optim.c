@@ -79,6 +79,8 @@ typedef struct rule {
     fc_real momentum;
 } rule;
 
+/* w = (1 - lr wd) p, d = g (+ wd w for Adam), m = b1 m + (1 - b1) d, v = b2 v + (1 - b2) d^2,
+ * p = w - lr / (1 - b1^s) m / (sqrt(v) / sqrt(1 - b2^s) + eps) */
 static void adam_tensor(fc_real *restrict p, fc_real *restrict m, fc_real *restrict v,
                         const fc_real *g, size_t n, const rule *u)
 {
@@ -91,6 +93,7 @@ static void adam_tensor(fc_real *restrict p, fc_real *restrict m, fc_real *restr
     }
 }
 
+/* m = momentum m + g + wd p, p -= lr m */
 static void sgd_tensor(fc_real *restrict p, fc_real *restrict m, const fc_real *g, size_t n,
                        const rule *r)
 {

@@ -48,11 +48,13 @@ void fc_smile_route(const fc_engine *e, double *w, double *logit, const fc_smile
         vectors += s->gate[i];
     fc_engine f = router_engine(e);
     fc_real *P = fc_engine_take(&f, (size_t)n * (size_t)vectors * sizeof *P);
+    /* P = X G^T    (n, cols) (cols, vectors) */
     if (vectors > 0)
         fc_matmul(&f, false, true, n, vectors, s->of.cols, 1, X, s->of.cols, s->G, s->of.cols,
                   false, P, vectors);
     for (int i = 0; i < n; i++, w += E, logit += E) {
         for (int j = 0; j < E; j++) {
+            /* logit_j = |V_j[:, :gate]^T x| */
             double norm2 = 0;
             for (int g = 0; g < s->gate[j]; g++, P++)
                 norm2 += (double)*P * (double)*P;
@@ -69,6 +71,7 @@ void fc_smile_forward(const fc_engine *e, fc_real *Y, const fc_smile *s, const f
     double *w = fc_engine_take(&work, size), *logit = fc_engine_take(&work, size);
     if (s->of.n == 0)
         return;
+    /* Y += sum_e w_e (B_e A_e x + b_e) */
     fc_smile_route(&work, w, logit, s, X, n);
     fc_experts_forward(&work, Y, &s->of, X, w, 1, n);
 }

@@ -78,6 +78,7 @@ void fc_grams_add(fc_grams *s, int slot, const fc_real *X, int rows, int ld)
     const fc_gram_slot *q = &s->slot[slot];
     double *g = s->g + q->offset;
     if (!q->full) {
+        /* diag(G) += the squares of each column of X */
         for (int i = 0; i < rows; i++)
             for (int j = 0; j < q->dim; j++) {
                 double x = X[(size_t)i * (size_t)ld + (size_t)j];
@@ -85,6 +86,7 @@ void fc_grams_add(fc_grams *s, int slot, const fc_real *X, int rows, int ld)
             }
         return;
     }
+    /* G += X^T X    (d, rows) (rows, d), summed in fc_real first */
     memset(s->scratch, 0, slot_size(q) * sizeof *s->scratch);
     int step = ld == q->dim ? rows : 1; /* fc_gram wants rows without gaps */
     for (int i = 0; i < rows; i += step)

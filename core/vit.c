@@ -206,53 +206,103 @@ static void add_experts(const fc_acts *a, const fc_block_acts *b, fc_real *y, co
         fc_experts_forward(&a->engine, y, mlp, x, b->w, rows_shared(a, m, rows), rows);
 }
 
-/* out = block l of its input. */
-static void block_forward(fc_acts *a, const fc_model *m, int l, chunk c, fc_real *out,
-                          fc_grams *stats)
-{
-    const fc_vit_shape *s = &a->shape;
-    fc_block_acts view = block_of(a, l, c), *b = &view;
-    int T = fc_vit_tokens(s), D = s->width, rows = c.n * T;
-    fc_linear layer[4];
-    for (int i = 0; i < 4; i++)
-        layer[i] = slot_layer(m, 4 * l + i);
-    fc_norm norm1 = norm_layer(m, block_tensor(l, FC_N1W));
-    fc_norm norm2 = norm_layer(m, block_tensor(l, FC_N2W));
+/* One block and the images that go through it. */
+typedef struct pass {
+    fc_acts *a;
+    const fc_model *m;
+    int l; /* block */
+    chunk c;
+    fc_block_acts b;
+    fc_linear layer[4]; /* qkv, attn.proj, fc1, fc2 */
+    fc_norm norm1, norm2;
+    bool cls_only; /* the last block, of which only the class tokens are wanted */
+    int all, rows; /* tokens in, and behind the attention: all, or with cls_only one per image */
+} pass;
 
-    fc_norm_forward(&a->engine, a->norm, b->stat1, &norm1, b->x, rows);
-    feed_gram(stats, 4 * l + QKV, a->norm, rows, D);
-    const fc_real *residual = b->x;
-    bool cls_only = a->cls_only && l == s->depth - 1;
-    if (cls_only && !m->smile)
-        cls_qkv_forward(a, b, &layer[QKV], c.n);
+static pass pass_of(fc_acts *a, const fc_model *m, int l, chunk c)
+{
+    pass p = {.a = a,
+              .m = m,
+              .l = l,
+              .c = c,
+              .b = block_of(a, l, c),
+              .norm1 = norm_layer(m, block_tensor(l, FC_N1W)),
+              .norm2 = norm_layer(m, block_tensor(l, FC_N2W)),
+              .cls_only = a->cls_only && l == a->shape.depth - 1,
+              .all = c.n * fc_vit_tokens(&a->shape)};
+    for (int i = 0; i < 4; i++)
+        p.layer[i] = slot_layer(m, 4 * l + i);
+    p.rows = p.cls_only ? c.n : p.all;
+    return p;
+}
+
+/* mid = x + attn.proj(attention(qkv(norm1(x)))) */
+static void attention_half_forward(const pass *p, fc_grams *stats)
+{
+    fc_acts *a = p->a;
+    const fc_block_acts *b = &p->b;
+    int slot = 4 * p->l, D = a->shape.width;
+
+    /* norm = norm1(x) (all, D) */
+    fc_norm_forward(&a->engine, a->norm, b->stat1, &p->norm1, b->x, p->all);
+    feed_gram(stats, slot + QKV, a->norm, p->all, D);
+
+    /* qkv = norm (W_qkv + B A)^T + b_qkv (all, 3 D); cls_only: k and v of all tokens, q of the
+     * class tokens, since the features see no other row but through k and v */
+    if (p->cls_only && !p->m->smile)
+        cls_qkv_forward(a, b, &p->layer[QKV], p->c.n);
     else
-        fc_linear_forward(&a->engine, b->qkv, b->xa[QKV], &layer[QKV], a->norm, NULL, rows);
-    add_experts(a, b, b->qkv, m, 4 * l + QKV, a->norm, rows);
-    if (cls_only) { /* the features see no other row but through k and v */
-        gather_cls(b->mid, b->x, c.n, T, D);
+        fc_linear_forward(&a->engine, b->qkv, b->xa[QKV], &p->layer[QKV], a->norm, NULL, p->all);
+    add_experts(a, b, b->qkv, p->m, slot + QKV, a->norm, p->all);
+    const fc_real *residual = b->x;
+    if (p->cls_only) {
+        gather_cls(b->mid, b->x, p->c.n, fc_vit_tokens(&a->shape), D);
         residual = b->mid;
-        rows = c.n;
     }
-    attention_forward(a, b, c.n, rows / c.n);
-    feed_gram(stats, 4 * l + PROJ, b->att, rows, D);
-    fc_linear_forward(&a->engine, b->mid, b->xa[PROJ], &layer[PROJ], b->att, residual, rows);
-    add_experts(a, b, b->mid, m, 4 * l + PROJ, b->att, rows);
-    fc_norm_forward(&a->engine, a->norm, b->stat2, &norm2, b->mid, rows);
-    feed_gram(stats, 4 * l + FC1, a->norm, rows, D);
-    if (m->wemoe) {
-        fc_gate gate = fc_wemoe_gate(m->wemoe, m->wemoe->gates.p, l);
-        fc_gate_forward(&a->engine, b->w, b->mean, b->z, &gate, a->norm, c.n, T);
+
+    /* att = softmax(q k^T / sqrt(D / H)) v of each head, side by side (rows, D) */
+    attention_forward(a, b, p->c.n, p->rows / p->c.n);
+    feed_gram(stats, slot + PROJ, b->att, p->rows, D);
+
+    /* mid = x + att (W_proj + B A)^T + b_proj (rows, D) */
+    fc_linear_forward(&a->engine, b->mid, b->xa[PROJ], &p->layer[PROJ], b->att, residual, p->rows);
+    add_experts(a, b, b->mid, p->m, slot + PROJ, b->att, p->rows);
+}
+
+/* out = mid + fc2(GELU(fc1(norm2(mid)))) */
+static void mlp_half_forward(const pass *p, fc_real *out, fc_grams *stats)
+{
+    fc_acts *a = p->a;
+    const fc_block_acts *b = &p->b;
+    const fc_wemoe *wemoe = p->m->wemoe;
+    int slot = 4 * p->l, D = a->shape.width, hidden = a->shape.hidden, rows = p->rows;
+    size_t wide = (size_t)rows * (size_t)hidden;
+
+    /* norm = norm2(mid) (rows, D) */
+    fc_norm_forward(&a->engine, a->norm, b->stat2, &p->norm2, b->mid, rows);
+    feed_gram(stats, slot + FC1, a->norm, rows, D);
+
+    /* w (images, experts) = the gate's weights of the experts of fc1 and fc2 */
+    if (wemoe) {
+        fc_gate gate = fc_wemoe_gate(wemoe, wemoe->gates.p, p->l);
+        fc_gate_forward(&a->engine, b->w, b->mean, b->z, &gate, a->norm, p->c.n,
+                        fc_vit_tokens(&a->shape));
     }
-    fc_linear_forward(&a->engine, b->pre, b->xa[FC1], &layer[FC1], a->norm, NULL, rows);
-    add_experts(a, b, b->pre, m, 4 * l + FC1, a->norm, rows);
-    size_t wide = (size_t)rows * (size_t)s->hidden;
+
+    /* pre = norm (W_fc1 + B A)^T + b_fc1 (rows, hidden) */
+    fc_linear_forward(&a->engine, b->pre, b->xa[FC1], &p->layer[FC1], a->norm, NULL, rows);
+    add_experts(a, b, b->pre, p->m, slot + FC1, a->norm, rows);
+
+    /* gelu = pre Phi(pre); where backward needs no more of pre, pre becomes the derivative */
     if (a->keep && !a->keep_inputs)
         fc_gelu_forward_derivative(&a->engine, a->gelu, b->pre, wide);
     else
         fc_gelu_forward(&a->engine, a->gelu, b->pre, wide);
-    feed_gram(stats, 4 * l + FC2, a->gelu, rows, s->hidden);
-    fc_linear_forward(&a->engine, out, b->xa[FC2], &layer[FC2], a->gelu, b->mid, rows);
-    add_experts(a, b, out, m, 4 * l + FC2, a->gelu, rows);
+    feed_gram(stats, slot + FC2, a->gelu, rows, hidden);
+
+    /* out = mid + gelu (W_fc2 + B A)^T + b_fc2 (rows, D) */
+    fc_linear_forward(&a->engine, out, b->xa[FC2], &p->layer[FC2], a->gelu, b->mid, rows);
+    add_experts(a, b, out, p->m, slot + FC2, a->gelu, rows);
 }
 
 static chunk chunk_at(const fc_acts *a, int first)
@@ -269,13 +319,22 @@ static void chunk_forward(fc_acts *a, const fc_model *m, const fc_real *x, chunk
     fc_real *cols = a->cols;
     if (a->keep)
         cols += (size_t)c.first * (size_t)(T - 1) * (size_t)pixels;
+
+    /* cols: patches as rows (images (T - 1), 3 P^2); their embedding cols W_patch^T + b_patch */
     fc_patches(cols, x + (size_t)c.first * 3 * (size_t)s->image * (size_t)s->image, c.n, s->image,
                s->patch);
     fc_linear_forward(&a->engine, a->norm, NULL, &patches, cols, NULL, c.n * (T - 1));
+
+    /* x of block 0 = [cls; embedding] + pos (images T, D) */
     fc_tokens_forward(block_of(a, 0, c).x, a->norm, model_tensor(m, FC_VIT_CLS),
                       model_tensor(m, FC_VIT_POS), c.n, T, D);
-    for (int l = 0; l < s->depth; l++)
-        block_forward(a, m, l, c, l + 1 < s->depth ? block_of(a, l + 1, c).x : a->out, stats);
+
+    /* each block writes the next one's x, the last one out */
+    for (int l = 0; l < s->depth; l++) {
+        pass p = pass_of(a, m, l, c);
+        attention_half_forward(&p, stats);
+        mlp_half_forward(&p, l + 1 < s->depth ? block_of(a, l + 1, c).x : a->out, stats);
+    }
     gather_cls(a->top + (size_t)c.first * (size_t)D, a->out, c.n, a->cls_only ? 1 : T, D);
 }
 
@@ -293,9 +352,12 @@ void fc_vit_forward(fc_acts *a, const fc_model *m, const fc_real *x, int n, fc_g
     for (int first = 0; first < n; first += a->chunk)
         chunk_forward(a, m, x, chunk_at(a, first), stats);
 
+    /* features = norm(top) (n, D) */
     fc_norm norm = norm_layer(m, block_tensor(s->depth, 0));
     fc_norm_forward(&a->engine, a->features, a->stat, &norm, a->top, n);
     feed_gram(stats, fc_vit_slots(s), a->features, n, s->width);
+
+    /* logits = features W_head^T + b_head (n, classes) */
     if (m->head_w) {
         fc_linear head = head_layer(m);
         fc_engine e = exact_engine(a);
@@ -355,64 +417,92 @@ static void gate_backward(fc_acts *a, const fc_block_acts *b, const fc_model *m,
                      b->z, n, fc_vit_tokens(&a->shape));
 }
 
-/* dx: gradient of the block's output in, of its input out (not for the lowest block if nothing
- * below it is trained). */
-static void block_backward(fc_acts *a, const fc_model *m, int l, chunk c, const fc_grads *g)
+/* Of out = mid + fc2(GELU(fc1(norm2(mid)))): from dx = dout (rows, D) the gradient at norm2's
+ * output, dnorm (rows, D), and those of the parameters of fc1, fc2 and the gate. */
+static void mlp_half_backward(const pass *p, const fc_linear_grads *grads, const fc_grads *g)
 {
-    const fc_vit_shape *s = &a->shape;
-    fc_block_acts view = block_of(a, l, c), *b = &view;
-    int T = fc_vit_tokens(s), D = s->width;
-    bool cls_only = a->cls_only && l == s->depth - 1, inputs = g->w || g->A, below = l > 0 || g->w;
-    int rows = cls_only ? c.n : c.n * T;
-    size_t wide = (size_t)rows * (size_t)s->hidden;
-    fc_linear layer[4];
-    fc_linear_grads grads[4];
-    for (int i = 0; i < 4; i++) {
-        layer[i] = slot_layer(m, 4 * l + i);
-        grads[i] = slot_grads(g, m, 4 * l + i);
-    }
-    fc_norm norm1 = norm_layer(m, block_tensor(l, FC_N1W));
-    fc_norm norm2 = norm_layer(m, block_tensor(l, FC_N2W));
+    fc_acts *a = p->a;
+    const fc_block_acts *b = &p->b;
+    const fc_wemoe *wemoe = p->m->wemoe;
+    int slot = 4 * p->l, rows = p->rows;
+    size_t wide = (size_t)rows * (size_t)a->shape.hidden;
+    if (wemoe)
+        memset(a->dw, 0, (size_t)(p->c.n * wemoe->tasks) * sizeof *a->dw);
 
-    if (m->wemoe)
-        memset(a->dw, 0, (size_t)(c.n * m->wemoe->tasks) * sizeof *a->dw);
+    /* dgelu = dout W_fc2 (rows, hidden), dW_fc2 += dout^T gelu (D, hidden) */
     if (a->keep_inputs)
         fc_gelu_forward(&a->engine, a->gelu, b->pre, wide);
-    fc_linear_backward(&a->engine, a->dwide, &grads[FC2], &layer[FC2], a->dx, a->gelu, b->xa[FC2],
-                       rows);
-    experts_backward(a, b, a->dwide, m, 4 * l + FC2, a->dx, a->gelu, rows);
+    fc_linear_backward(&a->engine, a->dwide, &grads[FC2], &p->layer[FC2], a->dx, a->gelu,
+                       b->xa[FC2], rows);
+    experts_backward(a, b, a->dwide, p->m, slot + FC2, a->dx, a->gelu, rows);
+
+    /* dpre = dgelu (Phi(pre) + pre phi(pre)), in place */
     if (a->keep_inputs)
         fc_gelu_backward(&a->engine, a->dwide, b->pre, wide);
     else
         fc_multiply_elements(&a->engine, a->dwide, b->pre, wide);
+
+    /* dnorm = dpre W_fc1 (rows, D), dW_fc1 += dpre^T norm2(mid) (hidden, D) */
     if (a->keep_inputs)
-        fc_norm_forward(&a->engine, a->norm, b->stat2, &norm2, b->mid, rows);
-    fc_linear_backward(&a->engine, a->dnorm, &grads[FC1], &layer[FC1], a->dwide, a->norm,
+        fc_norm_forward(&a->engine, a->norm, b->stat2, &p->norm2, b->mid, rows);
+    fc_linear_backward(&a->engine, a->dnorm, &grads[FC1], &p->layer[FC1], a->dwide, a->norm,
                        b->xa[FC1], rows);
-    experts_backward(a, b, a->dnorm, m, 4 * l + FC1, a->dwide, a->norm, rows);
-    if (m->wemoe)
-        gate_backward(a, b, m, l, c.n, g);
+    experts_backward(a, b, a->dnorm, p->m, slot + FC1, a->dwide, a->norm, rows);
+
+    /* dnorm += the way through w(norm), from dw */
+    if (wemoe)
+        gate_backward(a, b, p->m, p->l, p->c.n, g);
+}
+
+/* Of mid = x + attn.proj(attention(qkv(norm1(x)))): from dx = dmid (rows, D) dx = dx (all, D), if
+ * anything below is trained, and the gradients of the parameters of qkv and attn.proj. */
+static void attention_half_backward(const pass *p, const fc_linear_grads *grads, const fc_grads *g,
+                                    bool below)
+{
+    fc_acts *a = p->a;
+    const fc_block_acts *b = &p->b;
+
+    /* datt = dmid W_proj (rows, D), dW_proj += dmid^T att (D, D) */
+    fc_linear_backward(&a->engine, a->dnorm, &grads[PROJ], &p->layer[PROJ], a->dx, b->att,
+                       b->xa[PROJ], p->rows);
+
+    /* dqkv (all, 3 D): dv = P^T datt, dP = datt v^T, dq and dk through the softmax */
+    attention_backward(a, b, p->c.n, p->rows / p->c.n);
+    if (p->cls_only)
+        scatter_cls(a->dx, p->c.n, fc_vit_tokens(&a->shape), a->shape.width);
+
+    /* dnorm = dqkv W_qkv (all, D), dW_qkv += dqkv^T norm1(x) (3 D, D) */
+    if (g->w || g->A)
+        fc_norm_forward(&a->engine, a->norm, b->stat1, &p->norm1, b->x, p->all);
+    if (p->cls_only)
+        cls_qkv_backward(a, b, below, &grads[QKV], &p->layer[QKV], p->c.n);
+    else
+        fc_linear_backward(&a->engine, below ? a->dnorm : NULL, &grads[QKV], &p->layer[QKV],
+                           a->dwide, a->norm, b->xa[QKV], p->all);
+
+    /* dx = dmid + norm1'(dnorm) */
+    if (below)
+        norm_backward(&a->engine, a->dx, p->m, g, block_tensor(p->l, FC_N1W), a->dnorm, b->x,
+                      b->stat1, p->all);
+}
+
+/* dx: gradient of the block's output in, of its input out (not for the lowest block if nothing
+ * below it is trained). */
+static void block_backward(fc_acts *a, const fc_model *m, int l, chunk c, const fc_grads *g)
+{
+    pass p = pass_of(a, m, l, c);
+    bool below = l > 0 || g->w;
+    fc_linear_grads grads[4];
+    for (int i = 0; i < 4; i++)
+        grads[i] = slot_grads(g, m, 4 * l + i);
+
+    mlp_half_backward(&p, grads, g);
     if (!below && !g->A && !g->B)
         return;
-    norm_backward(&a->engine, a->dx, m, g, block_tensor(l, FC_N2W), a->dnorm, b->mid, b->stat2,
-                  rows);
-    fc_linear_backward(&a->engine, a->dnorm, &grads[PROJ], &layer[PROJ], a->dx, b->att, b->xa[PROJ],
-                       rows);
-    attention_backward(a, b, c.n, rows / c.n);
-    if (cls_only) {
-        scatter_cls(a->dx, c.n, T, D);
-        rows = c.n * T;
-    }
-    if (inputs)
-        fc_norm_forward(&a->engine, a->norm, b->stat1, &norm1, b->x, rows);
-    if (cls_only)
-        cls_qkv_backward(a, b, below, &grads[QKV], &layer[QKV], c.n);
-    else
-        fc_linear_backward(&a->engine, below ? a->dnorm : NULL, &grads[QKV], &layer[QKV], a->dwide,
-                           a->norm, b->xa[QKV], rows);
-    if (below)
-        norm_backward(&a->engine, a->dx, m, g, block_tensor(l, FC_N1W), a->dnorm, b->x, b->stat1,
-                      rows);
+    /* dmid = dout + norm2'(dnorm) */
+    norm_backward(&a->engine, a->dx, m, g, block_tensor(l, FC_N2W), a->dnorm, p.b.mid, p.b.stat2,
+                  p.rows);
+    attention_half_backward(&p, grads, g, below);
 }
 
 /* Gradients of everything below the class tokens, from a->dtop. */
@@ -421,6 +511,8 @@ static void chunk_backward(fc_acts *a, const fc_model *m, chunk c, const fc_grad
     const fc_vit_shape *s = &a->shape;
     int T = fc_vit_tokens(s), D = s->width, pixels = 3 * s->patch * s->patch;
     size_t top = (size_t)c.first * (size_t)D;
+
+    /* dx of the last block's output: class tokens from dtop, other rows 0 */
     memcpy(a->dx, a->dtop + top, (size_t)c.n * (size_t)D * sizeof *a->dx);
     if (!a->cls_only)
         scatter_cls(a->dx, c.n, T, D);
@@ -428,6 +520,8 @@ static void chunk_backward(fc_acts *a, const fc_model *m, chunk c, const fc_grad
         block_backward(a, m, l, c, g);
     if (!g->w)
         return;
+
+    /* of [cls; embedding] + pos: dcls, dpos, and dW_patch += dembedding^T cols (D, 3 P^2) */
     fc_linear patches = patch_layer(m);
     fc_linear_grads patch_grads = {.W = g->w + fc_vit_offset(s, FC_VIT_PATCH_W),
                                    .b = g->w + fc_vit_offset(s, FC_VIT_PATCH_B)};
@@ -444,6 +538,7 @@ void fc_vit_backward(fc_acts *a, const fc_model *m, const fc_real *dlogits, cons
     int n = a->n;
     bool backbone = g->w || g->A || g->B || g->gates;
 
+    /* dfeature = dlogits W_head (n, D), dW_head += dlogits^T features (classes, D) */
     fc_linear head = head_layer(m);
     fc_linear_grads head_grads = {.W = g->head_w, .b = g->head_b};
     fc_engine e = exact_engine(a);
@@ -452,6 +547,8 @@ void fc_vit_backward(fc_acts *a, const fc_model *m, const fc_real *dlogits, cons
     if (!backbone)
         return;
     assert(a->keep && (a->keep_inputs || !(g->w || g->A)) && !m->smile);
+
+    /* dtop = norm'(dfeature) (n, D) */
     memset(a->dtop, 0, (size_t)n * (size_t)s->width * sizeof *a->dtop);
     norm_backward(&a->engine, a->dtop, m, g, block_tensor(s->depth, 0), a->dfeature, a->top,
                   a->stat, n);

@@ -1,6 +1,14 @@
 /* Vision Transformer in timm's layout (Dosovitskiy et al. 2021; timm vision_transformer.py):
  * patch embedding, class token, learned position embedding, pre-norm blocks, fused qkv with bias,
- * exact (erf) GELU, LayerNorm eps 1e-6, final norm, features = class token. */
+ * exact (erf) GELU, LayerNorm eps 1e-6, final norm, features = class token.
+ *
+ *     x_0       = [cls; patches W_patch^T + b_patch] + pos         (T, D) of each image
+ *     mid_l     = x_l + proj(softmax(q k^T / sqrt(D / H)) v)       (q, k, v) = qkv(norm1(x_l))
+ *     x_l+1     = mid_l + fc2(GELU(fc1(norm2(mid_l))))             l = 0 .. L - 1
+ *     logits    = norm(x_L)[cls] W_head^T + b_head
+ *
+ * qkv, proj, fc1 and fc2 may have LoRA, y = x (W + B A)^T + b, and experts beside them. This file
+ * runs the network; the headers below are what it is made of. */
 #ifndef FC_VIT_H
 #define FC_VIT_H
 

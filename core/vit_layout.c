@@ -340,6 +340,7 @@ void fc_lora_apply(fc_real *dst, const fc_vit_shape *s, int rank, const fc_real 
         fc_slot_dims(s, slot, &o, &d);
         size_t a, b;
         fc_slot_offsets(s, slot, rank, &a, &b);
+        /* W += scale B A    (o, r) (r, d) */
         fc_gemm(false, false, o, d, rank, scale, B + b, rank, A + a, d, 1,
                 dst + fc_vit_offset(s, fc_slot_tensor(slot)), d);
     }

@@ -82,12 +82,14 @@ void fc_gate_forward(const fc_engine *e, double *w, fc_real *mean, fc_real *z, c
                      const fc_real *h, int n, int T)
 {
     size_t N = (size_t)n, rows = (size_t)T, D = (size_t)g->width, E = (size_t)g->tasks;
+    /* z = relu(h W1^T + b1)    h (n T, D), W1 (D, D) */
     if (g->layers == 2) {
         fc_linear l = first_gate_layer(g);
         fc_linear_forward(e, z, NULL, &l, h, NULL, n * T);
         for (size_t i = 0; i < N * rows * D; i++)
             z[i] = z[i] < 0 ? 0 : z[i]; /* NaN stays */
     }
+    /* w_i = W2 mean_t(x_t) + b2    W2 (tasks, D), x = z, or h without W1 */
     const fc_real *x = g->layers == 2 ? z : h;
     for (size_t i = 0; i < N; i++) {
         if (g->layers > 0)
@@ -111,6 +113,7 @@ static void second_layer_backward(fc_real *dmean, const fc_gate *d, const fc_gat
     memset(dmean, 0, (size_t)n * D * sizeof *dmean);
     for (size_t i = 0; i < (size_t)n; i++)
         for (size_t k = 0; k < E; k++) {
+            /* db2 += dw, dW2 += dw^T mean (tasks, D), dmean = dw W2 (n, D) */
             fc_real dy = (fc_real)dw[i * E + k];
             if (d)
                 d->b2[k] += dy;
@@ -134,12 +137,14 @@ void fc_gate_backward(const fc_engine *e, fc_real *dh, const fc_gate *d, const f
     second_layer_backward(dmean, d, g, dw, mean, n);
     if (g->layers == 0)
         return;
+    /* dx_t = dmean / T for each token t; through the relu: 0 where z is 0 */
     fc_real *dx = fc_engine_take(&work, rows * D * sizeof *dx); /* of W2's input, token by token */
     for (size_t i = 0; i < rows * D; i++) {
         bool on = g->layers == 1 || z[i] > 0;
         dx[i] = on ? dmean[i / D / (size_t)T * D + i % D] / (fc_real)T : 0;
     }
     if (g->layers == 2) {
+        /* dh = dz W1 (n T, D), dW1 += dz^T h (D, D) */
         fc_real *dz = dx;
         fc_linear l = first_gate_layer(g);
         fc_linear_grads grads = {.W = d ? d->W1 : NULL, .b = d ? d->b1 : NULL};

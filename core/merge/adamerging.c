@@ -43,6 +43,7 @@ typedef struct merge_job {
     const fc_adamerging *a;
 } merge_job;
 
+/* out_t = sum_i lambda_it tau_it */
 static fc_status merge_coefficients(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
     (void)scratch, (void)err;
@@ -70,6 +71,7 @@ typedef struct gradient_job {
     const double *const *dtheta;
 } gradient_job;
 
+/* product_it = <d H / d theta_t, tau_it> of all updates i */
 static fc_status tensor_products(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
     const gradient_job *j = ctx;
@@ -88,6 +90,7 @@ static fc_status tensor_products(void *ctx, int t, fc_arena *scratch, fc_error *
         double *BtG = fc_arena_alloc(scratch, thin, sizeof *BtG, err);
         if (!BtG)
             return FC_EFAIL;
+        /* <G, B A> = <B^T G, A>    (r, rows) (rows, cols) */
         fc_dgemm(true, false, tv->rank, s->cols, s->rows, 1, tv->B, tv->rank, G, s->cols, 0, BtG,
                  s->cols);
         *product = inner_product(BtG, tv->A, thin);

@@ -147,8 +147,7 @@ fc_status fc_collect_begin(fc_collect **out, const fc_merge_method *rule, const 
     return begin_head(c, err);
 }
 
-/* --- one update ---------------------------------------------------------------------------------
- */
+/* ---- one update --------------------------------------------------------------------------- */
 
 static fc_status check_finite_tensor(const fc_update *u, const fc_spec *s, fc_error *err)
 {
@@ -166,11 +165,13 @@ static void keep_tensor(fc_collect *c, const fc_update *u, int t)
     const fc_tv *tv = &c->tv[(size_t)c->n * (size_t)c->tensors + (size_t)t];
     const fc_spec *s = spec_of(c, t);
     if (t >= c->pairs) {
+        /* tau_i = W_i - W_0 */
         for (size_t i = 0; i < fc_tv_size(&c->shape[t]); i++)
             own_array(tv->dense)[i] =
                 (double)u->params->p[s->offset + i] - c->job->base->p[s->offset + i];
         return;
     }
+    /* tau_i = B_i A_i - B_0 A_0 = [B_i, -B_0] [A_i; A_0] */
     int r = s->rows;
     fc_collect_put(own_array(tv->B), tv->rank, 0, 1, u->params, spec_B(c, t));
     fc_collect_put(own_array(tv->A), s->cols, 0, 1, u->params, s);
@@ -199,6 +200,7 @@ static fc_status add_dense_update(double *sum, const fc_collect *c, const fc_upd
         return FC_EFAIL;
     fc_collect_put(Bd, r, 0, 1, u->params, B);
     fc_collect_put(Ad, n, 0, 1, u->params, s);
+    /* sum += w B_i A_i    (rows, r) (r, cols) */
     fc_dgemm(false, false, B->rows, n, r, w, Bd, r, Ad, n, 1, sum, n);
     fc_arena_release(arena, mark);
     return FC_OK;
@@ -210,6 +212,7 @@ static fc_status add_tensor(fc_collect *c, const fc_update *u, int t, double w, 
     const fc_tv *tv = &c->tv[t];
     if (tv->rank == 0)
         return add_dense_update(own_array(tv->dense), c, u, t, w, c->arena, err);
+    /* stacked: sum_i w_i B_i A_i = [B_1 .. B_n] [w_1 A_1; ..; w_n A_n] */
     const fc_spec *A = spec_of(c, t);
     size_t above = (size_t)c->n * (size_t)A->rows;
     fc_collect_put(own_array(tv->B), tv->rank, (int)above, 1, u->params, spec_B(c, t));

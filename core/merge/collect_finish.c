@@ -111,6 +111,7 @@ static fc_status finish_sum(void *ctx, int t, fc_arena *scratch, fc_error *err)
     if (!x)
         return FC_EFAIL;
     FC_TRY(base_pair(&base, c, t, j->share, scratch, err));
+    /* x = tau + share B_0 A_0 */
     fc_tv_dense(x, &j->tau[t], &c->shape[t]);
     fc_tv_add(x, 1, &base, &c->shape[t]);
     for (size_t i = 0; i < size; i++) {
@@ -134,6 +135,7 @@ static fc_status finish_pair(void *ctx, int t, fc_arena *scratch, fc_error *err)
     FC_TRY(base_pair(&pair[1], j->c, t, j->share, scratch, err));
     const fc_tv_set set = {
         .n = j->share != 0 ? 2 : 1, .tensors = 1, .shape = &j->c->shape[t], .tv = pair};
+    /* best = [tau + share B_0 A_0]_r, the first r singular triplets */
     FC_TRY(
         fc_lora_flex(&best, &error, &set, NULL, &(fc_flex_options){.rank = A->rows}, scratch, err));
     for (size_t i = 0; i < n_B; i++)

@@ -30,6 +30,7 @@ static void axpy(double *y, double c, const double *x, size_t n)
         y[i] += c * x[i];
 }
 
+/* A = sum_i p_i A_i (r, n), B = sum_i p_i B_i (m, r) */
 static fc_status fedit_tensor(fc_tv *out, const fc_tv_set *in, int t, const double *p,
                               fc_arena *arena, fc_error *err)
 {
@@ -45,6 +46,7 @@ static fc_status fedit_tensor(fc_tv *out, const fc_tv_set *in, int t, const doub
                            "update %d, tensor %s: found rank %d, expected %d as in update 0, since "
                            "FedIT averages the factors",
                            i, s->name, tv->rank, r);
+        /* B += p_i B_i, A += p_i A_i */
         axpy(B, p[i], tv->B, (size_t)s->rows * (size_t)r);
         axpy(A, p[i], tv->A, (size_t)r * (size_t)s->cols);
     }
@@ -72,6 +74,7 @@ fc_status fc_lora_flora(fc_tv *out, const fc_tv_set *in, const double *p, fc_are
     return FC_OK;
 }
 
+/* B A = the first `rank` singular triplets of sum_i p_i B_i A_i */
 static fc_status flex_tensor(fc_tv *out, double *error, const fc_tv_set *in, int t, const double *p,
                              const fc_flex_options *o, fc_arena *arena, fc_error *err)
 {
@@ -81,6 +84,7 @@ static fc_status flex_tensor(fc_tv *out, double *error, const fc_tv_set *in, int
     FC_TRY(alloc_factors(&B, &A, s, o->rank, arena, err));
     fc_usv x;
     fc_mark mark = fc_arena_mark(arena);
+    /* sum_i p_i B_i A_i = U S V^T, of which the first `rank` triplets are kept */
     FC_TRY(fc_tv_sum_svd(&x, in, t, p, arena, err));
     size_t k = (size_t)x.k, kept = k < rank ? k : rank;
     for (size_t j = 0; j < kept; j++) {
@@ -89,6 +93,7 @@ static fc_status flex_tensor(fc_tv *out, double *error, const fc_tv_set *in, int
             B[i * rank + j] = left * x.U[i * k + j];
         axpy(A + j * n, right, x.Vt + j * n, n);
     }
+    /* |Delta - B A|_F: what is cut */
     *error = sqrt(fc_sum_squares(x.S + kept, k - kept));
     fc_arena_release(arena, mark);
     *out = (fc_tv){.rank = o->rank, .B = B, .A = A};

@@ -38,7 +38,8 @@ fc_status fc_opcm_init(fc_opcm *o, const fc_tv_shape *shape, int tensors, double
     return FC_OK;
 }
 
-/* Q (r, r) becomes Z: what the old model has of the new task. */
+/* Q (r, r) becomes Z, what the old model has of the new task: Q on the diagonal and in the first
+ * split x split block, 0 elsewhere. */
 static void select_old(double *Q, int r, const double *S, double alpha)
 {
     int split = 0;
@@ -72,6 +73,7 @@ static fc_status step_dense(fc_opcm_tensor *x, double *norm2, const fc_opcm *o, 
     *norm2 = fc_sum_squares(tv, size);
     if (s->linear && o->steps > 0) {
         fc_usv d;
+        /* D = U S V^T, its numerical support of r triplets */
         FC_TRY(fc_svd(&d, x->D, m, n, s->name, scratch, err));
         int r = fc_svd_rank(&d);
         size_t R = (size_t)r;
@@ -80,13 +82,16 @@ static fc_status step_dense(fc_opcm_tensor *x, double *norm2, const fc_opcm *o, 
         if (!UX || !Q)
             return FC_EFAIL;
         if (r > 0) {
+            /* Q = U^T tau V    (r, m) (m, n) (n, r) */
             fc_dgemm(true, false, r, n, m, 1, d.U, d.k, tv, n, 0, UX, n);
             fc_dgemm(false, true, r, r, n, 1, UX, n, d.Vt, n, 0, Q, r);
             select_old(Q, r, d.S, o->alpha);
+            /* clean = tau - U (Z V^T)    (m, r) (r, n) */
             fc_dgemm(false, false, r, n, r, 1, Q, r, d.Vt, n, 0, UX, n);
             fc_dgemm(false, false, m, n, r, -1, d.U, d.k, UX, n, 1, tv, n);
         }
     }
+    /* D <- lambda D + clean */
     for (size_t i = 0; i < size; i++)
         x->D[i] = o->lambda * x->D[i] + tv[i];
     return FC_OK;
@@ -105,6 +110,7 @@ static fc_status thin_core(double *C, const fc_opcm_tensor *x, const fc_opcm *o,
     double *Q = fc_arena_alloc(scratch, R * R, sizeof *Q, err);
     if (!UB || !AV || !Q)
         return FC_EFAIL;
+    /* C = lambda diag(S) - Z, Z of Q = (U^T B) (A V)    (r, rank) (rank, r) */
     for (size_t i = 0; i < K; i++)
         C[i * K + i] = o->lambda * x->S[i];
     if (r == 0)
@@ -136,12 +142,14 @@ static fc_status step_thin(fc_opcm_tensor *x, double *norm2, const fc_opcm *o, i
     *norm2 = fc_sum_squares(d.S, (size_t)d.k);
     if (k > 0) {
         FC_TRY(thin_core(C, x, o, t, tau, scratch, err));
+        /* U C    (m, k) (k, k) */
         fc_dgemm(false, false, m, k, k, 1, x->U, k, C, k, 0, left, both);
         memcpy(right, x->Vt, K * N * sizeof *right);
     }
     for (size_t i = 0; i < M; i++)
         memcpy(left + i * R + K, tau->B + i * r, r * sizeof *left);
     memcpy(right + K * N, tau->A, r * N * sizeof *right);
+    /* sum = [U C, B] [V^T; A] = U S V^T    (m, k + r) (k + r, n) */
     FC_TRY(fc_svd_product(&d, left, right, m, both, n, s->name, scratch, err));
     x->k = d.k;
     memcpy(x->U, d.U, M * (size_t)d.k * sizeof *d.U);
@@ -203,6 +211,7 @@ static void end_step(fc_opcm *o, const step_job *j)
     o->norm[o->steps++] = sqrt(norm2);
     for (int i = 0; i < o->steps; i++)
         mean += o->norm[i] / o->steps;
+    /* lambda = |sum| / mean(|tau_1| .. |tau_t|), D = sum / lambda */
     o->lambda = sum2 > 0 ? sqrt(sum2) / mean : 1;
     for (int t = 0; t < o->tensors; t++) {
         fc_opcm_tensor *x = &o->tensor[t];

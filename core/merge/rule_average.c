@@ -16,6 +16,7 @@ static double update_weight(const fc_tv_set *in, int i)
     return in->weight ? in->weight[i] : 1;
 }
 
+/* out = sum_i w_i tau_i / sum_i w_i */
 static fc_status mean_tensor(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
     (void)scratch, (void)err;

@@ -62,6 +62,7 @@ static void add_kept(double *out, const double *x, size_t n, const fc_breadcrumb
     }
 }
 
+/* out = alpha sum_i tau'_i, row by row or over the tensor */
 static fc_status merge_breadcrumbs(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
     const breadcrumbs_job *j = ctx;

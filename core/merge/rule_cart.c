@@ -16,6 +16,7 @@ static fc_status cart_weight(double *out, const fc_tv_set *in, int t, const void
     double *p = fc_arena_alloc(arena, (size_t)in->n, sizeof *p, err);
     if (!p)
         return FC_EFAIL;
+    /* out = lambda mu, mu = 1/T sum_i Delta_i */
     fc_tv_sum(out, o->lambda / in->n, in, t);
     for (int i = 0; i < in->n; i++) {
         fc_usv x; /* of Delta_i - mu = sum_j p_j Delta_j */
@@ -23,6 +24,7 @@ static fc_status cart_weight(double *out, const fc_tv_set *in, int t, const void
         for (int j = 0; j < in->n; j++)
             p[j] = (j == i) - 1.0 / in->n;
         FC_TRY(fc_tv_sum_svd(&x, in, t, p, arena, err));
+        /* out += lambda scale U_k diag(S_k) V_k^T    (m, k) (k, n) */
         int kept = k < x.k ? k : x.k;
         for (int a = 0; a < x.m; a++)
             for (int b = 0; b < kept; b++)

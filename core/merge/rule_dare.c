@@ -33,6 +33,7 @@ static void thin_tensor(double *x, const dare_job *j, int i, int t)
     }
 }
 
+/* out = lambda sum_i mask_i tau_i / (1 - p) */
 static fc_status add_thinned(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
     const dare_job *j = ctx;
@@ -57,6 +58,7 @@ static fc_status keep_thinned(void *ctx, int k, fc_arena *scratch, fc_error *err
     return FC_OK;
 }
 
+/* out = TIES(mask_i tau_i / (1 - p)) */
 static fc_status thin_then_ties(dare_job *j, fc_arena *arena, fc_error *err)
 {
     int n = j->in->n * j->in->tensors;

@@ -17,6 +17,8 @@ static bool is_set(const unsigned char *mask, size_t e)
     return mask[e / 8] >> e % 8 & 1;
 }
 
+/* u = g max_i (mask_i |tau_i|) and mask_i = [tau_i g > 0] of one tensor; its two means, which
+ * rescaler_i adds up. */
 static fc_status unify_tensor(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
     const emr_job *j = ctx;

@@ -7,6 +7,7 @@ static fc_status begin_fedit(void **state, const fc_merge_job *job, fc_arena *ar
     return fc_closed_form_begin(state, job, NULL, 0, false, arena, err);
 }
 
+/* out = (sum_i p_i B_i) (sum_i p_i A_i), p_i = w_i / sum_j w_j */
 static fc_status combine_fedit(double *const *out, const fc_tv_set *in, const void *options,
                                fc_arena *arena, fc_error *err)
 {

@@ -39,6 +39,7 @@ static fc_status check_fisher_set(const fisher_job *j, fc_error *err)
     return FC_OK;
 }
 
+/* norm_i = ||F_i||_2 over all tensors */
 static void measure_norms(const fisher_job *j)
 {
     for (int i = 0; i < j->in->n; i++)
@@ -56,6 +57,7 @@ void fc_rule_fisher_weights(double *w, size_t n, double norm, const void *option
         w[e] = c * (w[e] + o->epsilon);
 }
 
+/* out = sum_i w_i tau_i / sum_i w_i entry by entry, w_i = c_i (F_i + epsilon) */
 static fc_status merge_fisher(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
     const fisher_job *j = ctx;

@@ -1,3 +1,4 @@
+/* Iso-C: see core/merge/rule_iso.h. */
 #include "core/merge/rule.h"
 #include "core/merge/rule_iso.h"
 #include "core/merge/spectral.h"
@@ -9,6 +10,7 @@ static fc_status iso_c_weight(double *out, const fc_tv_set *in, int t, const voi
 {
     const fc_iso_options *o = options;
     fc_usv x;
+    /* sum_i Delta_i = U S V^T, out = lambda mean(S) U V^T */
     FC_TRY(fc_tv_sum_svd(&x, in, t, NULL, arena, err));
     fc_flatten_spectrum(out, &x,
                         o->lambda * fc_sum_singular(x.S, x.k) / fc_tv_least_side(&in->shape[t]));

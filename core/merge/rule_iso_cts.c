@@ -1,3 +1,4 @@
+/* Iso-CTS: see core/merge/rule_iso.h. */
 #include "core/gemm.h"
 #include "core/merge/rule.h"
 #include "core/merge/rule_iso.h"
@@ -38,6 +39,7 @@ static fc_status project_out(double *res, const double *X, int m, int cols, cons
     if (!UX)
         return FC_EFAIL;
     memcpy(res, X, (size_t)m * (size_t)cols * sizeof *res);
+    /* res = X - U_c (U_c^T X)    (m, c) (c, cols) */
     if (c > 0) {
         fc_dgemm(true, false, c, cols, m, 1, U, ld, X, cols, 0, UX, cols);
         fc_dgemm(false, false, m, cols, c, -1, U, ld, UX, cols, 1, res, cols);
@@ -74,6 +76,7 @@ static fc_status iso_cts_weight(double *out, const fc_tv_set *in, int t, const v
     fc_triplets stack;
     fc_usv M;
     FC_TRY(fc_triplets_init(&stack, m, n, q, arena, err));
+    /* M = sum_i Delta_i = U S V^T; the first c of U are the common directions */
     FC_TRY(fc_tv_sum_svd(&M, in, t, NULL, arena, err));
     int c = count_above(&M, common, FC_SUPPORT * top);
     for (int i = 0; i < in->n && per_task > 0; i++) {
@@ -83,8 +86,10 @@ static fc_status iso_cts_weight(double *out, const fc_tv_set *in, int t, const v
         fc_triplets_add(&stack, &x, count_above(&x, per_task, FC_SUPPORT * top));
         fc_arena_release(arena, mark);
     }
+    /* all stacked, and made orthogonal: U_hat (m, q), V_hat^T (q, n) */
     fc_triplets_add(&stack, &M, c);
     FC_TRY(fc_triplets_orthogonalise(&stack, s->name, arena, err));
+    /* out = lambda mean(S) U_hat V_hat^T */
     fc_dgemm(false, false, m, n, q, o->lambda * fc_sum_singular(stack.S, q) / q, stack.U, q,
              stack.Vt, n, 0, out, n);
     return FC_OK;

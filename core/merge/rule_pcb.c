@@ -57,6 +57,7 @@ static void flatten_update(double *x, const pcb_job *j, int i, const range *c)
     }
 }
 
+/* The ranges to which c_i and b_i are clamped, from their ranks among all d numbers. */
 static fc_status find_ranges(void *ctx, int i, fc_arena *scratch, fc_error *err)
 {
     const pcb_job *j = ctx;
@@ -78,6 +79,7 @@ static fc_status find_ranges(void *ctx, int i, fc_arena *scratch, fc_error *err)
     return FC_OK;
 }
 
+/* out = lambda sum_i beta_i sign(tau_i) c_i / max(sum_i beta_i, 1e-12), from out = sum_j tau_j */
 static fc_status merge_pcb(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
     const pcb_job *j = ctx;
@@ -91,6 +93,7 @@ static fc_status merge_pcb(void *ctx, int t, fc_arena *scratch, fc_error *err)
     for (int i = 0; i < j->in->n; i++) {
         const double *x = fc_tv_view(j->in, i, t, dense);
         for (size_t e = 0; e < n; e++) {
+            /* beta_i = N(b_i), c_i = |tau_i| clamped */
             double beta = normed(balance(x[e], out[e], j->c[i], j->in->n), j->b[i]);
             /* sign(0) = 0 */
             num[e] += x[e] != 0 ? beta * copysign(clamp(fabs(x[e]), j->c[i]), x[e]) : 0;

@@ -20,7 +20,7 @@ static const double *gram_at(const regmean_job *j, int i, int t)
     return j->in->gram[fc_tv_index(j->in, i, t)];
 }
 
-/* M (d, d) of update i; sum += M */
+/* M (d, d) = G_i / rows_i, off-diagonals times off_diagonal; sum += M */
 static fc_status add_scaled_gram(double *M, double *sum, const regmean_job *j, int i, int t,
                                  fc_error *err)
 {
@@ -48,13 +48,16 @@ static void add_product(double *out, const fc_tv *tv, const double *M, const fc_
 {
     int m = s->rows, n = s->cols, r = tv->rank;
     if (r == 0) {
+        /* out += tau M    (m, n) (n, n) */
         fc_dgemm(false, false, m, n, n, 1, tv->dense, n, M, n, 1, out, n);
     } else {
+        /* out += B (A M)    (m, r) (r, n) */
         fc_dgemm(false, false, r, n, n, 1, tv->A, n, M, n, 0, AM, n);
         fc_dgemm(false, false, m, n, r, 1, tv->B, r, AM, n, 1, out, n);
     }
 }
 
+/* out = (sum_i tau_i M_i) (sum_i M_i)^+, or the mean where a tensor has no Grams */
 static fc_status merge_regmean(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
     const regmean_job *j = ctx;
@@ -81,6 +84,7 @@ static fc_status merge_regmean(void *ctx, int t, fc_arena *scratch, fc_error *er
         FC_TRY(add_scaled_gram(M, sum, j, i, t, err));
         add_product(j->out[t], fc_tv_at(in, i, t), M, s, AM);
     }
+    /* out sum^+    (rows, cols) (cols, cols) */
     return fc_spd_solve(j->out[t], sum, j->out[t], s->rows, s->cols, s->name, NULL, scratch, err);
 }
 

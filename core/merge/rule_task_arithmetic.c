@@ -11,6 +11,7 @@ typedef struct job {
     double lambda;
 } job;
 
+/* out = lambda sum_i tau_i */
 static fc_status sum_tensor(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
     (void)scratch, (void)err;

@@ -28,6 +28,7 @@ static double interpolated_quantile(double *x, size_t n, double q)
     return t < 0.5 ? low + (high - low) * t : high - (high - low) * (1 - t);
 }
 
+/* level_i: what the smallest entry that is kept of tau_i has as |.| */
 static fc_status find_trim_level(void *ctx, int i, fc_arena *scratch, fc_error *err)
 {
     const ties_job *j = ctx;
@@ -53,7 +54,7 @@ static fc_status find_trim_level(void *ctx, int i, fc_arena *scratch, fc_error *
     return FC_OK;
 }
 
-/* out = sum_i trimmed tau_i, whose sign is g */
+/* elect: out = sum_i trimmed tau_i, whose sign is g */
 static fc_status elect_signs(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
     const ties_job *j = ctx;
@@ -73,6 +74,7 @@ static fc_status elect_signs(void *ctx, int t, fc_arena *scratch, fc_error *err)
     return FC_OK;
 }
 
+/* merge: out = lambda times the sum, mean or largest of the trimmed entries whose sign is g */
 static fc_status merge_ties(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
     const ties_job *j = ctx;

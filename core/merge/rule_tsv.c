@@ -23,12 +23,15 @@ static fc_status tsv_weight(double *out, const fc_tv_set *in, int t, const void 
     for (int i = 0; i < in->n; i++) {
         fc_usv x;
         fc_mark mark = fc_arena_mark(arena);
+        /* Delta_i = U_i S_i V_i^T, its first k triplets */
         FC_TRY(fc_tv_svd(&x, fc_tv_at(in, i, t), s, arena, err));
         int rank = fc_svd_rank(&x);
         fc_triplets_add(&stack, &x, rank < k ? rank : k);
         fc_arena_release(arena, mark);
     }
+    /* U~ (m, T k), V~^T (T k, n) <- polar factors */
     FC_TRY(fc_triplets_orthogonalise(&stack, s->name, arena, err));
+    /* out = lambda U~ diag(S~) V~^T */
     for (int i = 0; i < stack.most; i++)
         for (int j = 0; j < n; j++)
             stack.Vt[(size_t)i * (size_t)n + (size_t)j] *= stack.S[i];

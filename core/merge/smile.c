@@ -98,12 +98,14 @@ static fc_status fill_expert(fc_smile *s, int e, fc_real *G, const fc_smile_sour
     fc_expert *x = &s->of.expert[e];
     bool whole = is_whole(tv, shape, o);
     fc_usv d;
+    /* Delta = U S V^T; the expert B = U_k S_k, A = V_k^T */
     if (o->routing_use_diff || !whole)
         FC_TRY(fc_tv_svd(&d, tv, shape, scratch, err));
     if (!whole) {
         x->rank = smaller(x->rank, fc_svd_rank(&d));
         set_factors(x, &d);
     }
+    /* the router's V^T: of Delta, or of W_0 + Delta = U S V^T */
     if (!o->routing_use_diff)
         FC_TRY(expert_svd(&d, from->W0, tv, shape, scratch, err));
     s->gate[e] = smaller(s->gate[e], fc_svd_rank(&d));

@@ -50,6 +50,7 @@ fc_status fc_tv_stack(fc_tv *out, const fc_tv_set *in, int t, const double *p, f
     double *A = fc_arena_alloc(arena, R * n, sizeof *A, err);
     if (!B || !A)
         return FC_EFAIL;
+    /* [B_1 .. B_n] (m, R), [p_1 A_1; ..; p_n A_n] (R, n) */
     size_t at = 0; /* rows of A, columns of B filled so far */
     for (int i = 0; i < in->n; i++) {
         const fc_tv *tv = fc_tv_at(in, i, t);
@@ -69,11 +70,13 @@ fc_status fc_tv_sum_svd(fc_usv *x, const fc_tv_set *in, int t, const double *p, 
 {
     const fc_tv_shape *s = &in->shape[t];
     if (first_dense(in, t) == in->n && total_rank(in, t) < fc_tv_least_side(s)) {
+        /* U S V^T of (m, R) (R, n), without their product */
         fc_tv stack;
         FC_TRY(fc_tv_stack(&stack, in, t, p, arena, err));
         return fc_svd_product(x, stack.B, stack.A, s->rows, stack.rank, s->cols, s->name, arena,
                               err);
     }
+    /* U S V^T of sum_i p_i Delta_i (m, n) */
     double *dense = fc_arena_alloc(arena, fc_tv_size(s), sizeof *dense, err);
     if (!dense)
         return FC_EFAIL;
@@ -136,6 +139,7 @@ void fc_triplets_add(fc_triplets *s, const fc_usv *x, int k)
 fc_status fc_triplets_orthogonalise(fc_triplets *s, const char *what, fc_arena *scratch,
                                     fc_error *err)
 {
+    /* U (m, most) and Vt (most, n) <- their polar factors */
     FC_TRY(fc_polar(s->U, s->U, s->m, s->most, what, scratch, err));
     return fc_polar(s->Vt, s->Vt, s->most, s->n, what, scratch, err);
 }
@@ -159,6 +163,7 @@ fc_status fc_isotropise(double *X, int m, int n, int count, const char *what, fc
 {
     fc_usv x;
     fc_mark mark = fc_arena_mark(scratch);
+    /* X = U S V^T <- (sum_j s_j / count) U V^T */
     fc_status status = fc_svd(&x, X, m, n, what, scratch, err);
     if (status == FC_OK)
         fc_flatten_spectrum(X, &x, fc_sum_singular(x.S, x.k) / count);

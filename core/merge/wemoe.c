@@ -36,6 +36,7 @@ static fc_status alloc_gates(fc_wemoe *m, int depth, fc_arena *arena, fc_error *
     return fc_params_alloc(&m->gates, &layout, arena, err);
 }
 
+/* W1, W2 ~ N(0, 0.01^2), b1 = 0, b2 = lambda */
 static void fill_gates(fc_wemoe *m, int depth, double lambda, uint64_t seed)
 {
     for (int i = 0; i < m->gates.nspec; i++) {
@@ -74,6 +75,7 @@ static fc_status make_experts(fc_experts *x, const fc_tv_set *in, int t, int b, 
     return FC_OK;
 }
 
+/* MLPs become experts, w += lambda sum_i tau_i for all other tensors. */
 static fc_status split_updates(fc_wemoe *m, fc_real *w, const fc_vit_shape *shape,
                                const fc_tv_set *in, double lambda, fc_arena *arena,
                                fc_arena *scratch, fc_error *err)
