@@ -224,6 +224,24 @@ fc_status fc_adapter_read(fc_adapter *a, const char *dir, fc_arena *arena, fc_er
     return s;
 }
 
+const fc_adapter_layer *fc_adapter_find_layer(const fc_adapter *a, const char *weight)
+{
+    for (int i = 0; i < a->n_layers; i++) {
+        size_t n = strlen(a->layer[i].name);
+        if (strncmp(a->layer[i].name, weight, n) == 0 && strcmp(weight + n, ".weight") == 0)
+            return &a->layer[i];
+    }
+    return NULL;
+}
+
+const fc_adapter_whole *fc_adapter_find_whole(const fc_adapter *a, const char *name)
+{
+    for (int i = 0; i < a->n_whole; i++)
+        if (strcmp(a->whole[i].name, name) == 0)
+            return &a->whole[i];
+    return NULL;
+}
+
 void fc_adapter_product(double *out, const fc_adapter_layer *l)
 {
     fc_dgemm(false, false, l->rows, l->cols, l->rank, 1, l->B, l->rank, l->A, l->cols, 0, out,

@@ -50,6 +50,10 @@ fc_status fc_adapter_read(fc_adapter *a, const char *dir, fc_arena *arena, fc_er
  * there gives the same bytes again. Errors FC_EFAIL. */
 fc_status fc_adapter_write(const char *dir, const fc_adapter *a, fc_error *err);
 
+/* The layer with that weight, "<name>.weight"; the whole tensor of that name. NULL: none. */
+const fc_adapter_layer *fc_adapter_find_layer(const fc_adapter *a, const char *weight);
+const fc_adapter_whole *fc_adapter_find_whole(const fc_adapter *a, const char *name);
+
 /* out (rows, cols) = B A. */
 void fc_adapter_product(double *out, const fc_adapter_layer *l);
 

@@ -20,7 +20,7 @@ typedef struct entropy_step {
     double entropy;   /* sum over tasks of the mean */
 } entropy_step;
 
-static int slices(const fc_entropy_job *a)
+static int slice_count(const fc_entropy_job *a)
 {
     return (a->batch + FC_SLICE - 1) / FC_SLICE; /* of one task */
 }
@@ -29,7 +29,7 @@ static void slice_gradient(void *ctx, int thread, int i)
 {
     entropy_step *s = ctx;
     const fc_entropy_job *a = s->a;
-    int t = i / slices(a), first = i % slices(a) * FC_SLICE, left = a->batch - first;
+    int t = i / slice_count(a), first = i % slice_count(a) * FC_SLICE, left = a->batch - first;
     int n = left < FC_SLICE ? left : FC_SLICE;
     const fc_task_images *task = &a->task[t];
     fc_worker *w = &a->crew->worker[thread];
@@ -56,7 +56,7 @@ static void step_piece(void *ctx, int thread, int i)
 {
     entropy_step *s = ctx;
     (void)i;
-    fc_pool_loop(&s->a->crew->pool, thread, s->a->tasks * slices(s->a), slice_gradient,
+    fc_pool_loop(&s->a->crew->pool, thread, s->a->tasks * slice_count(s->a), slice_gradient,
                  slice_commit, s);
 }
 

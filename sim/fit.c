@@ -63,6 +63,25 @@ static fc_status crew_init(fc_crew *c, const fc_crew_plan *p, fc_error *err)
     return FC_OK;
 }
 
+void fc_net_sees(fc_net *net, const fc_split *train, const fc_transform *transform,
+                 const int *logit, int classes)
+{
+    net->train = train;
+    net->transform = *transform;
+    net->logit = logit;
+    net->classes = classes;
+}
+
+fc_crew_plan fc_crew_plan_one(const fc_net *net, const fc_params *like, int threads, int max_side)
+{
+    return (fc_crew_plan){.net = net,
+                          .like = like,
+                          .threads = threads,
+                          .clients = 1,
+                          .batch = FC_SLICE,
+                          .max_side = max_side};
+}
+
 fc_status fc_crew_init(fc_crew *c, const fc_crew_plan *plan, fc_error *err)
 {
     *c = (fc_crew){0};

@@ -21,6 +21,9 @@ typedef struct fc_model_file {
  * is in the arena. Errors: FC_EDATA for a file that is damaged. */
 fc_status fc_model_file_open(fc_model_file *m, const char *path, fc_arena *arena, fc_error *err);
 
+/* Is that the name of a tensor of the head? */
+bool fc_model_file_is_head(const char *name);
+
 /* The config of a test on it: of the file `config` if that is not NULL, else of what the metadata
  * say; then n overrides "section.key=value". Errors as fc_config_load. */
 fc_status fc_model_file_config(fc_config *c, const fc_model_file *m, const char *config,
