@@ -169,7 +169,7 @@ static fc_status read_layer(fc_adapter_layer *l, const reader *r, const pair *p,
         return FC_EFAIL;
     FC_TRY(fc_st_read_double(l->A, &r->file, p->A, err));
     FC_TRY(fc_st_read_double(l->B, &r->file, p->B, err));
-    for (size_t i = 0; i < p->B->count; i++) {
+    for (size_t i = 0; i < p->B->count; i++) { /* dW = scale B A, scale = alpha / r or / sqrt(r) */
         l->B[i] *= scale;
         if (!isfinite(l->B[i]))
             return fc_fail(err, FC_EDATA, "%s: tensor %s: element %zu times the scale %g is %g",
@@ -244,6 +244,7 @@ const fc_adapter_whole *fc_adapter_find_whole(const fc_adapter *a, const char *n
 
 void fc_adapter_product(double *out, const fc_adapter_layer *l)
 {
+    /* out (m, n) = B (m, r) A (r, n) */
     fc_dgemm(false, false, l->rows, l->cols, l->rank, 1, l->B, l->rank, l->A, l->cols, 0, out,
              l->cols);
 }

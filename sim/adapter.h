@@ -6,7 +6,8 @@
  *                              (m, r): the weight of the layer changes by scale B A; tensors that
  *                              were trained as a whole (modules_to_save, biases) under their names
  *
- * What we write has scale 1: lora_alpha = r. */
+ * What we write has scale 1: lora_alpha = r. Written by fcil export and fcil merge, read where a
+ * model may be an adapter (sim/model_file.h). */
 #ifndef FC_ADAPTER_H
 #define FC_ADAPTER_H
 

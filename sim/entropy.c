@@ -25,6 +25,7 @@ static int slice_count(const fc_entropy_job *a)
     return (a->batch + FC_SLICE - 1) / FC_SLICE; /* of one task */
 }
 
+/* d/dtheta of the slice's part of H_t = mean_x -sum_c p_c log p_c, p over the task's own logits. */
 static void slice_gradient(void *ctx, int thread, int i)
 {
     entropy_step *s = ctx;
@@ -44,6 +45,7 @@ static void slice_gradient(void *ctx, int thread, int i)
         fc_progress_add(a->progress, s->m->flop * n, n, w->loss / n);
 }
 
+/* H += H_slice, g += g_slice, in order. */
 static void slice_commit(void *ctx, int thread, int i)
 {
     entropy_step *s = ctx;
@@ -79,6 +81,7 @@ static void choose_images(entropy_step *s, int step)
         }
 }
 
+/* theta of this step; H = sum_t H_t and its gradient; one step of the optimiser down it. */
 static fc_status take_step(entropy_step *s, int step, fc_error *err)
 {
     const fc_entropy_job *a = s->a;

@@ -13,6 +13,7 @@ typedef struct pass {
     const fc_fisher_worker *worker; /* (threads) */
 } pass;
 
+/* sum = F(x_1) + .. + F(x_n) of a slice, F(x) = E_y (d log p(y | x) / d theta)^2 */
 static void slice_sum(void *ctx, int thread, int i)
 {
     const pass *p = ctx;
@@ -33,6 +34,7 @@ static void slice_sum(void *ctx, int thread, int i)
         fc_progress_add(j->progress, flop * n, n, NAN);
 }
 
+/* F += sum, slice by slice */
 static void slice_commit(void *ctx, int thread, int i)
 {
     const pass *p = ctx;
@@ -62,7 +64,7 @@ fc_status fc_fit_fisher(double *F, const fc_params *layout, const fc_fisher_job 
     memset(F, 0, p.n * sizeof *F);
     fc_pool_loop(&j->crew->pool, thread, (int)((j->n + FC_SLICE - 1) / FC_SLICE), slice_sum,
                  slice_commit, &p);
-    for (size_t k = 0; k < p.n; k++)
+    for (size_t k = 0; k < p.n; k++) /* the mean over all images */
         F[k] /= (double)j->n;
     return fc_stop_requested() ? fc_fail(err, FC_ESTOP, "stopped on request") : FC_OK;
 }

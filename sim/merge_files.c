@@ -290,7 +290,7 @@ static fc_status load_tensor(fc_tv *tv, const fc_merge_files *f, int i, int t, c
     } else {
         memcpy(v, s.whole->v, n * sizeof *v);
     }
-    for (size_t e = 0; e < n; e++)
+    for (size_t e = 0; e < n; e++) /* tau = theta - theta_0 */
         v[e] -= base[e];
     tv->dense = v;
     return FC_OK;
@@ -326,6 +326,7 @@ typedef struct sum_job {
     double c;
 } sum_job;
 
+/* out_t (rows, cols) = c sum_i tau_it, one input after the other */
 static fc_status sum_tensor(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
     const sum_job *j = ctx;

@@ -57,6 +57,7 @@ static fc_status join_numbers(fc_merge_files *f, how h, fc_error *err)
     f->head_b = fc_arena_alloc(&f->arena, rows, sizeof *f->head_b, err);
     if (!f->head_w || !f->head_b)
         return FC_EFAIL;
+    /* BELOW: W = [W_1; W_2; ..] (sum of rows, D); MEAN: W = sum_i W_i / n (rows, D) */
     double share = h == MEAN ? 1.0 / f->n : 1;
     size_t at = 0;
     for (int i = 0; i < f->n; i++) {

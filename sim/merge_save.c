@@ -33,7 +33,7 @@ static fc_status check_float(double x, const char *tensor, size_t e, fc_error *e
                    tensor, e, x);
 }
 
-/* v (count) = base + out of tensor t (-1: as in the base). */
+/* v (count) = theta_0 + tau_t (t = -1: as in the base). */
 static fc_status add_to_base(double *v, const fc_merge_files *f, const fc_tensor *base,
                              double *const *out, int t, fc_error *err)
 {
@@ -139,7 +139,8 @@ typedef struct loss {
     int rank;
 } loss;
 
-/* The best B A of a rank (0: all there is), of at least one; B = U S. */
+/* The best B A of a rank r (0: all there is), of at least one: tau = U S V^T, B (rows, r) = U_r
+ * S_r, A (r, cols) = V_r^T; what is lost is the sum of S_k^2 behind r. */
 static fc_status cut_layer(fc_adapter_layer *l, loss *sum, const fc_tv_shape *s, const double *out,
                            int rank, fc_arena *arena, fc_arena *scratch, fc_error *err)
 {
@@ -227,6 +228,7 @@ fc_status fc_merge_files_save_adapter(const fc_merge_files *f, double *const *ou
     loss sum = {0};
     fc_status s = save_adapter(f, out, *rank, &sum, dir, &arena, &scratch, err);
     *rank = sum.rank;
+    /* |tau - B A|_F / |tau|_F over all layers */
     *error = sum.all > 0 ? sqrt(sum.lost / sum.all) : 0;
     fc_arena_free(&arena);
     fc_arena_free(&scratch);

@@ -1,5 +1,7 @@
 /* A Vision Transformer with a head from files: timm-named safetensors, or an adapter folder
- * (sim/adapter.h) and the file of the backbone that it belongs to. */
+ * (sim/adapter.h) and the file of the backbone that it belongs to. Opened by fcil merge
+ * (sim/merge_files.h) for what the file has, by fcil eval and stats (sim/model_on_data.h) to be
+ * run. */
 #ifndef FC_MODEL_FILE_H
 #define FC_MODEL_FILE_H
 

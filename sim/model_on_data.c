@@ -175,7 +175,7 @@ static fc_status test_experts(fc_eval *e, int *answer, fc_model_on_data *d, fc_e
         images += n;
     }
     e->seen = d->tasks.n;
-    e->loss = loss / images;
+    e->loss = loss / images; /* sum_i n_i L_i / sum_i n_i over the experts */
     return FC_OK;
 }
 

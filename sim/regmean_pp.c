@@ -29,7 +29,7 @@ static int slot_of(int tensor)
     return -1;
 }
 
-/* w = w0 + delta in one tensor. */
+/* theta_t = theta_0,t + delta (rows, cols), for one tensor. */
 static void place_update(regmean_pp *s, int t, const double *delta)
 {
     size_t at = s->j->w0->spec[s->j->tensor[t]].offset;
@@ -70,7 +70,8 @@ static fc_status block_grams(fc_grams *g, const fc_vit_shape *shape, int block, 
     return fc_grams_init(g, slots, dims, alphas, arena, err);
 }
 
-/* gram (n): those of all tasks at a block. */
+/* gram (n): M_i = X_i^T X_i / rows_i of all tasks at a block, X_i (rows_i, d_in) the inputs of its
+ * layers under w = merged blocks, then block of model i. */
 static fc_status tasks_grams(fc_grams *gram, regmean_pp *s, int block, fc_error *err)
 {
     const fc_regmean_pp_job *j = s->j;
@@ -133,6 +134,7 @@ static fc_status merge_part(regmean_pp *s, int part, fc_error *err)
                            .gram = gram,
                            .gram_rows = rows};
     const fc_regmean_options o = {j->off_diagonal};
+    /* tau_t = (sum_i tau_i M_i) (sum_i M_i)^+, or without Grams the mean of tau_i */
     FC_TRY(fc_rule_regmean(out, &set, &o, &s->part, err));
     for (size_t k = 0; k < count; k++)
         place_update(s, t_of[k], out[k]);
