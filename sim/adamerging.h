@@ -1,6 +1,8 @@
 /* AdaMerging (core/merge/adamerging.h) of ViTs: its coefficients trained on unlabelled images
  * (sim/entropy.h).
  *
+ * Called by the rule's row, sim/vit_rule_adamerging.c.
+ *
  * The paper takes images of the test set. Here the caller says which: held-out training images,
  * unless the published figures are to be compared with. */
 #ifndef FC_TRAIN_ADAMERGING_H

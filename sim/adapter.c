@@ -169,7 +169,7 @@ static fc_status read_layer(fc_adapter_layer *l, const reader *r, const pair *p,
         return FC_EFAIL;
     FC_TRY(fc_st_read_double(l->A, &r->file, p->A, err));
     FC_TRY(fc_st_read_double(l->B, &r->file, p->B, err));
-    for (size_t i = 0; i < p->B->count; i++) {
+    for (size_t i = 0; i < p->B->count; i++) { /* dW = scale B A, scale = alpha / r or / sqrt(r) */
         l->B[i] *= scale;
         if (!isfinite(l->B[i]))
             return fc_fail(err, FC_EDATA, "%s: tensor %s: element %zu times the scale %g is %g",
@@ -224,8 +224,27 @@ fc_status fc_adapter_read(fc_adapter *a, const char *dir, fc_arena *arena, fc_er
     return s;
 }
 
+const fc_adapter_layer *fc_adapter_find_layer(const fc_adapter *a, const char *weight)
+{
+    for (int i = 0; i < a->n_layers; i++) {
+        size_t n = strlen(a->layer[i].name);
+        if (strncmp(a->layer[i].name, weight, n) == 0 && strcmp(weight + n, ".weight") == 0)
+            return &a->layer[i];
+    }
+    return NULL;
+}
+
+const fc_adapter_whole *fc_adapter_find_whole(const fc_adapter *a, const char *name)
+{
+    for (int i = 0; i < a->n_whole; i++)
+        if (strcmp(a->whole[i].name, name) == 0)
+            return &a->whole[i];
+    return NULL;
+}
+
 void fc_adapter_product(double *out, const fc_adapter_layer *l)
 {
+    /* out (m, n) = B (m, r) A (r, n) */
     fc_dgemm(false, false, l->rows, l->cols, l->rank, 1, l->B, l->rank, l->A, l->cols, 0, out,
              l->cols);
 }

@@ -6,7 +6,8 @@
  *                              (m, r): the weight of the layer changes by scale B A; tensors that
  *                              were trained as a whole (modules_to_save, biases) under their names
  *
- * What we write has scale 1: lora_alpha = r. */
+ * What we write has scale 1: lora_alpha = r. Written by fcil export and fcil merge, read where a
+ * model may be an adapter (sim/model_file.h). */
 #ifndef FC_ADAPTER_H
 #define FC_ADAPTER_H
 
@@ -49,6 +50,10 @@ fc_status fc_adapter_read(fc_adapter *a, const char *dir, fc_arena *arena, fc_er
 /* Writes a folder (made if it is not there): factors and whole tensors as F32. What is read from
  * there gives the same bytes again. Errors FC_EFAIL. */
 fc_status fc_adapter_write(const char *dir, const fc_adapter *a, fc_error *err);
+
+/* The layer with that weight, "<name>.weight"; the whole tensor of that name. NULL: none. */
+const fc_adapter_layer *fc_adapter_find_layer(const fc_adapter *a, const char *weight);
+const fc_adapter_whole *fc_adapter_find_whole(const fc_adapter *a, const char *name);
 
 /* out (rows, cols) = B A. */
 void fc_adapter_product(double *out, const fc_adapter_layer *l);

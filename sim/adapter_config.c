@@ -11,13 +11,13 @@ typedef struct parser {
     fc_arena *arena;
 } parser;
 
-static fc_status wrong(const parser *p, const char *key, const char *expected, fc_error *err)
+static fc_status wrong_value(const parser *p, const char *key, const char *expected, fc_error *err)
 {
     return fc_fail(err, FC_EDATA, "%s: %s: expected %s", p->name, key, expected);
 }
 
 /* The value of a key, NULL where it is absent or null: both mean its default. */
-static const json_t *get(const parser *p, const char *key)
+static const json_t *get_value(const parser *p, const char *key)
 {
     const json_t *v = json_object_get(p->root, key);
     return json_is_null(v) ? NULL : v;
@@ -25,9 +25,9 @@ static const json_t *get(const parser *p, const char *key)
 
 static fc_status get_bool(bool *out, const parser *p, const char *key, fc_error *err)
 {
-    const json_t *v = get(p, key);
+    const json_t *v = get_value(p, key);
     if (v && !json_is_boolean(v))
-        return wrong(p, key, "true or false", err);
+        return wrong_value(p, key, "true or false", err);
     *out = json_is_true(v);
     return FC_OK;
 }
@@ -62,7 +62,7 @@ static fc_status get_patterns(fc_adapter_pattern **out, int *n, const parser *p,
     if (!v || json_is_null(v))
         return FC_OK;
     if (!json_is_object(v))
-        return wrong(p, key, "an object of numbers", err);
+        return wrong_value(p, key, "an object of numbers", err);
     *out = fc_arena_alloc(p->arena, json_object_size(v), sizeof **out, err);
     if (!*out)
         return FC_EFAIL;
@@ -85,7 +85,7 @@ static fc_status get_patterns(fc_adapter_pattern **out, int *n, const parser *p,
     return FC_OK;
 }
 
-static fc_status parse(fc_adapter_config *c, const parser *p, fc_error *err)
+static fc_status parse_config(fc_adapter_config *c, const parser *p, fc_error *err)
 {
     static const char a_rank[] = "a whole number from 1 to 65536";
     static const char an_alpha[] = "a number from -1e6 to 1e6";
@@ -93,25 +93,25 @@ static fc_status parse(fc_adapter_config *c, const parser *p, fc_error *err)
     if (!json_is_object(p->root))
         return fc_fail(err, FC_EDATA, "%s: not an object, expected the config of an adapter",
                        p->name);
-    const char *type = json_string_value(get(p, "peft_type"));
+    const char *type = json_string_value(get_value(p, "peft_type"));
     if (!type || strcmp(type, "LORA") != 0)
-        return wrong(p, "peft_type", "\"LORA\"", err);
-    if (!is_rank(get(p, "r")))
-        return wrong(p, "r", a_rank, err);
-    c->r = (int)json_integer_value(get(p, "r"));
-    if (!is_alpha(get(p, "lora_alpha")))
-        return wrong(p, "lora_alpha", an_alpha, err);
-    c->alpha = json_number_value(get(p, "lora_alpha"));
+        return wrong_value(p, "peft_type", "\"LORA\"", err);
+    if (!is_rank(get_value(p, "r")))
+        return wrong_value(p, "r", a_rank, err);
+    c->r = (int)json_integer_value(get_value(p, "r"));
+    if (!is_alpha(get_value(p, "lora_alpha")))
+        return wrong_value(p, "lora_alpha", an_alpha, err);
+    c->alpha = json_number_value(get_value(p, "lora_alpha"));
     FC_TRY(get_bool(&c->rslora, p, "use_rslora", err));
     FC_TRY(get_bool(&c->transposed, p, "fan_in_fan_out", err));
     FC_TRY(get_bool(&dora, p, "use_dora", err));
     if (dora)
-        return wrong(p, "use_dora", "false: DoRA is not a sum of matrices", err);
+        return wrong_value(p, "use_dora", "false: DoRA is not a sum of matrices", err);
     FC_TRY(get_patterns(&c->rank, &c->n_ranks, p, "rank_pattern", is_rank, a_rank, err));
     FC_TRY(get_patterns(&c->alphas, &c->n_alphas, p, "alpha_pattern", is_alpha, an_alpha, err));
-    const json_t *base = get(p, "base_model_name_or_path");
+    const json_t *base = get_value(p, "base_model_name_or_path");
     if (base && !json_is_string(base))
-        return wrong(p, "base_model_name_or_path", "a text", err);
+        return wrong_value(p, "base_model_name_or_path", "a text", err);
     c->base = fc_arena_strdup(p->arena, base ? json_string_value(base) : "", err);
     return c->base ? FC_OK : FC_EFAIL;
 }
@@ -125,13 +125,13 @@ fc_status fc_adapter_config_parse(fc_adapter_config *c, const void *text, size_t
         return fc_fail(err, FC_EDATA, "%s:%d:%d: not valid JSON: %s", name, why.line, why.column,
                        why.text);
     *c = (fc_adapter_config){0};
-    fc_status s = parse(c, &p, err);
+    fc_status s = parse_config(c, &p, err);
     json_decref(p.root);
     return s;
 }
 
 /* The value of the first pattern that the layer ends with. */
-static double lookup(const fc_adapter_pattern *p, int n, const char *layer, double otherwise)
+static double match_pattern(const fc_adapter_pattern *p, int n, const char *layer, double otherwise)
 {
     size_t length = strlen(layer);
     for (int i = 0; i < n; i++) {
@@ -148,11 +148,12 @@ static double lookup(const fc_adapter_pattern *p, int n, const char *layer, doub
 
 int fc_adapter_rank(const fc_adapter_config *c, const char *layer)
 {
-    return (int)lookup(c->rank, c->n_ranks, layer, c->r);
+    return (int)match_pattern(c->rank, c->n_ranks, layer, c->r);
 }
 
 double fc_adapter_scale(const fc_adapter_config *c, const char *layer)
 {
-    double r = fc_adapter_rank(c, layer), alpha = lookup(c->alphas, c->n_alphas, layer, c->alpha);
+    double r = fc_adapter_rank(c, layer),
+           alpha = match_pattern(c->alphas, c->n_alphas, layer, c->alpha);
     return alpha / (c->rslora ? sqrt(r) : r);
 }

@@ -27,7 +27,7 @@ static double percent(long part, long of)
 }
 
 /* All tasks as one. */
-static void add_up(long *correct, long *masked, long *total, const fc_eval *e)
+static void add_up_tasks(long *correct, long *masked, long *total, const fc_eval *e)
 {
     *correct = *masked = *total = 0;
     for (int t = 0; t < e->seen; t++) {
@@ -54,7 +54,7 @@ static void print_table(const fc_model_on_data *d, const fc_eval *e)
         snprintf(task, sizeof task, "%d", s + 1);
         print_row(task, k->first[s + 1] - k->first[s], e->total[s], e->correct[s], e->masked[s]);
     }
-    add_up(&correct, &masked, &total, e);
+    add_up_tasks(&correct, &masked, &total, e);
     print_row("all", k->first[e->seen], total, correct, masked);
 }
 
@@ -63,7 +63,7 @@ static fc_status print_json(const fc_model_on_data *d, const fc_eval *e, fc_erro
     const fc_tasks *k = &d->tasks;
     long correct, masked, total;
     json_t *list = json_array();
-    add_up(&correct, &masked, &total, e);
+    add_up_tasks(&correct, &masked, &total, e);
     for (int s = 0; s < e->seen; s++)
         json_array_append_new(
             list, json_pack("{s:i, s:i, s:I, s:I, s:I, s:f, s:f}", "task", s + 1, "classes",
@@ -99,7 +99,7 @@ static fc_status save_confusion(fc_model_on_data *d, const int *answer, const ch
     return s;
 }
 
-static fc_status test(fc_model_on_data *d, const fc_args *a, fc_error *err)
+static fc_status test_model(fc_model_on_data *d, const fc_args *a, fc_error *err)
 {
     fc_eval e;
     int *answer = fc_arena_alloc(&d->arena, d->data.test.n, sizeof *answer, err);
@@ -126,7 +126,7 @@ static fc_status open_and_test(const fc_args *a, fc_error *err)
                                   .override = a->override,
                                   .n_override = a->n_override};
     FC_TRY(fc_model_on_data_open(&d, &o, err));
-    fc_status s = test(&d, a, err);
+    fc_status s = test_model(&d, a, err);
     fc_model_on_data_close(&d);
     return s;
 }

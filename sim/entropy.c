@@ -20,16 +20,17 @@ typedef struct entropy_step {
     double entropy;   /* sum over tasks of the mean */
 } entropy_step;
 
-static int slices(const fc_entropy_job *a)
+static int slice_count(const fc_entropy_job *a)
 {
     return (a->batch + FC_SLICE - 1) / FC_SLICE; /* of one task */
 }
 
+/* d/dtheta of the slice's part of H_t = mean_x -sum_c p_c log p_c, p over the task's own logits. */
 static void slice_gradient(void *ctx, int thread, int i)
 {
     entropy_step *s = ctx;
     const fc_entropy_job *a = s->a;
-    int t = i / slices(a), first = i % slices(a) * FC_SLICE, left = a->batch - first;
+    int t = i / slice_count(a), first = i % slice_count(a) * FC_SLICE, left = a->batch - first;
     int n = left < FC_SLICE ? left : FC_SLICE;
     const fc_task_images *task = &a->task[t];
     fc_worker *w = &a->crew->worker[thread];
@@ -44,6 +45,7 @@ static void slice_gradient(void *ctx, int thread, int i)
         fc_progress_add(a->progress, s->m->flop * n, n, w->loss / n);
 }
 
+/* H += H_slice, g += g_slice, in order. */
 static void slice_commit(void *ctx, int thread, int i)
 {
     entropy_step *s = ctx;
@@ -56,7 +58,7 @@ static void step_piece(void *ctx, int thread, int i)
 {
     entropy_step *s = ctx;
     (void)i;
-    fc_pool_loop(&s->a->crew->pool, thread, s->a->tasks * slices(s->a), slice_gradient,
+    fc_pool_loop(&s->a->crew->pool, thread, s->a->tasks * slice_count(s->a), slice_gradient,
                  slice_commit, s);
 }
 
@@ -79,6 +81,7 @@ static void choose_images(entropy_step *s, int step)
         }
 }
 
+/* theta of this step; H = sum_t H_t and its gradient; one step of the optimiser down it. */
 static fc_status take_step(entropy_step *s, int step, fc_error *err)
 {
     const fc_entropy_job *a = s->a;

@@ -64,7 +64,7 @@ static double *widen(const fc_real *x, size_t n, fc_arena *arena, fc_error *err)
     return v;
 }
 
-/* A, B: of all slots. */
+/* dW (d_out, d_in) = B (d_out, r) A (r, d_in) of one slot; A, B: of all. */
 static fc_status make_layer(fc_adapter_layer *l, fc_run *r, int slot, const fc_real *A,
                             const fc_real *B, fc_error *err)
 {

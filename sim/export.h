@@ -1,5 +1,6 @@
 /* What a run has learnt as files that other programs read: its model with timm's names, its LoRA
- * deltas in PEFT's format. Both say in their metadata what sim/model_meta.h lists. */
+ * deltas in PEFT's format. Both say in their metadata what sim/model_meta.h lists. Called by fcil
+ * export, on a run that is opened and restored. */
 #ifndef FC_EXPORT_H
 #define FC_EXPORT_H
 

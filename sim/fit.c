@@ -63,6 +63,25 @@ static fc_status crew_init(fc_crew *c, const fc_crew_plan *p, fc_error *err)
     return FC_OK;
 }
 
+void fc_net_sees(fc_net *net, const fc_split *train, const fc_transform *transform,
+                 const int *logit, int classes)
+{
+    net->train = train;
+    net->transform = *transform;
+    net->logit = logit;
+    net->classes = classes;
+}
+
+fc_crew_plan fc_crew_plan_one(const fc_net *net, const fc_params *like, int threads, int max_side)
+{
+    return (fc_crew_plan){.net = net,
+                          .like = like,
+                          .threads = threads,
+                          .clients = 1,
+                          .batch = FC_SLICE,
+                          .max_side = max_side};
+}
+
 fc_status fc_crew_init(fc_crew *c, const fc_crew_plan *plan, fc_error *err)
 {
     *c = (fc_crew){0};
@@ -133,7 +152,9 @@ typedef struct batch {
     double loss; /* sum over the committed slices */
 } batch;
 
-/* Loss and gradient of slice i; the first one writes straight into the gradient of the batch. */
+/* Loss L_s = sum over the images of the slice of CE(logits lo .. hi-1, label) and gradient
+ * d (L_s / n) / d theta, n the images of the batch; the first one writes straight into the gradient
+ * of the batch. */
 static void slice_gradient(void *ctx, int thread, int i)
 {
     batch *b = ctx;
@@ -167,7 +188,8 @@ static void slice_commit(void *ctx, int thread, int i)
         add_groups(t->grad, w->grad, &t->local, b->f->groups);
 }
 
-/* Gradient of the mean loss of a batch into t->grad; returns the mean loss. */
+/* Gradient of the mean loss of a batch, sum_s d (L_s / n) / d theta in the order of the slices,
+ * into t->grad; returns the mean loss sum_s L_s / n. */
 static double batch_gradient(fc_trainer *t, const fc_fit *f, const uint32_t *sample, int n,
                              int epoch)
 {
@@ -260,6 +282,7 @@ static fc_grams gram_sum(const gram_passes *g, int thread, int i)
     return i == 0 ? *g->out : fc_grams_first(&g->t->crew->worker[thread].grams, g->out->n);
 }
 
+/* G (slot) = sum over the images of the item of X^T X, X (tokens, d_in) the slot's inputs */
 static void gram_item(void *ctx, int thread, int i)
 {
     const gram_passes *g = ctx;
@@ -280,6 +303,7 @@ static void gram_item(void *ctx, int thread, int i)
     }
 }
 
+/* G += G_item, in order */
 static void gram_commit(void *ctx, int thread, int i)
 {
     const gram_passes *g = ctx;

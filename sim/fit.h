@@ -75,6 +75,14 @@ typedef struct fc_crew_plan {
     fc_acts_size acts;     /* what models with experts want beside: experts, gate_k, gates, whole */
 } fc_crew_plan;
 
+/* Images that a net sees, and the logits of their classes. */
+void fc_net_sees(fc_net *net, const fc_split *train, const fc_transform *transform,
+                 const int *logit, int classes);
+
+/* For one model that all threads work on, with images of any side up to max_side. To be added: how
+ * long lists and batches are, where it is trained; Grams; what experts want. */
+fc_crew_plan fc_crew_plan_one(const fc_net *net, const fc_params *like, int threads, int max_side);
+
 /* The crew must not move until fc_crew_free. */
 fc_status fc_crew_init(fc_crew *c, const fc_crew_plan *plan, fc_error *err);
 void fc_crew_free(fc_crew *c); /* accepts {0} */

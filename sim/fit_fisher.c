@@ -13,6 +13,7 @@ typedef struct pass {
     const fc_fisher_worker *worker; /* (threads) */
 } pass;
 
+/* sum = F(x_1) + .. + F(x_n) of a slice, F(x) = E_y (d log p(y | x) / d theta)^2 */
 static void slice_sum(void *ctx, int thread, int i)
 {
     const pass *p = ctx;
@@ -33,6 +34,7 @@ static void slice_sum(void *ctx, int thread, int i)
         fc_progress_add(j->progress, flop * n, n, NAN);
 }
 
+/* F += sum, slice by slice */
 static void slice_commit(void *ctx, int thread, int i)
 {
     const pass *p = ctx;
@@ -62,24 +64,24 @@ fc_status fc_fit_fisher(double *F, const fc_params *layout, const fc_fisher_job 
     memset(F, 0, p.n * sizeof *F);
     fc_pool_loop(&j->crew->pool, thread, (int)((j->n + FC_SLICE - 1) / FC_SLICE), slice_sum,
                  slice_commit, &p);
-    for (size_t k = 0; k < p.n; k++)
+    for (size_t k = 0; k < p.n; k++) /* the mean over all images */
         F[k] /= (double)j->n;
     return fc_stop_requested() ? fc_fail(err, FC_ESTOP, "stopped on request") : FC_OK;
 }
 
 /* The one piece of work of the pool: all threads help with its slices. */
-typedef struct alone {
+typedef struct fisher_alone {
     double *F;
     const fc_params *layout;
     const fc_fisher_job *j;
     const fc_fisher_worker *worker;
     fc_status status;
     fc_error *err;
-} alone;
+} fisher_alone;
 
-static void run_alone(void *ctx, int thread, int i)
+static void fisher_piece(void *ctx, int thread, int i)
 {
-    alone *a = ctx;
+    fisher_alone *a = ctx;
     (void)i;
     a->status = fc_fit_fisher(a->F, a->layout, a->j, a->worker, thread, a->err);
 }
@@ -89,11 +91,11 @@ fc_status fc_fit_fisher_alone(double *F, const fc_params *layout, const fc_fishe
 {
     fc_arena arena = {0};
     fc_fisher_worker *worker;
-    alone a = {.F = F, .layout = layout, .j = j, .err = err};
+    fisher_alone a = {.F = F, .layout = layout, .j = j, .err = err};
     a.status = fc_fisher_workers(&worker, layout, j->crew->pool.threads, &arena, err);
     a.worker = worker;
     if (a.status == FC_OK)
-        fc_pool_run(&j->crew->pool, 1, run_alone, &a);
+        fc_pool_run(&j->crew->pool, 1, fisher_piece, &a);
     fc_arena_free(&arena);
     return a.status;
 }
@@ -133,7 +135,7 @@ static void select_part(fc_params *sent, const double *F, const fc_params *full)
 }
 
 /* Its list, shuffled where it is cut to `most`: into t->order. */
-static size_t draw(fc_trainer *t, const fc_fit *f, size_t most)
+static size_t draw_samples(fc_trainer *t, const fc_fit *f, size_t most)
 {
     fc_key key = f->key;
     memcpy(t->order, f->sample, f->n * sizeof *t->order);
@@ -170,7 +172,7 @@ fc_status fc_fit_fisher_client(const fc_params **sent, const fc_fisher_room *roo
                              .hi = f->hi,
                              .split = net->train,
                              .sample = t->order,
-                             .n = draw(t, f, most),
+                             .n = draw_samples(t, f, most),
                              .progress = f->progress};
     FC_TRY(fc_fit_fisher(F, &room->full, &j, room->worker, t->thread, err));
     select_part(out, F, &room->full);

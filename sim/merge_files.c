@@ -22,13 +22,14 @@ static bool is_linear(const char *name, int ndim)
     return ndim == 2 && n > k && strcmp(name + n - k, ".weight") == 0 && !strstr(name, "embed");
 }
 
-static bool is_head(const fc_model_file *m, const char *name)
+/* Is it of the head of that input, which the rule does not merge? */
+static bool is_head_of(const fc_model_file *m, const char *name)
 {
-    return m->classes > 0 && (strcmp(name, "head.weight") == 0 || strcmp(name, "head.bias") == 0);
+    return m->classes > 0 && fc_model_file_is_head(name);
 }
 
 /* Index of a tensor, -1 if there is none of that name. */
-static int find(const fc_merge_files *f, const char *name)
+static int find_tensor(const fc_merge_files *f, const char *name)
 {
     for (int t = 0; t < f->set.tensors; t++)
         if (strcmp(f->tensor[t].name, name) == 0)
@@ -36,19 +37,19 @@ static int find(const fc_merge_files *f, const char *name)
     return -1;
 }
 
-static fc_status differs(const fc_merge_files *f, int t, const char *path, int rows, int cols,
-                         fc_error *err)
+static fc_status shape_differs(const fc_merge_files *f, int t, const char *path, int rows, int cols,
+                               fc_error *err)
 {
     return fc_fail(err, FC_EDATA, "%s: tensor %s is (%d, %d), in an earlier input it is (%d, %d)",
                    path, f->tensor[t].name, rows, cols, f->shape[t].rows, f->shape[t].cols);
 }
 
-static fc_status add(fc_merge_files *f, const char *path, const fc_merge_tensor *x, int rows,
-                     int cols, fc_error *err)
+static fc_status add_tensor(fc_merge_files *f, const char *path, const fc_merge_tensor *x, int rows,
+                            int cols, fc_error *err)
 {
-    int t = find(f, x->name);
+    int t = find_tensor(f, x->name);
     if (t >= 0 && (f->shape[t].rows != rows || f->shape[t].cols != cols))
-        return differs(f, t, path, rows, cols, err);
+        return shape_differs(f, t, path, rows, cols, err);
     if (t >= 0)
         return FC_OK;
     t = f->set.tensors++;
@@ -89,7 +90,7 @@ static fc_status add_layer(fc_merge_files *f, const char *path, const fc_adapter
     x.dim[1] = f->transposed ? l->rows : l->cols;
     if (f->base_path)
         FC_TRY(check_base(f, path, name, 2, x.dim, err));
-    return add(f, path, &x, l->rows, l->cols, err);
+    return add_tensor(f, path, &x, l->rows, l->cols, err);
 }
 
 /* Vectors are matrices of one row. count: its numbers, at least one. */
@@ -103,7 +104,7 @@ static fc_status add_whole(fc_merge_files *f, const char *path, const char *name
         return fc_fail(err, FC_EDATA, "%s: tensor %s: a dimension of more than %d", path, name,
                        INT_MAX);
     memcpy(x.dim, dim, (size_t)ndim * sizeof *dim);
-    return add(f, path, &x, (int)rows, (int)cols, err);
+    return add_tensor(f, path, &x, (int)rows, (int)cols, err);
 }
 
 static fc_status add_adapter(fc_merge_files *f, const fc_model_file *m, fc_error *err)
@@ -112,7 +113,7 @@ static fc_status add_adapter(fc_merge_files *f, const fc_model_file *m, fc_error
     for (int i = 0; i < a->n_layers; i++)
         FC_TRY(add_layer(f, m->path, &a->layer[i], err));
     for (int i = 0; i < a->n_whole; i++)
-        if (!is_head(m, a->whole[i].name) && a->whole[i].count > 0)
+        if (!is_head_of(m, a->whole[i].name) && a->whole[i].count > 0)
             FC_TRY(add_whole(f, m->path, a->whole[i].name, a->whole[i].ndim, a->whole[i].dim,
                              a->whole[i].count, err));
     return FC_OK;
@@ -127,7 +128,7 @@ static fc_status add_model(fc_merge_files *f, const fc_model_file *m, const fc_s
                        m->path);
     for (int i = 0; i < st->n; i++) {
         const fc_tensor *t = &st->tensor[i];
-        if (!is_head(m, t->name) && is_float(t) && t->count > 0)
+        if (!is_head_of(m, t->name) && is_float(t) && t->count > 0)
             FC_TRY(add_whole(f, m->path, t->name, t->ndim, t->dim, t->count, err));
     }
     return FC_OK;
@@ -206,24 +207,6 @@ void fc_merge_files_close(fc_merge_files *f)
 /* --- their numbers ------------------------------------------------------------------------------
  */
 
-static const fc_adapter_layer *find_layer(const fc_adapter *a, const char *weight)
-{
-    for (int i = 0; i < a->n_layers; i++) {
-        size_t n = strlen(a->layer[i].name);
-        if (strncmp(a->layer[i].name, weight, n) == 0 && strcmp(weight + n, ".weight") == 0)
-            return &a->layer[i];
-    }
-    return NULL;
-}
-
-static const fc_adapter_whole *find_whole(const fc_adapter *a, const char *name)
-{
-    for (int i = 0; i < a->n_whole; i++)
-        if (strcmp(a->whole[i].name, name) == 0)
-            return &a->whole[i];
-    return NULL;
-}
-
 /* What input i has of tensor t: a layer, a whole tensor of an adapter or of a model, or none. */
 typedef struct source {
     const fc_adapter_layer *layer;
@@ -238,8 +221,8 @@ static source source_of(const fc_merge_files *f, int i, int t)
     source s = {0};
     if (!m->folder)
         s.tensor = fc_st_find(&f->model[i], name);
-    else if (!(s.layer = find_layer(&m->adapter, name)))
-        s.whole = find_whole(&m->adapter, name);
+    else if (!(s.layer = fc_adapter_find_layer(&m->adapter, name)))
+        s.whole = fc_adapter_find_whole(&m->adapter, name);
     return s;
 }
 
@@ -307,7 +290,7 @@ static fc_status load_tensor(fc_tv *tv, const fc_merge_files *f, int i, int t, c
     } else {
         memcpy(v, s.whole->v, n * sizeof *v);
     }
-    for (size_t e = 0; e < n; e++)
+    for (size_t e = 0; e < n; e++) /* tau = theta - theta_0 */
         v[e] -= base[e];
     tv->dense = v;
     return FC_OK;
@@ -343,6 +326,7 @@ typedef struct sum_job {
     double c;
 } sum_job;
 
+/* out_t (rows, cols) = c sum_i tau_it, one input after the other */
 static fc_status sum_tensor(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
     const sum_job *j = ctx;

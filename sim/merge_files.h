@@ -8,7 +8,10 @@
  *
  * The classifier, head.weight and head.bias, is not merged by the rule: inputs that know classes of
  * their own (sim/model_meta.h) keep their rows, one input below the other; where all have the same
- * classes, or say nothing and have the same shape, it is the mean. */
+ * classes, or say nothing and have the same shape, it is the mean.
+ *
+ * Used by fcil merge: open; load, and stats where the rule wants them; the rule, on f->set (or sum
+ * in place of both); save. Where the rule needs a network, sim/merge_network.h stands between. */
 #ifndef FC_MERGE_FILES_H
 #define FC_MERGE_FILES_H
 

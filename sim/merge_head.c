@@ -8,7 +8,7 @@ static bool same_list(const fc_ints *a, const fc_ints *b)
     return a->n == b->n && (a->n == 0 || memcmp(a->v, b->v, (size_t)a->n * sizeof *a->v) == 0);
 }
 
-static bool overlap(const fc_ints *a, const fc_ints *b)
+static bool lists_overlap(const fc_ints *a, const fc_ints *b)
 {
     for (int i = 0; i < a->n; i++)
         for (int k = 0; k < b->n; k++)
@@ -20,7 +20,7 @@ static bool overlap(const fc_ints *a, const fc_ints *b)
 /* How the heads are put together. */
 typedef enum how { NO_HEAD, MEAN, BELOW } how;
 
-static fc_status decide(how *out, const fc_merge_files *f, fc_error *err)
+static fc_status decide_head(how *out, const fc_merge_files *f, fc_error *err)
 {
     const fc_model_file *first = &f->file[0];
     bool same = true, apart = first->meta.classes.n > 0;
@@ -36,7 +36,7 @@ static fc_status decide(how *out, const fc_merge_files *f, fc_error *err)
                same_list(&m->meta.classes, &first->meta.classes);
         apart = apart && m->meta.classes.n > 0;
         for (int k = 0; k < i && apart; k++)
-            apart = !overlap(&m->meta.classes, &f->file[k].meta.classes);
+            apart = !lists_overlap(&m->meta.classes, &f->file[k].meta.classes);
     }
     if (first->classes > 0 && !same && !apart)
         return fc_fail(err, FC_EDATA,
@@ -57,6 +57,7 @@ static fc_status join_numbers(fc_merge_files *f, how h, fc_error *err)
     f->head_b = fc_arena_alloc(&f->arena, rows, sizeof *f->head_b, err);
     if (!f->head_w || !f->head_b)
         return FC_EFAIL;
+    /* BELOW: W = [W_1; W_2; ..] (sum of rows, D); MEAN: W = sum_i W_i / n (rows, D) */
     double share = h == MEAN ? 1.0 / f->n : 1;
     size_t at = 0;
     for (int i = 0; i < f->n; i++) {
@@ -74,7 +75,7 @@ static fc_status join_numbers(fc_merge_files *f, how h, fc_error *err)
 /* --- metadata -----------------------------------------------------------------------------------
  */
 
-static fc_status append(fc_ints *to, const fc_ints *list, fc_arena *arena, fc_error *err)
+static fc_status append_list(fc_ints *to, const fc_ints *list, fc_arena *arena, fc_error *err)
 {
     int *v = fc_arena_alloc(arena, (size_t)(to->n + list->n), sizeof *v, err);
     if (!v)
@@ -104,8 +105,8 @@ static fc_status join_metadata(fc_merge_files *f, how h, fc_error *err)
     if (!all->setting)
         return FC_EFAIL;
     for (int i = 0; i < (h == BELOW ? f->n : 1); i++) {
-        FC_TRY(append(&all->classes, &f->file[i].meta.classes, &f->arena, err));
-        FC_TRY(append(&all->tasks, &f->file[i].meta.tasks, &f->arena, err));
+        FC_TRY(append_list(&all->classes, &f->file[i].meta.classes, &f->arena, err));
+        FC_TRY(append_list(&all->tasks, &f->file[i].meta.tasks, &f->arena, err));
     }
     for (int k = 0; k < first->n_settings; k++)
         if (agreed(f, &first->setting[k]))
@@ -116,7 +117,7 @@ static fc_status join_metadata(fc_merge_files *f, how h, fc_error *err)
 fc_status fc_merge_head_join(fc_merge_files *f, fc_error *err)
 {
     how h;
-    FC_TRY(decide(&h, f, err));
+    FC_TRY(decide_head(&h, f, err));
     f->apart = h == BELOW;
     if (h != NO_HEAD)
         FC_TRY(join_numbers(f, h, err));

@@ -75,8 +75,9 @@ static fc_status draw_images(fc_task_images *task, fc_merge_files *f, const fc_t
 }
 
 /* d: where the images are; NULL: without. */
-static fc_status make(fc_merge_network *m, fc_merge_files *f, const fc_merge_network_job *job,
-                      const fc_model_file *base, fc_model_on_data *d, fc_error *err)
+static fc_status make_merged(fc_merge_network *m, fc_merge_files *f,
+                             const fc_merge_network_job *job, const fc_model_file *base,
+                             fc_model_on_data *d, fc_error *err)
 {
     size_t tensors = (size_t)f->set.tensors;
     const fc_net plain = {.shape = base->shape, .classes = base->classes};
@@ -128,7 +129,7 @@ static fc_status make_with_images(fc_merge_network *m, fc_merge_files *f,
     fc_status s = d.experts.n > 0
                       ? fc_fail(err, FC_EDATA, "%s is a model with experts, expected a plain one",
                                 f->base_path)
-                      : make(m, f, job, &d.file, &d, err);
+                      : make_merged(m, f, job, &d.file, &d, err);
     fc_progress_end(&d.progress);
     fc_model_on_data_close(&d);
     return s;
@@ -141,7 +142,7 @@ static fc_status make_plain(fc_merge_network *m, fc_merge_files *f, const fc_mer
     FC_TRY(fc_model_file_config(&c, base, NULL, job->override, job->n_override, err));
     fc_status s = fc_model_file_load(base, NULL, &c, &f->arena, err);
     if (s == FC_OK)
-        s = make(m, f, job, base, NULL, err);
+        s = make_merged(m, f, job, base, NULL, err);
     fc_config_free(&c);
     return s;
 }

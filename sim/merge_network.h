@@ -1,6 +1,8 @@
 /* Merges of files that are more than a function of task vectors (sim/vit_merge.h): the base is a
  * timm-named ViT, the inputs are updates of it, and with the head that they have together it is a
- * network.
+ * network. Used by fcil merge, on inputs that sim/merge_files.h has loaded: their task vectors and
+ * images go into fc_vit_merge_make, and what comes out is saved by merge_files or, with experts,
+ * here.
  *
  * Rules that need images take them from the data that the inputs name in their metadata, of each
  * input's own classes, as tasks.merge does in a run (fc_task_images_draw): with the run's seed and

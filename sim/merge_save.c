@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-static const fc_merge_tensor *find(const fc_merge_files *f, const char *name, int *t)
+static const fc_merge_tensor *find_tensor(const fc_merge_files *f, const char *name, int *t)
 {
     for (*t = 0; *t < f->set.tensors; ++*t)
         if (strcmp(f->tensor[*t].name, name) == 0)
@@ -14,13 +14,8 @@ static const fc_merge_tensor *find(const fc_merge_files *f, const char *name, in
     return NULL;
 }
 
-static bool is_head(const char *name)
-{
-    return strcmp(name, "head.weight") == 0 || strcmp(name, "head.bias") == 0;
-}
-
 /* Element e of out as the base has the tensor: layers may be transposed there. */
-static double change(const fc_merge_files *f, const double *out, int t, size_t e)
+static double change_at(const fc_merge_files *f, const double *out, int t, size_t e)
 {
     const fc_tv_shape *s = &f->shape[t];
     if (!f->tensor[t].layer || !f->transposed)
@@ -38,19 +33,20 @@ static fc_status check_float(double x, const char *tensor, size_t e, fc_error *e
                    tensor, e, x);
 }
 
-/* v (count) = base + out of tensor t (-1: as in the base). */
-static fc_status sum(double *v, const fc_merge_files *f, const fc_tensor *base, double *const *out,
-                     int t, fc_error *err)
+/* v (count) = theta_0 + tau_t (t = -1: as in the base). */
+static fc_status add_to_base(double *v, const fc_merge_files *f, const fc_tensor *base,
+                             double *const *out, int t, fc_error *err)
 {
     FC_TRY(fc_st_read_double(v, &f->base, base, err));
     for (size_t e = 0; t >= 0 && e < base->count; e++) {
-        v[e] += change(f, out[t], t, e);
+        v[e] += change_at(f, out[t], t, e);
         FC_TRY(check_float(v[e], base->name, e, err));
     }
     return FC_OK;
 }
 
-static fc_status floats(fc_st_entry *e, const double *v, size_t n, fc_arena *arena, fc_error *err)
+static fc_status save_floats(fc_st_entry *e, const double *v, size_t n, fc_arena *arena,
+                             fc_error *err)
 {
     float *x = fc_arena_alloc(arena, n, sizeof *x, err);
     for (size_t i = 0; x && i < n; i++)
@@ -74,8 +70,8 @@ static fc_status model_entry(fc_st_entry *e, const fc_merge_files *f, const fc_t
     double *v = fc_arena_alloc(scratch, base->count, sizeof *v, err);
     if (!v)
         return FC_EFAIL;
-    FC_TRY(sum(v, f, base, out, find(f, base->name, &t) ? t : -1, err));
-    FC_TRY(floats(e, v, base->count, arena, err));
+    FC_TRY(add_to_base(v, f, base, out, find_tensor(f, base->name, &t) ? t : -1, err));
+    FC_TRY(save_floats(e, v, base->count, arena, err));
     fc_arena_release(scratch, mark);
     return FC_OK;
 }
@@ -111,14 +107,14 @@ static fc_status save_model(const fc_merge_files *f, double *const *out, const c
     if (!e)
         return FC_EFAIL;
     for (int i = 0; i < f->base.n; i++)
-        if (f->rows == 0 || !is_head(f->base.tensor[i].name))
+        if (f->rows == 0 || !fc_model_file_is_head(f->base.tensor[i].name))
             FC_TRY(model_entry(&e[n++], f, &f->base.tensor[i], out, arena, scratch, err));
     if (f->rows > 0) {
         size_t rows = (size_t)f->rows;
         e[n] = (fc_st_entry){.name = "head.weight", .ndim = 2, .dim = {f->rows, f->width}};
-        FC_TRY(floats(&e[n++], f->head_w, rows * (size_t)f->width, arena, err));
+        FC_TRY(save_floats(&e[n++], f->head_w, rows * (size_t)f->width, arena, err));
         e[n] = (fc_st_entry){.name = "head.bias", .ndim = 1, .dim = {f->rows}};
-        FC_TRY(floats(&e[n++], f->head_b, rows, arena, err));
+        FC_TRY(save_floats(&e[n++], f->head_b, rows, arena, err));
     }
     FC_TRY(model_metadata(&meta, &n_meta, f, arena, err));
     return fc_st_write(path, e, n, meta, n_meta, err);
@@ -143,9 +139,10 @@ typedef struct loss {
     int rank;
 } loss;
 
-/* The best B A of a rank (0: all there is), of at least one; B = U S. */
-static fc_status cut(fc_adapter_layer *l, loss *sum, const fc_tv_shape *s, const double *out,
-                     int rank, fc_arena *arena, fc_arena *scratch, fc_error *err)
+/* The best B A of a rank r (0: all there is), of at least one: tau = U S V^T, B (rows, r) = U_r
+ * S_r, A (r, cols) = V_r^T; what is lost is the sum of S_k^2 behind r. */
+static fc_status cut_layer(fc_adapter_layer *l, loss *sum, const fc_tv_shape *s, const double *out,
+                           int rank, fc_arena *arena, fc_arena *scratch, fc_error *err)
 {
     const fc_tv tv = {.dense = out};
     fc_usv x;
@@ -176,8 +173,8 @@ static fc_status cut(fc_adapter_layer *l, loss *sum, const fc_tv_shape *s, const
 }
 
 /* base + out; *changed: is out anything but 0? */
-static fc_status whole(fc_adapter_whole *w, bool *changed, const fc_merge_files *f,
-                       double *const *out, int t, fc_arena *arena, fc_error *err)
+static fc_status save_whole(fc_adapter_whole *w, bool *changed, const fc_merge_files *f,
+                            double *const *out, int t, fc_arena *arena, fc_error *err)
 {
     const fc_merge_tensor *x = &f->tensor[t];
     *w = (fc_adapter_whole){.name = x->name, .ndim = x->ndim, .count = fc_tv_size(&f->shape[t])};
@@ -186,7 +183,7 @@ static fc_status whole(fc_adapter_whole *w, bool *changed, const fc_merge_files 
     *changed = false;
     for (size_t e = 0; e < w->count && !*changed; e++)
         *changed = out[t][e] != 0;
-    return w->v ? sum(w->v, f, x->base, out, t, err) : FC_EFAIL;
+    return w->v ? add_to_base(w->v, f, x->base, out, t, err) : FC_EFAIL;
 }
 
 static fc_status save_adapter(const fc_merge_files *f, double *const *out, int rank, loss *sum,
@@ -207,10 +204,10 @@ static fc_status save_adapter(const fc_merge_files *f, double *const *out, int r
     for (int t = 0; t < f->set.tensors; t++) {
         fc_mark mark = fc_arena_mark(scratch);
         if (f->shape[t].linear)
-            FC_TRY(
-                cut(&a.layer[a.n_layers++], sum, &f->shape[t], out[t], rank, arena, scratch, err));
+            FC_TRY(cut_layer(&a.layer[a.n_layers++], sum, &f->shape[t], out[t], rank, arena,
+                             scratch, err));
         else {
-            FC_TRY(whole(&a.whole[a.n_whole], &changed, f, out, t, arena, err));
+            FC_TRY(save_whole(&a.whole[a.n_whole], &changed, f, out, t, arena, err));
             a.n_whole += changed;
         }
         fc_arena_release(scratch, mark);
@@ -231,6 +228,7 @@ fc_status fc_merge_files_save_adapter(const fc_merge_files *f, double *const *ou
     loss sum = {0};
     fc_status s = save_adapter(f, out, *rank, &sum, dir, &arena, &scratch, err);
     *rank = sum.rank;
+    /* |tau - B A|_F / |tau|_F over all layers */
     *error = sum.all > 0 ? sqrt(sum.lost / sum.all) : 0;
     fc_arena_free(&arena);
     fc_arena_free(&scratch);

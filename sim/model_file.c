@@ -40,14 +40,6 @@ static fc_status open_model(fc_model_file *m, const fc_st *f, fc_arena *arena, f
                               arena, err);
 }
 
-static const fc_adapter_whole *find_whole(const fc_adapter *a, const char *name)
-{
-    for (int i = 0; i < a->n_whole; i++)
-        if (strcmp(a->whole[i].name, name) == 0)
-            return &a->whole[i];
-    return NULL;
-}
-
 static void narrow(fc_real *out, const double *v, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -58,7 +50,8 @@ static fc_status open_adapter(fc_model_file *m, fc_arena *arena, fc_error *err)
 {
     FC_TRY(fc_adapter_read(&m->adapter, m->path, arena, err));
     const fc_adapter *a = &m->adapter;
-    const fc_adapter_whole *w = find_whole(a, "head.weight"), *b = find_whole(a, "head.bias");
+    const fc_adapter_whole *w = fc_adapter_find_whole(a, "head.weight"),
+                           *b = fc_adapter_find_whole(a, "head.bias");
     if (w && b) {
         FC_TRY(set_head(m, w->ndim, w->dim, b->ndim, b->dim, arena, err));
         narrow(m->head_w, w->v, w->count);
@@ -66,6 +59,11 @@ static fc_status open_adapter(fc_model_file *m, fc_arena *arena, fc_error *err)
     }
     return fc_model_meta_read(&m->meta, a->metadata, a->n_metadata, m->path, m->classes, arena,
                               err);
+}
+
+bool fc_model_file_is_head(const char *name)
+{
+    return strcmp(name, "head.weight") == 0 || strcmp(name, "head.bias") == 0;
 }
 
 fc_status fc_model_file_open(fc_model_file *m, const char *path, fc_arena *arena, fc_error *err)
@@ -156,7 +154,7 @@ static fc_status add_layer(fc_model_file *m, const fc_adapter_layer *l, fc_arena
     return FC_OK;
 }
 
-static fc_status replace(fc_model_file *m, const fc_adapter_whole *x, fc_error *err)
+static fc_status replace_tensor(fc_model_file *m, const fc_adapter_whole *x, fc_error *err)
 {
     const fc_spec *s = fc_params_find(&m->w, x->name);
     if (strncmp(x->name, "head.", 5) == 0)
@@ -183,7 +181,7 @@ static fc_status apply_adapter(fc_model_file *m, fc_error *err)
         fc_arena_release(&scratch, mark);
     }
     for (int i = 0; i < a->n_whole && s == FC_OK; i++)
-        s = replace(m, &a->whole[i], err);
+        s = replace_tensor(m, &a->whole[i], err);
     fc_arena_free(&scratch);
     return s;
 }

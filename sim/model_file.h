@@ -1,5 +1,7 @@
 /* A Vision Transformer with a head from files: timm-named safetensors, or an adapter folder
- * (sim/adapter.h) and the file of the backbone that it belongs to. */
+ * (sim/adapter.h) and the file of the backbone that it belongs to. Opened by fcil merge
+ * (sim/merge_files.h) for what the file has, by fcil eval and stats (sim/model_on_data.h) to be
+ * run. */
 #ifndef FC_MODEL_FILE_H
 #define FC_MODEL_FILE_H
 
@@ -20,6 +22,9 @@ typedef struct fc_model_file {
 /* An adapter; of a model the metadata and the head, which is head.weight with head.bias. Everything
  * is in the arena. Errors: FC_EDATA for a file that is damaged. */
 fc_status fc_model_file_open(fc_model_file *m, const char *path, fc_arena *arena, fc_error *err);
+
+/* Is that the name of a tensor of the head? */
+bool fc_model_file_is_head(const char *name);
 
 /* The config of a test on it: of the file `config` if that is not NULL, else of what the metadata
  * say; then n overrides "section.key=value". Errors as fc_config_load. */

@@ -28,7 +28,7 @@ static bool is_kept(const char *section, const fc_opt *o)
 /* --- reading ------------------------------------------------------------------------------------
  */
 
-static fc_status check(const fc_model_meta *m, const char *path, int rows, fc_error *err)
+static fc_status check_lists(const fc_model_meta *m, const char *path, int rows, fc_error *err)
 {
     int sum = 0;
     if (rows > 0 && m->classes.n > 0 && m->classes.n != rows)
@@ -73,7 +73,7 @@ fc_status fc_model_meta_read(fc_model_meta *out, fc_pairs pair, int n, const cha
         if (o && is_kept(s.section, o))
             out->setting[out->n_settings++] = s;
     }
-    return check(out, path, rows, err);
+    return check_lists(out, path, rows, err);
 }
 
 bool fc_model_meta_says(const fc_model_meta *m, const fc_setting *s)
@@ -93,7 +93,7 @@ static int by_key(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static fc_status add(const char *(*pair)[2], int *n, const char *key, const char *value)
+static fc_status add_pair(const char *(*pair)[2], int *n, const char *key, const char *value)
 {
     pair[*n][0] = key;
     pair[*n][1] = value;
@@ -109,10 +109,11 @@ fc_status fc_model_meta_pairs(fc_pairs *out, int *n, const fc_model_meta *m, fc_
         return FC_EFAIL;
     *n = 0;
     for (int i = 0; i < 2 && m->classes.n > 0; i++)
-        FC_TRY(add(pair, n, lists[i].key, fc_opt_print(m, &lists[i], arena, err)));
+        FC_TRY(add_pair(pair, n, lists[i].key, fc_opt_print(m, &lists[i], arena, err)));
     for (int i = 0; i < m->n_settings; i++) {
         const fc_setting *s = &m->setting[i];
-        FC_TRY(add(pair, n, fc_arena_format(arena, err, "%s.%s", s->section, s->key), s->text));
+        FC_TRY(
+            add_pair(pair, n, fc_arena_format(arena, err, "%s.%s", s->section, s->key), s->text));
     }
     qsort(pair, (size_t)*n, sizeof *pair, by_key);
     *out = (fc_pairs)pair;

@@ -1,5 +1,5 @@
 /* What our files of models and adapters say of themselves in their metadata, so that fcil eval
- * needs no config:
+ * needs no config. Made by fcil export, joined by fcil merge, read with every model:
  *
  *   classes        "[68, 56, ...]": the class of the data set that each row of the head stands for
  *   tasks          "[10, 10]": how many of these rows belong to each task, in this order

@@ -37,15 +37,10 @@ static fc_status open_crew(fc_model_on_data *d, const fc_model_on_data_options *
     FC_TRY(fc_train_layout(&head, &d->net.shape, FC_TRAIN_HEAD, 0, d->net.classes, &d->arena, err));
     if (o->grams)
         FC_TRY(fc_vit_grams(&shape, &d->net.shape, 1, 1, &d->arena, err));
-    fc_crew_plan plan = {.net = &d->net,
-                         .like = &head,
-                         .threads = fc_threads_open(&d->cfg, &d->progress),
-                         .clients = 1,
-                         .batch = FC_SLICE,
-                         .grams = o->grams ? &shape : NULL,
-                         .max_side = fc_dataset_side(&d->data),
-                         .acts = d->experts.n > 0 ? fc_expert_file_acts(&d->experts, &d->net.shape)
-                                                  : o->acts};
+    fc_crew_plan plan = fc_crew_plan_one(&d->net, &head, fc_threads_open(&d->cfg, &d->progress),
+                                         fc_dataset_side(&d->data));
+    plan.grams = o->grams ? &shape : NULL;
+    plan.acts = d->experts.n > 0 ? fc_expert_file_acts(&d->experts, &d->net.shape) : o->acts;
     return fc_crew_init(&d->crew, &plan, err);
 }
 
@@ -70,10 +65,8 @@ static fc_status open_parts(fc_model_on_data *d, const fc_model_on_data_options 
     FC_TRY(open_tasks(d, err));
     d->net.shape = m->shape;
     d->net.mode = FC_TRAIN_HEAD;
-    d->net.classes = m->classes;
-    d->net.transform = fc_transform_of(&d->cfg, m->shape.image);
-    d->net.train = &d->data.train;
-    d->net.logit = d->tasks.logit;
+    const fc_transform transform = fc_transform_of(&d->cfg, m->shape.image);
+    fc_net_sees(&d->net, &d->data.train, &transform, d->tasks.logit, m->classes);
     if (!m->folder)
         FC_TRY(fc_expert_file_read(&d->experts, m->path, &m->shape, &d->arena, err));
     FC_TRY(check_experts(d, err));
@@ -182,7 +175,7 @@ static fc_status test_experts(fc_eval *e, int *answer, fc_model_on_data *d, fc_e
         images += n;
     }
     e->seen = d->tasks.n;
-    e->loss = loss / images;
+    e->loss = loss / images; /* sum_i n_i L_i / sum_i n_i over the experts */
     return FC_OK;
 }
 

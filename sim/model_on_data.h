@@ -1,5 +1,8 @@
 /* A model from a file, a data set, and the threads to run one on the other: what fcil eval and fcil
- * stats work with, and fcil merge where a rule needs images. */
+ * stats work with, and fcil merge where a rule needs images (sim/merge_network.h).
+ *
+ * file -> its metadata -> a config -> the data, its tasks (those that the head has rows for), the
+ * network and a crew. */
 #ifndef FC_MODEL_ON_DATA_H
 #define FC_MODEL_ON_DATA_H
 

@@ -26,8 +26,9 @@ static fc_status check_entry(const fc_st_entry *e, const char *path, fc_error *e
     return FC_OK;
 }
 
-static fc_status write(const char *path, const fc_grams *grams, const double *F,
-                       const fc_params *layout, size_t samples, fc_arena *arena, fc_error *err)
+static fc_status write_stats(const char *path, const fc_grams *grams, const double *F,
+                             const fc_params *layout, size_t samples, fc_arena *arena,
+                             fc_error *err)
 {
     int n = 0, n_grams = grams ? grams->n : 0;
     size_t most = (size_t)n_grams + (size_t)layout->nspec;
@@ -63,7 +64,7 @@ fc_status fc_model_stats_write(const char *path, const fc_grams *grams, const do
                                const fc_params *layout, size_t samples, fc_error *err)
 {
     fc_arena arena = {0};
-    fc_status s = write(path, grams, F, layout, samples, &arena, err);
+    fc_status s = write_stats(path, grams, F, layout, samples, &arena, err);
     fc_arena_free(&arena);
     return s;
 }
@@ -88,8 +89,8 @@ void fc_model_stats_close(fc_model_stats *s)
     *s = (fc_model_stats){0};
 }
 
-static fc_status get(const double **out, const fc_model_stats *s, const char *kind,
-                     const char *name, size_t n, fc_arena *arena, fc_error *err)
+static fc_status read_statistic(const double **out, const fc_model_stats *s, const char *kind,
+                                const char *name, size_t n, fc_arena *arena, fc_error *err)
 {
     char full[FC_NAME_MAX + 256];
     *out = NULL;
@@ -108,11 +109,11 @@ static fc_status get(const double **out, const fc_model_stats *s, const char *ki
 fc_status fc_model_stats_gram(const double **out, const fc_model_stats *s, const char *weight,
                               int n, fc_arena *arena, fc_error *err)
 {
-    return get(out, s, "gram", weight, (size_t)n * (size_t)n, arena, err);
+    return read_statistic(out, s, "gram", weight, (size_t)n * (size_t)n, arena, err);
 }
 
 fc_status fc_model_stats_fisher(const double **out, const fc_model_stats *s, const char *tensor,
                                 size_t n, fc_arena *arena, fc_error *err)
 {
-    return get(out, s, "fisher", tensor, n, arena, err);
+    return read_statistic(out, s, "fisher", tensor, n, arena, err);
 }

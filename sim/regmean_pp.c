@@ -4,14 +4,14 @@
 
 #include <string.h>
 
-typedef struct state {
+typedef struct regmean_pp {
     const fc_regmean_pp_job *j;
     double *const *out;
     fc_real *w;       /* merged below the present block, which is one task's */
     fc_packed packed; /* of w */
     fc_arena arena;   /* of all this */
     fc_arena part;    /* of the present part */
-} state;
+} regmean_pp;
 
 /* Parts of the network in the order in which they are merged: -1 the embeddings, 0 .. depth-1 the
  * blocks, depth the final norm. */
@@ -29,8 +29,8 @@ static int slot_of(int tensor)
     return -1;
 }
 
-/* w = w0 + delta in one tensor. */
-static void place(state *s, int t, const double *delta)
+/* theta_t = theta_0,t + delta (rows, cols), for one tensor. */
+static void place_update(regmean_pp *s, int t, const double *delta)
 {
     size_t at = s->j->w0->spec[s->j->tensor[t]].offset;
     for (size_t e = 0; e < fc_tv_size(&s->j->in->shape[t]); e++)
@@ -38,7 +38,7 @@ static void place(state *s, int t, const double *delta)
 }
 
 /* Block `part` of model i into w. */
-static fc_status place_block(state *s, int part, int i, fc_error *err)
+static fc_status place_block(regmean_pp *s, int part, int i, fc_error *err)
 {
     const fc_tv_set *in = s->j->in;
     for (int t = 0; t < in->tensors; t++) {
@@ -48,7 +48,7 @@ static fc_status place_block(state *s, int part, int i, fc_error *err)
         double *dense = fc_arena_alloc(&s->part, fc_tv_scratch(in, t), sizeof *dense, err);
         if (!dense)
             return FC_EFAIL;
-        place(s, t, fc_tv_view(in, i, t, dense));
+        place_update(s, t, fc_tv_view(in, i, t, dense));
         fc_arena_release(&s->part, mark);
     }
     return FC_OK;
@@ -70,8 +70,9 @@ static fc_status block_grams(fc_grams *g, const fc_vit_shape *shape, int block, 
     return fc_grams_init(g, slots, dims, alphas, arena, err);
 }
 
-/* gram (n): those of all tasks at a block. */
-static fc_status tasks_grams(fc_grams *gram, state *s, int block, fc_error *err)
+/* gram (n): M_i = X_i^T X_i / rows_i of all tasks at a block, X_i (rows_i, d_in) the inputs of its
+ * layers under w = merged blocks, then block of model i. */
+static fc_status tasks_grams(fc_grams *gram, regmean_pp *s, int block, fc_error *err)
 {
     const fc_regmean_pp_job *j = s->j;
     const fc_net *net = j->net;
@@ -95,7 +96,7 @@ static fc_status tasks_grams(fc_grams *gram, state *s, int block, fc_error *err)
 }
 
 /* The tensors of one part through RegMean, which takes the mean where there are no Grams. */
-static fc_status merge_part(state *s, int part, fc_error *err)
+static fc_status merge_part(regmean_pp *s, int part, fc_error *err)
 {
     const fc_regmean_pp_job *j = s->j;
     const fc_tv_set *in = j->in;
@@ -133,13 +134,14 @@ static fc_status merge_part(state *s, int part, fc_error *err)
                            .gram = gram,
                            .gram_rows = rows};
     const fc_regmean_options o = {j->off_diagonal};
+    /* tau_t = (sum_i tau_i M_i) (sum_i M_i)^+, or without Grams the mean of tau_i */
     FC_TRY(fc_rule_regmean(out, &set, &o, &s->part, err));
     for (size_t k = 0; k < count; k++)
-        place(s, t_of[k], out[k]);
+        place_update(s, t_of[k], out[k]);
     return FC_OK;
 }
 
-static fc_status run(state *s, fc_error *err)
+static fc_status merge_all_parts(regmean_pp *s, fc_error *err)
 {
     const fc_regmean_pp_job *j = s->j;
     FC_TRY(fc_packed_new(&s->packed, &j->net->shape, false, &j->net->engine, err));
@@ -165,7 +167,7 @@ double fc_regmean_pp_flop(const fc_regmean_pp_job *j)
 
 fc_status fc_regmean_pp_run(double *const *out, const fc_regmean_pp_job *j, fc_error *err)
 {
-    state s = {.j = j, .out = out};
+    regmean_pp s = {.j = j, .out = out};
     int threads = j->crew->pool.threads;
     FC_TRY(fc_tv_check(j->in, err));
     fc_grams *kept = fc_arena_alloc(&s.arena, (size_t)threads, sizeof *kept, err);
@@ -173,7 +175,7 @@ fc_status fc_regmean_pp_run(double *const *out, const fc_regmean_pp_job *j, fc_e
         return FC_EFAIL;
     for (int i = 0; i < threads; i++)
         kept[i] = j->crew->worker[i].grams;
-    fc_status status = run(&s, err);
+    fc_status status = merge_all_parts(&s, err);
     for (int i = 0; i < threads; i++)
         j->crew->worker[i].grams = kept[i];
     fc_packed_free(&s.packed);

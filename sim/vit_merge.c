@@ -89,7 +89,7 @@ static fc_status statistics_of(statistics *s, const fc_vit_making *k, int i, fc_
     memcpy(s->w, j->w0->p, j->w0->n * sizeof *s->w);
     FC_TRY(fc_vit_rule_add_update(s->w, j->w0, j->in, j->tensor, i, err));
     fc_packed_fill(&s->packed, shape, s->w);
-    if (s->gram) {
+    if (s->gram) { /* G_i = X^T X of each slot, X (n tokens, d_in) its inputs under w0 + tau_i */
         fc_grams all, slots;
         FC_TRY(fc_vit_grams(&all, shape, 1, 1, k->arena, err));
         slots = fc_grams_first(&all, fc_vit_slots(shape));
@@ -109,6 +109,8 @@ static fc_status statistics_of(statistics *s, const fc_vit_making *k, int i, fc_
     }
     if (!s->fisher)
         return FC_OK;
+    /* F_i = mean_x sum_c p_c (d log p_c / d theta)^2 under w0 + tau_i, over the task's own logits
+     */
     double *F = fc_arena_alloc(k->arena, s->layout.n, sizeof *F, err);
     const fc_fisher_job f = {.net = j->net,
                              .crew = j->crew,

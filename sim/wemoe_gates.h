@@ -1,5 +1,5 @@
 /* WEMoE (core/merge/wemoe.h) of ViTs: its gates trained on unlabelled images (sim/entropy.h). As
- * for AdaMerging the caller says which images. */
+ * for AdaMerging the caller, the rule's row in sim/vit_rule_wemoe.c, says which images. */
 #ifndef FC_WEMOE_GATES_H
 #define FC_WEMOE_GATES_H
 
