@@ -3,7 +3,7 @@
 #include "core/file.h"
 #include "core/gemm.h"
 #include "sim/adapter_config.h"
-#include "sim/outfile.h"
+#include "sim/io/outfile.h"
 
 #include <limits.h>
 #include <math.h>

@@ -1,6 +1,6 @@
 #include "sim/args.h"
 
-#include "sim/text.h"
+#include "sim/io/text.h"
 
 #include <ctype.h>
 #include <stdio.h>

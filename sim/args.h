@@ -4,7 +4,7 @@
 #define FC_ARGS_H
 
 #include "core/opt.h"
-#include "sim/progress.h"
+#include "sim/io/progress.h"
 
 /* What every verb is told. A verb has a struct of its own, which begins with this one. */
 typedef struct fc_args {

@@ -2,7 +2,7 @@
 #include "sim/bench.h"
 
 #include "core/opt.h"
-#include "sim/progress.h"
+#include "sim/io/progress.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -5,7 +5,7 @@
 #include "core/merge/merge.h"
 #include "core/rng.h"
 #include "core/threads.h"
-#include "sim/progress.h"
+#include "sim/io/progress.h"
 
 #include <string.h>
 

@@ -2,7 +2,7 @@
 
 #include "core/file.h"
 #include "core/safetensors.h"
-#include "sim/outfile.h"
+#include "sim/io/outfile.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -3,7 +3,7 @@
 #include "sim/args.h"
 #include "sim/bench.h"
 #include "sim/cmd.h"
-#include "sim/text.h"
+#include "sim/io/text.h"
 
 #include <stdio.h>
 #include <string.h>

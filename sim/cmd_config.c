@@ -4,7 +4,7 @@
 #include "sim/cmd.h"
 #include "sim/config_parts.h"
 #include "sim/methods/method.h"
-#include "sim/text.h"
+#include "sim/io/text.h"
 
 #include <stdbool.h>
 #include <stdio.h>

@@ -5,7 +5,7 @@
 #include "sim/args.h"
 #include "sim/cmd.h"
 #include "sim/make.h"
-#include "sim/outfile.h"
+#include "sim/io/outfile.h"
 
 #include <jansson.h>
 #include <stdio.h>

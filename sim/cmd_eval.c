@@ -4,7 +4,7 @@
 #include "sim/cmd.h"
 #include "sim/confusion.h"
 #include "sim/model_on_data.h"
-#include "sim/outfile.h"
+#include "sim/io/outfile.h"
 
 #include <jansson.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
 #include "sim/cmd.h"
 #include "sim/experiment.h"
 #include "sim/export.h"
-#include "sim/outfile.h"
+#include "sim/io/outfile.h"
 
 #include <stdio.h>
 

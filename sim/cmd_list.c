@@ -6,7 +6,7 @@
 #include "sim/cmd.h"
 #include "sim/methods/method.h"
 #include "sim/metric.h"
-#include "sim/text.h"
+#include "sim/io/text.h"
 
 #include <jansson.h>
 #include <stdbool.h>

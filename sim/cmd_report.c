@@ -4,7 +4,7 @@
 #include "sim/bars.h"
 #include "sim/cmd.h"
 #include "sim/curves.h"
-#include "sim/outfile.h"
+#include "sim/io/outfile.h"
 #include "sim/report.h"
 #include "sim/result.h"
 

@@ -5,7 +5,7 @@
 #include "sim/estimate.h"
 #include "sim/experiment.h"
 #include "sim/loop.h"
-#include "sim/outfile.h"
+#include "sim/io/outfile.h"
 #include "sim/signals.h"
 
 #include <jansson.h>

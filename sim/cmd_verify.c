@@ -2,7 +2,7 @@
 #include "core/file.h"
 #include "sim/args.h"
 #include "sim/cmd.h"
-#include "sim/outfile.h"
+#include "sim/io/outfile.h"
 #include "sim/recipe.h"
 #include "sim/sweep_run.h"
 #include "sim/table.h"

@@ -2,7 +2,7 @@
 #include "core/file.h"
 #include "sim/config_parts.h"
 #include "sim/methods/method.h"
-#include "sim/text.h"
+#include "sim/io/text.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* Config files to settings: a tree of two levels, scalars and flat lists, after those of its bases.
  */
 #include "sim/config_parts.h"
-#include "sim/yaml.h"
+#include "sim/io/yaml.h"
 
 #include <errno.h>
 #include <stdio.h>

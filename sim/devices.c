@@ -2,7 +2,7 @@
 
 #include "core/file.h"
 #include "core/rng.h"
-#include "sim/csv.h"
+#include "sim/io/csv.h"
 #include "sim/methods/method.h"
 
 #include <math.h>

@@ -11,7 +11,7 @@
 #include "core/vit.h"
 #include "datasets/transform.h"
 #include "sim/pool.h"
-#include "sim/progress.h"
+#include "sim/io/progress.h"
 
 /* Images of a slice, and of an item of a Gram pass. */
 enum { FC_SLICE = 8, FC_GRAM_ITEM = 8 * FC_SLICE };

@@ -1,7 +1,7 @@
 #include "sim/loop.h"
 
 #include "sim/cost.h"
-#include "sim/outfile.h"
+#include "sim/io/outfile.h"
 #include "sim/server.h"
 
 #include <math.h>

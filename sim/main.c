@@ -3,7 +3,7 @@
 #include "core/opt.h"
 #include "sim/cmd.h"
 #include "sim/ranks.h"
-#include "sim/text.h"
+#include "sim/io/text.h"
 #include "version.h"
 
 #include <cblas.h>

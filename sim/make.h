@@ -10,7 +10,7 @@
 #include "datasets/tasks.h"
 #include "datasets/transform.h"
 #include "sim/config.h"
-#include "sim/progress.h"
+#include "sim/io/progress.h"
 
 /* Starts the threads of a config and returns their number; warns of more threads than cores, and of
  * a BLAS that allows one only. */

@@ -1,6 +1,6 @@
 #include "sim/manifest.h"
 
-#include "sim/outfile.h"
+#include "sim/io/outfile.h"
 #include "version.h"
 
 #include <cblas.h>

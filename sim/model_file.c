@@ -1,7 +1,7 @@
 #include "sim/model_file.h"
 
 #include "core/file.h"
-#include "sim/outfile.h"
+#include "sim/io/outfile.h"
 
 #include <limits.h>
 #include <string.h>

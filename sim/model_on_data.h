@@ -9,7 +9,7 @@
 #include "sim/eval.h"
 #include "sim/expert_file.h"
 #include "sim/model_file.h"
-#include "sim/progress.h"
+#include "sim/io/progress.h"
 
 typedef struct fc_model_on_data {
     fc_config cfg;

@@ -5,7 +5,7 @@
 #include "core/params.h"
 #include "core/vit.h"
 #include "sim/config.h"
-#include "sim/progress.h"
+#include "sim/io/progress.h"
 
 /* Trains on data.*, with train.* (epochs, batch, optimizer, lr, weight decay, schedule, warm-up),
  * holds out pretrain.hold_out training images per class, keeps the checkpoint with the best

@@ -2,7 +2,7 @@
 
 #include "sim/config_parts.h"
 #include "sim/sweep_load.h"
-#include "sim/yaml.h"
+#include "sim/io/yaml.h"
 
 #include <math.h>
 #include <stdlib.h>

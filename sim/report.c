@@ -4,12 +4,12 @@
 
 #include "core/file.h"
 #include "sim/curves.h"
-#include "sim/outfile.h"
+#include "sim/io/outfile.h"
 #include "sim/page.h"
-#include "sim/progress.h"
+#include "sim/io/progress.h"
 #include "sim/report_clients.h"
 #include "sim/runlog.h"
-#include "sim/text.h"
+#include "sim/io/text.h"
 
 #include <math.h>
 #include <stdlib.h>

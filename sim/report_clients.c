@@ -1,6 +1,6 @@
 #include "sim/report_clients.h"
 
-#include "sim/outfile.h"
+#include "sim/io/outfile.h"
 #include "sim/runlog.h"
 
 #include <math.h>

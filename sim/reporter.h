@@ -4,7 +4,7 @@
 #ifndef FC_REPORTER_H
 #define FC_REPORTER_H
 
-#include "sim/progress.h"
+#include "sim/io/progress.h"
 
 #include <stdbool.h>
 #include <sys/types.h>

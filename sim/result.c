@@ -2,7 +2,7 @@
 
 #include "core/file.h"
 #include "sim/config_parts.h"
-#include "sim/outfile.h"
+#include "sim/io/outfile.h"
 #include "sim/runlog.h"
 
 #include <dirent.h>

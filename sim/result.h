@@ -5,7 +5,7 @@
 #include "core/arena.h"
 #include "core/metrics.h"
 #include "sim/config.h"
-#include "sim/csv.h"
+#include "sim/io/csv.h"
 
 #include <jansson.h>
 

@@ -2,9 +2,9 @@
 
 #include "core/file.h"
 #include "sim/checkpoint.h"
-#include "sim/csv.h"
-#include "sim/outfile.h"
-#include "sim/tensorboard.h"
+#include "sim/io/csv.h"
+#include "sim/io/outfile.h"
+#include "sim/io/tensorboard.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -14,7 +14,7 @@
 #include "sim/eval.h"
 #include "sim/fit_fisher.h"
 #include "sim/methods/method.h"
-#include "sim/progress.h"
+#include "sim/io/progress.h"
 #include "sim/ranks.h"
 #include "sim/reporter.h"
 #include "sim/runlog.h"

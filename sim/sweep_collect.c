@@ -2,7 +2,7 @@
 
 #include "core/file.h"
 #include "sim/compare.h"
-#include "sim/outfile.h"
+#include "sim/io/outfile.h"
 #include "sim/sweep_halving.h"
 
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* The file of a sweep, before it is multiplied out. */
 #include "sim/metric.h"
-#include "sim/outfile.h"
+#include "sim/io/outfile.h"
 #include "sim/sweep_parts.h"
 
 #include <errno.h>

@@ -2,7 +2,7 @@
 #include "sim/sweep_load.h"
 
 #include "core/file.h"
-#include "sim/outfile.h"
+#include "sim/io/outfile.h"
 #include "sim/sweep_parts.h"
 
 #include <stdio.h>

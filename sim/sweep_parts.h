@@ -4,7 +4,7 @@
 
 #include "sim/config_parts.h"
 #include "sim/sweep.h"
-#include "sim/yaml.h"
+#include "sim/io/yaml.h"
 
 /* Values that one or several options take together. */
 typedef struct fc_axis {

@@ -3,7 +3,7 @@
 #include "core/file.h"
 #include "sim/config_parts.h"
 #include "sim/experiment.h"
-#include "sim/outfile.h"
+#include "sim/io/outfile.h"
 #include "sim/sweep_table.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 #include "sim/sweep_position.h"
 
-#include "sim/csv.h"
+#include "sim/io/csv.h"
 #include "sim/runlog.h"
 #include "sim/sweep_work.h"
 

@@ -2,7 +2,7 @@
 #ifndef FC_SWEEP_RUN_H
 #define FC_SWEEP_RUN_H
 
-#include "sim/progress.h"
+#include "sim/io/progress.h"
 #include "sim/sweep.h"
 
 enum { FC_JOBS_MAX = 4096 };

@@ -4,9 +4,9 @@
 
 #include "core/file.h"
 #include "core/threads.h"
-#include "sim/outfile.h"
+#include "sim/io/outfile.h"
 #include "sim/sweep_plan.h"
-#include "sim/text.h"
+#include "sim/io/text.h"
 
 #include <ctype.h>
 #include <errno.h>

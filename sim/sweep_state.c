@@ -1,8 +1,8 @@
 #include "sim/sweep_state.h"
 
 #include "core/file.h"
-#include "sim/outfile.h"
-#include "sim/progress.h"
+#include "sim/io/outfile.h"
+#include "sim/io/progress.h"
 
 #include <dirent.h>
 #include <jansson.h>

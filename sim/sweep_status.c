@@ -1,11 +1,11 @@
 #include "sim/sweep_status.h"
 
-#include "sim/outfile.h"
-#include "sim/progress.h"
+#include "sim/io/outfile.h"
+#include "sim/io/progress.h"
 #include "sim/sweep_halving.h"
 #include "sim/sweep_position.h"
 #include "sim/sweep_table.h"
-#include "sim/text.h"
+#include "sim/io/text.h"
 
 #include <limits.h>
 #include <math.h>

@@ -1,6 +1,6 @@
 #include "sim/sweep_table.h"
 
-#include "sim/outfile.h"
+#include "sim/io/outfile.h"
 
 #include <stdio.h>
 

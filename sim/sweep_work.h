@@ -2,7 +2,7 @@
 #ifndef FC_SWEEP_WORK_H
 #define FC_SWEEP_WORK_H
 
-#include "sim/outfile.h"
+#include "sim/io/outfile.h"
 #include "sim/sweep_state.h"
 
 /* path = the work folder of generation g, or (log) the file of its messages. */

@@ -3,7 +3,7 @@
 #include "sim/checkpoint.h"
 
 #include "core/safetensors.h"
-#include "sim/outfile.h"
+#include "sim/io/outfile.h"
 #include "tests/tmp.h"
 
 #include <string.h>

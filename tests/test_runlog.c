@@ -3,7 +3,7 @@
 
 #include "core/file.h"
 #include "sim/manifest.h"
-#include "sim/outfile.h"
+#include "sim/io/outfile.h"
 #include "tests/tmp.h"
 
 #include <jansson.h>

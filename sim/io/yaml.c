@@ -1,4 +1,4 @@
-#include "sim/yaml.h"
+#include "sim/io/yaml.h"
 
 #include <errno.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-#include "sim/progress.h"
+#include "sim/io/progress.h"
 
 #include <math.h>
 #include <stdarg.h>

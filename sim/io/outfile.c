@@ -1,4 +1,4 @@
-#include "sim/outfile.h"
+#include "sim/io/outfile.h"
 
 #include "core/file.h"
 

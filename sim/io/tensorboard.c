@@ -1,4 +1,4 @@
-#include "sim/tensorboard.h"
+#include "sim/io/tensorboard.h"
 
 #include <assert.h>
 #include <string.h>

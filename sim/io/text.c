@@ -1,4 +1,4 @@
-#include "sim/text.h"
+#include "sim/io/text.h"
 
 #include <ctype.h>
 #include <string.h>
