@@ -3,7 +3,7 @@
 #include "sim/cmd.h"
 #include "sim/make.h"
 #include "sim/pretrain.h"
-#include "sim/signals.h"
+#include "sim/parallel/signals.h"
 
 static const fc_flag flags[] = {FC_FLAG_OUTPUT("FILE", "where to write it instead of pretrain.out"),
                                 FC_FLAG_DATA,

@@ -6,7 +6,7 @@
 #include "sim/experiment.h"
 #include "sim/loop.h"
 #include "sim/io/outfile.h"
-#include "sim/signals.h"
+#include "sim/parallel/signals.h"
 
 #include <jansson.h>
 #include <math.h>

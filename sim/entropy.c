@@ -1,7 +1,7 @@
 #include "sim/entropy.h"
 
 #include "core/head.h"
-#include "sim/signals.h"
+#include "sim/parallel/signals.h"
 
 #include <assert.h>
 #include <math.h>

@@ -1,7 +1,7 @@
 #include "sim/eval.h"
 
 #include "core/head.h"
-#include "sim/signals.h"
+#include "sim/parallel/signals.h"
 
 #include <math.h>
 

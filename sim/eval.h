@@ -4,7 +4,7 @@
 
 #include "datasets/tasks.h"
 #include "sim/fit.h"
-#include "sim/ranks.h"
+#include "sim/parallel/ranks.h"
 
 /* Test counts of one evaluation: tasks 0 .. seen-1. */
 typedef struct fc_eval {

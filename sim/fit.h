@@ -1,7 +1,7 @@
 /* Local training: one model, one list of samples, some epochs. Used by clients and by pretraining.
  *
  * A batch is cut into slices of FC_SLICE images, which all threads that have nothing better to do
- * share (sim/pool.h). Each slice has its own gradient, and the slices are added in order, so that
+ * share (sim/parallel/pool.h). Each slice has its own gradient, and the slices are added in order, so that
  * the bits do not depend on how many threads there are. */
 #ifndef FC_FIT_H
 #define FC_FIT_H
@@ -10,7 +10,7 @@
 #include "core/rng.h"
 #include "core/vit.h"
 #include "datasets/transform.h"
-#include "sim/pool.h"
+#include "sim/parallel/pool.h"
 #include "sim/io/progress.h"
 
 /* Images of a slice, and of an item of a Gram pass. */

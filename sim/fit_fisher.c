@@ -1,6 +1,6 @@
 #include "sim/fit_fisher.h"
 
-#include "sim/signals.h"
+#include "sim/parallel/signals.h"
 
 #include <assert.h>
 #include <math.h>

@@ -2,7 +2,7 @@
 #include "core/isa.h"
 #include "core/opt.h"
 #include "sim/cmd.h"
-#include "sim/ranks.h"
+#include "sim/parallel/ranks.h"
 #include "sim/io/text.h"
 #include "version.h"
 

@@ -4,7 +4,7 @@
 #include "core/threads.h"
 #include "sim/fit.h"
 #include "sim/make.h"
-#include "sim/signals.h"
+#include "sim/parallel/signals.h"
 
 #include <string.h>
 

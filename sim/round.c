@@ -1,7 +1,7 @@
 #include "sim/round.h"
 
 #include "sim/flop.h"
-#include "sim/signals.h"
+#include "sim/parallel/signals.h"
 
 #include <assert.h>
 #include <limits.h>

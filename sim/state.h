@@ -15,7 +15,7 @@
 #include "sim/fit_fisher.h"
 #include "sim/methods/method.h"
 #include "sim/io/progress.h"
-#include "sim/ranks.h"
+#include "sim/parallel/ranks.h"
 #include "sim/reporter.h"
 #include "sim/runlog.h"
 

@@ -6,7 +6,7 @@
 #include "core/file.h"
 #include "core/threads.h"
 #include "sim/reporter.h"
-#include "sim/signals.h"
+#include "sim/parallel/signals.h"
 #include "sim/sweep_halving.h"
 #include "sim/sweep_position.h"
 #include "sim/sweep_work.h"

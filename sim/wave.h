@@ -1,6 +1,6 @@
 /* A wave: as many clients of a round as there is room for, with the messages that they send.
  *
- * sim/round.c calls it: it deals the clients to the ranks (sim/ranks.h), each rank trains its own
+ * sim/round.c calls it: it deals the clients to the ranks (sim/parallel/ranks.h), each rank trains its own
  * (sim/client.h), and their messages are collected on rank 0, which folds them in client-id order.
  * A client or rank that fails is reported by the lowest client that failed. */
 #ifndef FC_WAVE_H

@@ -3,7 +3,7 @@
 #include "sim/adamerging.h"
 
 #include "core/threads.h"
-#include "sim/signals.h"
+#include "sim/parallel/signals.h"
 #include "tests/tiny_net.h"
 #include "tests/tmp.h"
 #include "tests/tv_fixture.h"

@@ -3,7 +3,7 @@
 #include "sim/fit.h"
 
 #include "core/head.h"
-#include "sim/signals.h"
+#include "sim/parallel/signals.h"
 #include "tests/tiny_net.h"
 #include "tests/tmp.h"
 

@@ -2,7 +2,7 @@
  * of threads; and what clients send of it. */
 #include "sim/fit_fisher.h"
 
-#include "sim/signals.h"
+#include "sim/parallel/signals.h"
 #include "tests/tiny_net.h"
 #include "tests/tmp.h"
 

@@ -1,7 +1,7 @@
 /* One pool of threads: order and exclusion of its loops, the same bytes of trained clients and
  * Grams for any number of threads and any delay, the same failure, and no allocation inside a step.
  * Linked with --wrap (tests/meson.build), which sends the allocations of our code through here. */
-#include "sim/pool.h"
+#include "sim/parallel/pool.h"
 
 #include "core/threads.h"
 #include "sim/evaluate.h"

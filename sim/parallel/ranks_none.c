@@ -1,5 +1,5 @@
 /* Ranks where MPI is missing: there is always one. */
-#include "sim/ranks.h"
+#include "sim/parallel/ranks.h"
 
 fc_status fc_ranks_open(int launched, fc_error *err)
 {

@@ -1,7 +1,7 @@
 /* Ranks over MPI. Everything is non-blocking inside, so that waiting can sleep. */
-#include "sim/ranks.h"
+#include "sim/parallel/ranks.h"
 
-#include "sim/signals.h"
+#include "sim/parallel/signals.h"
 
 #include <mpi.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-#include "sim/ranks.h"
+#include "sim/parallel/ranks.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-#include "sim/pool.h"
+#include "sim/parallel/pool.h"
 
 #include <omp.h>
 #include <stdbool.h>

@@ -1,4 +1,4 @@
-#include "sim/signals.h"
+#include "sim/parallel/signals.h"
 
 #include <signal.h>
 #include <stddef.h>
