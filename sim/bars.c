@@ -1,7 +1,7 @@
 #include "sim/bars.h"
 
 #include "core/file.h"
-#include "sim/gnuplot.h"
+#include "sim/draw/gnuplot.h"
 
 #include <math.h>
 #include <stdlib.h>

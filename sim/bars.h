@@ -3,7 +3,7 @@
 #define FC_BARS_H
 
 #include "sim/metric.h"
-#include "sim/plot.h"
+#include "sim/draw/plot.h"
 
 /* One bar per group, the largest mean first, with its label at the left and the mean at its end; of
  * several finished runs also a line of one standard deviation. Groups without a number stand last.

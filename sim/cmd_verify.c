@@ -5,7 +5,7 @@
 #include "sim/io/outfile.h"
 #include "sim/recipe.h"
 #include "sim/sweep_run.h"
-#include "sim/table.h"
+#include "sim/draw/table.h"
 
 #include <jansson.h>
 #include <math.h>

@@ -4,7 +4,7 @@
 #define FC_COMPARE_H
 
 #include "sim/metric.h"
-#include "sim/table.h"
+#include "sim/draw/table.h"
 
 /* Mean of the differences between the runs of a group and those of the baseline with the same
  * seeds (n pairs), and p of Student's paired t-test of "no difference" (two-sided, not corrected

@@ -1,7 +1,7 @@
 #include "sim/confusion.h"
 
 #include "core/file.h"
-#include "sim/gnuplot.h"
+#include "sim/draw/gnuplot.h"
 
 static long *count_at(const fc_confusion *c, int row, int column)
 {

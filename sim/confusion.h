@@ -4,7 +4,7 @@
 
 #include "core/arena.h"
 #include "datasets/tasks.h"
-#include "sim/plot.h"
+#include "sim/draw/plot.h"
 
 typedef struct fc_confusion {
     const fc_tasks *tasks;

@@ -2,7 +2,7 @@
 #ifndef FC_CURVES_H
 #define FC_CURVES_H
 
-#include "sim/plot.h"
+#include "sim/draw/plot.h"
 #include "sim/result.h"
 
 /* What the accuracy is drawn against. TASKS, BYTES and TIME: a point after each finished task, or

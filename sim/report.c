@@ -5,7 +5,7 @@
 #include "core/file.h"
 #include "sim/curves.h"
 #include "sim/io/outfile.h"
-#include "sim/page.h"
+#include "sim/draw/page.h"
 #include "sim/io/progress.h"
 #include "sim/report_clients.h"
 #include "sim/runlog.h"

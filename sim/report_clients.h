@@ -2,7 +2,7 @@
 #ifndef FC_REPORT_CLIENTS_H
 #define FC_REPORT_CLIENTS_H
 
-#include "sim/page.h"
+#include "sim/draw/page.h"
 #include "sim/result.h"
 
 /* From one pass over clients.csv.

@@ -2,7 +2,7 @@
  * that names of any length fit on a phone. */
 #include "core/file.h"
 #include "sim/curves.h"
-#include "sim/page.h"
+#include "sim/draw/page.h"
 #include "sim/report.h"
 
 #include <string.h>

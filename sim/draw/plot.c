@@ -1,7 +1,7 @@
-#include "sim/plot.h"
+#include "sim/draw/plot.h"
 
 #include "core/file.h"
-#include "sim/gnuplot.h"
+#include "sim/draw/gnuplot.h"
 
 #include <ctype.h>
 #include <math.h>

@@ -1,4 +1,4 @@
-#include "sim/table.h"
+#include "sim/draw/table.h"
 
 #include <ctype.h>
 #include <math.h>

@@ -3,8 +3,8 @@
 #ifndef FC_PAGE_H
 #define FC_PAGE_H
 
-#include "sim/plot.h"
-#include "sim/table.h"
+#include "sim/draw/plot.h"
+#include "sim/draw/table.h"
 
 #include <stdio.h>
 

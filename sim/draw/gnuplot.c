@@ -1,6 +1,6 @@
 /* Script, picture and messages are files in memory: no pipe can fill up, and none can break. */
 #define _GNU_SOURCE /* memfd_create */
-#include "sim/gnuplot.h"
+#include "sim/draw/gnuplot.h"
 
 #include <errno.h>
 #include <spawn.h>
