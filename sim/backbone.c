@@ -2,8 +2,8 @@
 
 #include "core/file.h"
 #include "core/rng.h"
-#include "sim/cache.h"
-#include "sim/make.h"
+#include "sim/config/cache.h"
+#include "sim/config/make.h"
 #include "sim/pretrain.h"
 
 #include <stdio.h>

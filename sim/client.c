@@ -1,6 +1,6 @@
 #include "sim/client.h"
 
-#include "sim/make.h"
+#include "sim/config/make.h"
 
 #include <math.h>
 #include <stdio.h>

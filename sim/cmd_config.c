@@ -2,7 +2,7 @@
 #include "core/merge/merge.h"
 #include "sim/args.h"
 #include "sim/cmd.h"
-#include "sim/config_parts.h"
+#include "sim/config/config_parts.h"
 #include "sim/methods/method.h"
 #include "sim/io/text.h"
 

@@ -4,7 +4,7 @@
 #include "datasets/decode.h"
 #include "sim/args.h"
 #include "sim/cmd.h"
-#include "sim/make.h"
+#include "sim/config/make.h"
 #include "sim/io/outfile.h"
 
 #include <jansson.h>

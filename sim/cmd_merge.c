@@ -3,7 +3,7 @@
 #include "sim/args.h"
 #include "sim/cmd.h"
 #include "sim/expert_file.h"
-#include "sim/make.h"
+#include "sim/config/make.h"
 #include "sim/merge_network.h"
 
 #include <stddef.h>

@@ -1,7 +1,7 @@
 /* fcil pretrain CONFIG [key=value ...] */
 #include "sim/args.h"
 #include "sim/cmd.h"
-#include "sim/make.h"
+#include "sim/config/make.h"
 #include "sim/pretrain.h"
 #include "sim/parallel/signals.h"
 

@@ -13,7 +13,7 @@
 
 #include "core/arena.h"
 #include "core/status.h"
-#include "sim/config.h"
+#include "sim/config/config.h"
 
 #include <stdbool.h>
 

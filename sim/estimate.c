@@ -4,7 +4,7 @@
 #include "sim/client.h"
 #include "sim/cost.h"
 #include "sim/flop.h"
-#include "sim/make.h"
+#include "sim/config/make.h"
 #include "sim/server.h"
 
 #include <math.h>

@@ -1,6 +1,6 @@
 #include "sim/model_on_data.h"
 
-#include "sim/make.h"
+#include "sim/config/make.h"
 #include "sim/vit_merge.h"
 
 #include <math.h>

@@ -3,7 +3,7 @@
 #include "core/head.h"
 #include "core/threads.h"
 #include "sim/fit.h"
-#include "sim/make.h"
+#include "sim/config/make.h"
 #include "sim/parallel/signals.h"
 
 #include <string.h>

@@ -4,7 +4,7 @@
 
 #include "core/params.h"
 #include "core/vit.h"
-#include "sim/config.h"
+#include "sim/config/config.h"
 #include "sim/io/progress.h"
 
 /* Trains on data.*, with train.* (epochs, batch, optimizer, lr, weight decay, schedule, warm-up),

@@ -1,6 +1,6 @@
 #include "sim/recipe.h"
 
-#include "sim/config_parts.h"
+#include "sim/config/config_parts.h"
 #include "sim/sweep_load.h"
 #include "sim/io/yaml.h"
 

@@ -1,7 +1,7 @@
 #include "sim/result.h"
 
 #include "core/file.h"
-#include "sim/config_parts.h"
+#include "sim/config/config_parts.h"
 #include "sim/io/outfile.h"
 #include "sim/runlog.h"
 

@@ -4,7 +4,7 @@
 
 #include "core/arena.h"
 #include "core/metrics.h"
-#include "sim/config.h"
+#include "sim/config/config.h"
 #include "sim/io/csv.h"
 
 #include <jansson.h>

@@ -2,7 +2,7 @@
 
 #include "core/file.h"
 #include "sim/backbone.h"
-#include "sim/make.h"
+#include "sim/config/make.h"
 #include "sim/task_merge.h"
 
 #include "version.h"

@@ -9,7 +9,7 @@
 #include "datasets/partition.h"
 #include "datasets/tasks.h"
 #include "sim/checkpoint.h"
-#include "sim/config.h"
+#include "sim/config/config.h"
 #include "sim/devices.h"
 #include "sim/eval.h"
 #include "sim/fit_fisher.h"

@@ -2,7 +2,7 @@
 #ifndef FC_SWEEP_PARTS_H
 #define FC_SWEEP_PARTS_H
 
-#include "sim/config_parts.h"
+#include "sim/config/config_parts.h"
 #include "sim/sweep.h"
 #include "sim/io/yaml.h"
 

@@ -1,7 +1,7 @@
 #include "sim/sweep_plan.h"
 
 #include "core/file.h"
-#include "sim/config_parts.h"
+#include "sim/config/config_parts.h"
 #include "sim/experiment.h"
 #include "sim/io/outfile.h"
 #include "sim/sweep_table.h"

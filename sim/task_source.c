@@ -1,7 +1,7 @@
 #include "sim/task_source.h"
 
 #include "core/file.h"
-#include "sim/cache.h"
+#include "sim/config/cache.h"
 #include "sim/run_dir.h"
 #include "sim/setup.h"
 

@@ -13,7 +13,7 @@
 #include "core/vit.h"
 #include "sim/adamerging.h"
 #include "sim/compare.h"
-#include "sim/config.h"
+#include "sim/config/config.h"
 #include "sim/fit_fisher.h"
 #include "sim/recipe.h"
 #include "sim/regmean_pp.h"

@@ -10,7 +10,7 @@
 #include "core/stats.h"
 #include "core/status.h"
 #include "core/vit.h"
-#include "sim/config.h"
+#include "sim/config/config.h"
 
 #include <stdbool.h>
 

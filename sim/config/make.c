@@ -1,4 +1,4 @@
-#include "sim/make.h"
+#include "sim/config/make.h"
 
 #include "core/isa.h"
 #include "core/threads.h"

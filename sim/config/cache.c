@@ -1,4 +1,4 @@
-#include "sim/cache.h"
+#include "sim/config/cache.h"
 
 #include "core/file.h"
 #include "core/isa.h"

@@ -9,7 +9,7 @@
 #include "datasets/partition.h"
 #include "datasets/tasks.h"
 #include "datasets/transform.h"
-#include "sim/config.h"
+#include "sim/config/config.h"
 #include "sim/io/progress.h"
 
 /* Starts the threads of a config and returns their number; warns of more threads than cores, and of

@@ -1,6 +1,6 @@
 /* The configuration of one run: YAML file(s) + command line -> const fc_config.
  *
- * sim/config_table.def is the one list of options: this struct, the parser, range checks, `config
+ * sim/config/config_table.def is the one list of options: this struct, the parser, range checks, `config
  * explain` and the resolved dump are made from it. Methods and merges bring rows of their own
  * (fc_method.options, fc_merge_method.options), which live in the sections `method`, `merge` and
  * `task_merge`. */
@@ -33,7 +33,7 @@ typedef struct fc_config {
 #define ROW(s, key, type, ...) FC_CTYPE_##type key;
 #define ROW_OPEN ROW
 #define END(s) } s;
-#include "sim/config_table.def"
+#include "sim/config/config_table.def"
 #undef SECTION
 #undef ROW
 #undef ROW_OPEN

@@ -4,7 +4,7 @@
 #define FC_CACHE_H
 
 #include "core/status.h"
-#include "sim/config.h"
+#include "sim/config/config.h"
 
 /* What a result of that config depends on: the options, where files come from, the program and its
  * kernels. */

@@ -1,6 +1,6 @@
 /* Settings to fc_config: who wins, what belongs to the method and merge rule in force, which key
  * was meant. */
-#include "sim/config.h"
+#include "sim/config/config.h"
 
 #include "core/file.h"
 #include "core/fisher.h"
@@ -8,7 +8,7 @@
 #include "core/optim.h"
 #include "datasets/dataset.h"
 #include "datasets/partition.h"
-#include "sim/config_parts.h"
+#include "sim/config/config_parts.h"
 #include "sim/methods/method.h"
 
 #include <stdio.h>
@@ -25,13 +25,13 @@
     {.key = #k, .type = FC_OPT_##t, .offset = offsetof(fc_config, s.k), .def = default_, .low = low_, \
      .high = high_, .open_low = open, .choices = choices_, .help = help_},
 const fc_opt fc_config_opts[] = {
-#include "sim/config_table.def"
+#include "sim/config/config_table.def"
 };
 #undef ROW_AS
 
 #define ROW_AS(s, ...) #s,
 const char *const fc_config_sections[] = {
-#include "sim/config_table.def"
+#include "sim/config/config_table.def"
 };
 /* clang-format on */
 

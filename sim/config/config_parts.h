@@ -5,7 +5,7 @@
 
 #include "core/arena.h"
 #include "core/opt.h"
-#include "sim/config.h"
+#include "sim/config/config.h"
 
 #include <stdbool.h>
 
