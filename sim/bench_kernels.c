@@ -5,7 +5,7 @@
 #include "core/gemm.h"
 #include "core/rng.h"
 #include "core/threads.h"
-#include "sim/fit.h"
+#include "sim/train/fit.h"
 
 #include <string.h>
 

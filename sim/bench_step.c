@@ -6,7 +6,7 @@
 #include "core/kernels.h"
 #include "core/threads.h"
 #include "datasets/dataset.h"
-#include "sim/fit.h"
+#include "sim/train/fit.h"
 
 #include <string.h>
 
@@ -199,7 +199,7 @@ static void train_client(void *ctx, int thread, int k)
     fc_fit_run(&result, t, &f, &j->err[k]);
 }
 
-/* A block of test images, as sim/eval.c does it. */
+/* A block of test images, as sim/train/eval.c does it. */
 static void evaluate_block(void *ctx, int thread, int i)
 {
     const job *j = ctx;

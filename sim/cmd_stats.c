@@ -1,10 +1,10 @@
 /* fcil stats MODEL [CONFIG] [key=value ...] -o FILE */
 #include "sim/args.h"
 #include "sim/cmd.h"
-#include "sim/fit_fisher.h"
+#include "sim/train/fit_fisher.h"
 #include "sim/model_on_data.h"
 #include "sim/model_stats.h"
-#include "sim/task_images.h"
+#include "sim/train/task_images.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* Merges that keep experts beside the backbone, as one safetensors file: the tensors of a
- * timm-named model, and those that the rule writes (sim/vit_rule.h), whose names begin with its
+ * timm-named model, and those that the rule writes (sim/train/vit_rule.h), whose names begin with its
  * own.
  *
  * metadata: experts = the rule, experts.tasks = how many tasks each expert stands for, and what the
@@ -11,7 +11,7 @@
 
 #include "core/opt.h"
 #include "sim/model_meta.h"
-#include "sim/vit_rule.h"
+#include "sim/train/vit_rule.h"
 
 typedef struct fc_expert_file {
     int n;                /* experts; 0: a model without */

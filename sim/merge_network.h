@@ -1,4 +1,4 @@
-/* Merges of files that are more than a function of task vectors (sim/vit_merge.h): the base is a
+/* Merges of files that are more than a function of task vectors (sim/train/vit_merge.h): the base is a
  * timm-named ViT, the inputs are updates of it, and with the head that they have together it is a
  * network. Used by fcil merge, on inputs that sim/merge_files.h has loaded: their task vectors and
  * images go into fc_vit_merge_make, and what comes out is saved by merge_files or, with experts,
@@ -11,7 +11,7 @@
 #define FC_MERGE_NETWORK_H
 
 #include "sim/merge_files.h"
-#include "sim/vit_merge.h"
+#include "sim/train/vit_merge.h"
 
 typedef struct fc_merge_network_job {
     const fc_merge_method *rule;

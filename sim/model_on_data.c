@@ -1,7 +1,7 @@
 #include "sim/model_on_data.h"
 
 #include "sim/config/make.h"
-#include "sim/vit_merge.h"
+#include "sim/train/vit_merge.h"
 
 #include <math.h>
 #include <string.h>

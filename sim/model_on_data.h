@@ -6,7 +6,7 @@
 #ifndef FC_MODEL_ON_DATA_H
 #define FC_MODEL_ON_DATA_H
 
-#include "sim/eval.h"
+#include "sim/train/eval.h"
 #include "sim/expert_file.h"
 #include "sim/model_file.h"
 #include "sim/io/progress.h"

@@ -2,7 +2,7 @@
 
 #include "core/head.h"
 #include "core/threads.h"
-#include "sim/fit.h"
+#include "sim/train/fit.h"
 #include "sim/config/make.h"
 #include "sim/parallel/signals.h"
 

@@ -2,7 +2,7 @@
 
 #include "core/head.h"
 #include "sim/plan.h"
-#include "sim/vit_merge.h"
+#include "sim/train/vit_merge.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* tasks.merge: the evaluated model from the deltas of the finished tasks, by any rule.
  *
  * The backbone is W0 plus the merged task vectors, in the order of the tasks, or what a rule with
- * experts makes of them (sim/vit_merge.h); the classifier rows of each task are as they were
+ * experts makes of them (sim/train/vit_merge.h); the classifier rows of each task are as they were
  * learnt. The rule lorm is LoRM's merge by the Grams that clients send at the end of a task. Where
  * task_merge.scales lists factors for the merged update, the one is taken that is best on the
  * held-out images of all finished tasks. */
@@ -9,7 +9,7 @@
 #define FC_TASK_MERGE_H
 
 #include "sim/state.h"
-#include "sim/vit_merge.h"
+#include "sim/train/vit_merge.h"
 
 /* Is the rule of tasks.merge one that this run can use? FC_EUSAGE with the reason if not. */
 fc_status fc_task_merge_check(const fc_setup *s, fc_error *err);

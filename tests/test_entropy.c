@@ -1,6 +1,6 @@
 /* Training without labels: AdaMerging's gradient through the network, what is taken of the images,
  * same bytes for any number of threads, stops. */
-#include "sim/adamerging.h"
+#include "sim/train/adamerging.h"
 
 #include "core/threads.h"
 #include "sim/parallel/signals.h"

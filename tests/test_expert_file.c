@@ -3,7 +3,7 @@
 #define _GNU_SOURCE /* memmem */
 #include "core/rng.h"
 #include "sim/expert_file.h"
-#include "sim/vit_merge.h"
+#include "sim/train/vit_merge.h"
 #include "tests/tmp.h"
 
 FC_TMP_FIXTURE

@@ -1,6 +1,6 @@
 /* Local training: gradients against single images, steps, failures, Grams. All on one thread; for
  * more of them see test_pool.c. */
-#include "sim/fit.h"
+#include "sim/train/fit.h"
 
 #include "core/head.h"
 #include "sim/parallel/signals.h"

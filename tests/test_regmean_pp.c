@@ -1,5 +1,5 @@
 /* RegMean++: its defining equation, block by block, with Grams taken here; laws; threads; stop. */
-#include "sim/regmean_pp.h"
+#include "sim/train/regmean_pp.h"
 
 #include "core/gemm.h"
 #include "core/threads.h"

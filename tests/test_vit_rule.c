@@ -1,5 +1,5 @@
 /* The table of rules on networks against that of all rules. */
-#include "sim/vit_merge.h"
+#include "sim/train/vit_merge.h"
 
 #include "tests/close.h"
 

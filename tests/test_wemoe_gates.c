@@ -1,6 +1,6 @@
 /* WEMoE's gates trained without labels: the entropy falls, the gradient of a step is that of all
  * its images, same bytes for any number of threads. */
-#include "sim/wemoe_gates.h"
+#include "sim/train/wemoe_gates.h"
 
 #include "core/head.h"
 #include "core/threads.h"

@@ -8,7 +8,7 @@
  * layer-wise one coefficient per update and tensor; task-wise one per update, lambda_i, whose
  * gradient is the sum over tensors. Adam (0.9, 0.999, 1e-8), no weight decay, coefficients are not
  * clamped. Published: init 0.3, lr 1e-3, 1000 steps. Here is all but the network, whose gradient
- * comes from the caller (sim/adamerging.h).
+ * comes from the caller (sim/train/adamerging.h).
  *
  * Factors stay factors: <G, B A> = <B^T G, A>. Memory: O(coefficients); for each thread r cols
  * doubles of the largest tensor that comes in factors. Same bits for any number of threads. */

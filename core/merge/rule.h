@@ -99,7 +99,7 @@ typedef struct fc_merge_method {
     void (*entry_weights)(double *w, size_t n, double norm, const void *options);
     bool factors; /* merges A and B of LoRA as they are, also where the method trains both */
     bool experts; /* neither form: keeps the updates apart, and the network chooses between them as
-                     it runs (sim/vit_merge.h) */
+                     it runs (sim/train/vit_merge.h) */
 } fc_merge_method;
 
 #endif

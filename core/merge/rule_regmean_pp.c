@@ -1,4 +1,4 @@
-/* RegMean++: see sim/regmean_pp.h. */
+/* RegMean++: see sim/train/regmean_pp.h. */
 #include "core/merge/rule.h"
 #include "core/merge/rule_regmean.h"
 

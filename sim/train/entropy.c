@@ -1,4 +1,4 @@
-#include "sim/entropy.h"
+#include "sim/train/entropy.h"
 
 #include "core/head.h"
 #include "sim/parallel/signals.h"

@@ -1,5 +1,5 @@
 /* The updates as they are, one model for each task: the upper bound that merges are measured by. */
-#include "sim/vit_rule.h"
+#include "sim/train/vit_rule.h"
 
 static fc_status make_individual(const fc_vit_making *k, fc_error *err)
 {

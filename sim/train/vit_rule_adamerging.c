@@ -1,6 +1,6 @@
-/* AdaMerging of tasks or files: see sim/adamerging.h. */
-#include "sim/adamerging.h"
-#include "sim/vit_rule.h"
+/* AdaMerging of tasks or files: see sim/train/adamerging.h. */
+#include "sim/train/adamerging.h"
+#include "sim/train/vit_rule.h"
 
 static double training_flop(const void *options, const fc_net *net, int n, int samples)
 {

@@ -1,6 +1,6 @@
-#include "sim/vit_merge.h"
+#include "sim/train/vit_merge.h"
 
-#include "sim/fit_fisher.h"
+#include "sim/train/fit_fisher.h"
 
 #include <string.h>
 

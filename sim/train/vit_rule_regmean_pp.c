@@ -1,7 +1,7 @@
-/* RegMean++ of tasks or files: see sim/regmean_pp.h. */
+/* RegMean++ of tasks or files: see sim/train/regmean_pp.h. */
 #include "core/merge/rule_regmean.h"
-#include "sim/regmean_pp.h"
-#include "sim/vit_rule.h"
+#include "sim/train/regmean_pp.h"
+#include "sim/train/vit_rule.h"
 
 /* Every image goes through the network once for each block. */
 static double passes_flop(const void *options, const fc_net *net, int n, int samples)

@@ -1,4 +1,4 @@
-#include "sim/adamerging.h"
+#include "sim/train/adamerging.h"
 
 #include <string.h>
 

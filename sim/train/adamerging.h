@@ -1,7 +1,7 @@
 /* AdaMerging (core/merge/adamerging.h) of ViTs: its coefficients trained on unlabelled images
- * (sim/entropy.h).
+ * (sim/train/entropy.h).
  *
- * Called by the rule's row, sim/vit_rule_adamerging.c.
+ * Called by the rule's row, sim/train/vit_rule_adamerging.c.
  *
  * The paper takes images of the test set. Here the caller says which: held-out training images,
  * unless the published figures are to be compared with. */
@@ -9,7 +9,7 @@
 #define FC_TRAIN_ADAMERGING_H
 
 #include "core/merge/adamerging.h"
-#include "sim/entropy.h"
+#include "sim/train/entropy.h"
 
 typedef struct fc_adamerging_job {
     fc_ada_options options;

@@ -3,7 +3,7 @@
 #define FC_EVAL_H
 
 #include "datasets/tasks.h"
-#include "sim/fit.h"
+#include "sim/train/fit.h"
 #include "sim/parallel/ranks.h"
 
 /* Test counts of one evaluation: tasks 0 .. seen-1. */

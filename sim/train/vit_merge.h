@@ -1,14 +1,14 @@
 /* What a rule makes of task vectors of a ViT: one backbone, or a base with experts that the network
  * chooses between as it runs. Called for tasks of a run (sim/task_merge.h) and for files
  * (sim/merge_network.h). Rules with a row in vit_rule_table.def make their model themselves
- * (sim/vit_rule.h); the others are functions of task vectors (core/merge/combine.h).
+ * (sim/train/vit_rule.h); the others are functions of task vectors (core/merge/combine.h).
  *
  * Rules that need Grams or Fisher information take what the set has; where it has none, and for
  * rules that need images, they are made here from images of each task, which nobody labelled. */
 #ifndef FC_VIT_MERGE_H
 #define FC_VIT_MERGE_H
 
-#include "sim/vit_rule.h"
+#include "sim/train/vit_rule.h"
 
 /* Is it one model for each task, so that a test has to know the task? */
 bool fc_vit_merge_per_task(const fc_vit_merged *m);

@@ -1,11 +1,11 @@
-/* WEMoE (core/merge/wemoe.h) of tasks or files; its gates are trained by sim/wemoe_gates.h. In a
+/* WEMoE (core/merge/wemoe.h) of tasks or files; its gates are trained by sim/train/wemoe_gates.h. In a
  * file of experts, beside those of the MLPs' layers:
  *
  *   wemoe.<gate tensor>
  *
  * metadata: router_layers, batch_reduce. */
-#include "sim/vit_rule.h"
-#include "sim/wemoe_gates.h"
+#include "sim/train/vit_rule.h"
+#include "sim/train/wemoe_gates.h"
 
 #include <stddef.h>
 

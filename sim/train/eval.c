@@ -1,4 +1,4 @@
-#include "sim/eval.h"
+#include "sim/train/eval.h"
 
 #include "core/head.h"
 #include "sim/parallel/signals.h"

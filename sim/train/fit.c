@@ -1,4 +1,4 @@
-#include "sim/fit.h"
+#include "sim/train/fit.h"
 
 #include "core/head.h"
 #include "sim/parallel/signals.h"

@@ -1,4 +1,4 @@
-#include "sim/vit_rule.h"
+#include "sim/train/vit_rule.h"
 
 #include <math.h>
 #include <string.h>

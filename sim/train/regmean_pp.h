@@ -9,13 +9,13 @@
  *
  * So within a block the layers behind the first see the inputs that model i gives them. Deviation:
  * a singular sum has its pseudo-inverse, where the reference inverts. In tau = W - W_0 it is the
- * same sum, since W_0 is common to all. Called by the rule's row, sim/vit_rule_regmean_pp.c. */
+ * same sum, since W_0 is common to all. Called by the rule's row, sim/train/vit_rule_regmean_pp.c. */
 #ifndef FC_REGMEAN_PP_H
 #define FC_REGMEAN_PP_H
 
 #include "core/merge/combine.h"
-#include "sim/fit.h"
-#include "sim/task_images.h"
+#include "sim/train/fit.h"
+#include "sim/train/task_images.h"
 
 typedef struct fc_regmean_pp_job {
     const fc_net *net;

@@ -1,4 +1,4 @@
-#include "sim/wemoe_gates.h"
+#include "sim/train/wemoe_gates.h"
 
 #include "core/optim.h"
 

@@ -1,4 +1,4 @@
-#include "sim/fit_fisher.h"
+#include "sim/train/fit_fisher.h"
 
 #include "sim/parallel/signals.h"
 

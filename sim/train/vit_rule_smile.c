@@ -4,7 +4,7 @@
  *   smile.<weight>.router (sum of gate, n)
  *
  * metadata: top_k. */
-#include "sim/vit_rule.h"
+#include "sim/train/vit_rule.h"
 
 #include <stdlib.h>
 

@@ -1,5 +1,5 @@
 /* Training on images without labels: what makes the predictions of a merged model certain. The loop
- * of AdaMerging (sim/adamerging.h) and of gates between experts.
+ * of AdaMerging (sim/train/adamerging.h) and of gates between experts.
  *
  * Each step takes `batch` images of every task and lowers the sum over the tasks of their mean
  * entropy (fc_entropy), each task over its own rows of the head. The lists of samples are gone
@@ -8,8 +8,8 @@
 #ifndef FC_ENTROPY_H
 #define FC_ENTROPY_H
 
-#include "sim/fit.h"
-#include "sim/task_images.h"
+#include "sim/train/fit.h"
+#include "sim/train/task_images.h"
 
 typedef struct fc_entropy_job {
     const fc_net *net;

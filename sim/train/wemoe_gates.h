@@ -1,10 +1,10 @@
-/* WEMoE (core/merge/wemoe.h) of ViTs: its gates trained on unlabelled images (sim/entropy.h). As
- * for AdaMerging the caller, the rule's row in sim/vit_rule_wemoe.c, says which images. */
+/* WEMoE (core/merge/wemoe.h) of ViTs: its gates trained on unlabelled images (sim/train/entropy.h). As
+ * for AdaMerging the caller, the rule's row in sim/train/vit_rule_wemoe.c, says which images. */
 #ifndef FC_WEMOE_GATES_H
 #define FC_WEMOE_GATES_H
 
 #include "core/merge/wemoe.h"
-#include "sim/entropy.h"
+#include "sim/train/entropy.h"
 
 typedef struct fc_wemoe_gates_job {
     fc_wemoe *wemoe;   /* its gates are trained, in place; batch_reduce averages over a slice */

@@ -1,4 +1,4 @@
-#include "sim/task_images.h"
+#include "sim/train/task_images.h"
 
 #include <string.h>
 

@@ -2,7 +2,7 @@
  * the backbone. One const struct in one file each (sim/vit_rule_<name>.c) and one row in
  * vit_rule_table.def; the name is that of the rule's row in core/merge.
  *
- * sim/vit_merge.h asks a rule what it needs and has it make its model, sim/expert_file.h has it
+ * sim/train/vit_merge.h asks a rule what it needs and has it make its model, sim/expert_file.h has it
  * write and read its experts. What several rules share stands below the table. */
 #ifndef FC_VIT_RULE_H
 #define FC_VIT_RULE_H
@@ -11,7 +11,7 @@
 #include "core/merge/rule_emr.h"
 #include "core/merge/smile.h"
 #include "core/merge/wemoe.h"
-#include "sim/entropy.h"
+#include "sim/train/entropy.h"
 #include "sim/expert_tensors.h"
 
 typedef struct fc_vit_rule fc_vit_rule;

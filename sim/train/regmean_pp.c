@@ -1,4 +1,4 @@
-#include "sim/regmean_pp.h"
+#include "sim/train/regmean_pp.h"
 
 #include "core/merge/rule_regmean.h"
 

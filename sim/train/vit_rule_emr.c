@@ -3,7 +3,7 @@
  *   emr.<tensor>.unified (rows, cols)
  *   emr.<tensor>.mask (experts, bytes)   a bit per entry
  *   emr.rescaler (1, experts) */
-#include "sim/vit_rule.h"
+#include "sim/train/vit_rule.h"
 
 #include <string.h>
 
