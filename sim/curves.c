@@ -1,7 +1,7 @@
 #include "sim/curves.h"
 
 #include "sim/metric.h"
-#include "sim/runlog.h"
+#include "sim/record/runlog.h"
 
 #include <math.h>
 #include <string.h>

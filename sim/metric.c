@@ -1,7 +1,7 @@
 #include "sim/metric.h"
 
 #include "core/opt.h"
-#include "sim/runlog.h"
+#include "sim/record/runlog.h"
 
 #include <math.h>
 #include <stdio.h>

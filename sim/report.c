@@ -8,7 +8,7 @@
 #include "sim/draw/page.h"
 #include "sim/io/progress.h"
 #include "sim/report_clients.h"
-#include "sim/runlog.h"
+#include "sim/record/runlog.h"
 #include "sim/io/text.h"
 
 #include <math.h>

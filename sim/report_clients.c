@@ -1,7 +1,7 @@
 #include "sim/report_clients.h"
 
 #include "sim/io/outfile.h"
-#include "sim/runlog.h"
+#include "sim/record/runlog.h"
 
 #include <math.h>
 #include <stdlib.h>

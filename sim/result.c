@@ -3,7 +3,7 @@
 #include "core/file.h"
 #include "sim/config/config_parts.h"
 #include "sim/io/outfile.h"
-#include "sim/runlog.h"
+#include "sim/record/runlog.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -2,7 +2,7 @@
 
 #include "core/file.h"
 #include "sim/loop.h"
-#include "sim/manifest.h"
+#include "sim/record/manifest.h"
 #include "sim/plan.h"
 
 #include <stdio.h>

@@ -8,7 +8,7 @@
 #include "datasets/dataset.h"
 #include "datasets/partition.h"
 #include "datasets/tasks.h"
-#include "sim/checkpoint.h"
+#include "sim/record/checkpoint.h"
 #include "sim/config/config.h"
 #include "sim/devices.h"
 #include "sim/train/eval.h"
@@ -16,8 +16,8 @@
 #include "sim/methods/method.h"
 #include "sim/io/progress.h"
 #include "sim/parallel/ranks.h"
-#include "sim/reporter.h"
-#include "sim/runlog.h"
+#include "sim/record/reporter.h"
+#include "sim/record/runlog.h"
 
 /* Data, network, tasks, partition, devices, options: opened by sim/setup.c, then const. */
 typedef struct fc_setup {

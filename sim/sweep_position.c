@@ -1,7 +1,7 @@
 #include "sim/sweep_position.h"
 
 #include "sim/io/csv.h"
-#include "sim/runlog.h"
+#include "sim/record/runlog.h"
 #include "sim/sweep_work.h"
 
 #include <math.h>

@@ -5,7 +5,7 @@
 
 #include "core/file.h"
 #include "core/threads.h"
-#include "sim/reporter.h"
+#include "sim/record/reporter.h"
 #include "sim/parallel/signals.h"
 #include "sim/sweep_halving.h"
 #include "sim/sweep_position.h"

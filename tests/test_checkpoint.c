@@ -1,6 +1,6 @@
 /* Checkpoints: round trip, the last two kept, damage, refusal of another run, messages of clients.
  */
-#include "sim/checkpoint.h"
+#include "sim/record/checkpoint.h"
 
 #include "core/safetensors.h"
 #include "sim/io/outfile.h"

@@ -1,8 +1,8 @@
 /* The files of a run directory: bytes worked by hand, cutting on resume, refusals. */
-#include "sim/runlog.h"
+#include "sim/record/runlog.h"
 
 #include "core/file.h"
-#include "sim/manifest.h"
+#include "sim/record/manifest.h"
 #include "sim/io/outfile.h"
 #include "tests/tmp.h"
 

@@ -1,5 +1,5 @@
 #define _GNU_SOURCE /* pipe2 */
-#include "sim/reporter.h"
+#include "sim/record/reporter.h"
 
 #include <errno.h>
 #include <fcntl.h>

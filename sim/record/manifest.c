@@ -1,4 +1,4 @@
-#include "sim/manifest.h"
+#include "sim/record/manifest.h"
 
 #include "sim/io/outfile.h"
 #include "version.h"

@@ -1,7 +1,7 @@
-#include "sim/runlog.h"
+#include "sim/record/runlog.h"
 
 #include "core/file.h"
-#include "sim/checkpoint.h"
+#include "sim/record/checkpoint.h"
 #include "sim/io/csv.h"
 #include "sim/io/outfile.h"
 #include "sim/io/tensorboard.h"

@@ -1,4 +1,4 @@
-#include "sim/checkpoint.h"
+#include "sim/record/checkpoint.h"
 
 #include "core/file.h"
 #include "core/safetensors.h"
