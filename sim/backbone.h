@@ -3,7 +3,7 @@
 #ifndef FC_BACKBONE_H
 #define FC_BACKBONE_H
 
-#include "sim/state.h"
+#include "sim/fed/state.h"
 
 /* s->w0, its shape, path and hash. All ranks call it: rank 0 pretrains first. */
 fc_status fc_backbone_open(fc_setup *s, fc_ranks *ranks, fc_progress *progress, fc_error *err);

@@ -169,7 +169,7 @@ typedef struct job {
     fc_error *err; /* (clients), training */
 } job;
 
-/* One client, as sim/client.c trains it; an epoch is one batch. The learning rate leaves the
+/* One client, as sim/fed/client.c trains it; an epoch is one batch. The learning rate leaves the
  * weights where they are, so that all steps cost the same. */
 static void train_client(void *ctx, int thread, int k)
 {

@@ -1,8 +1,8 @@
 #include "sim/cost.h"
 
-#include "sim/cohort.h"
-#include "sim/flop.h"
-#include "sim/task_merge.h"
+#include "sim/fed/cohort.h"
+#include "sim/fed/flop.h"
+#include "sim/fed/task_merge.h"
 
 /* Test of tasks 0 .. t, under weights that hold the LoRA already. */
 static double eval_flop(const fc_setup *s, int t)

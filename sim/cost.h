@@ -2,7 +2,7 @@
 #ifndef FC_COST_H
 #define FC_COST_H
 
-#include "sim/plan.h"
+#include "sim/fed/plan.h"
 
 typedef struct fc_cost {
     double train, eval, done; /* FLOP: training and statistics, tests; what is done at a position */

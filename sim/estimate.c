@@ -1,11 +1,11 @@
 #include "sim/estimate.h"
 
 #include "core/rng.h"
-#include "sim/client.h"
+#include "sim/fed/client.h"
 #include "sim/cost.h"
-#include "sim/flop.h"
+#include "sim/fed/flop.h"
 #include "sim/config/make.h"
-#include "sim/server.h"
+#include "sim/fed/server.h"
 
 #include <math.h>
 #include <string.h>

@@ -3,7 +3,7 @@
 #ifndef FC_ESTIMATE_H
 #define FC_ESTIMATE_H
 
-#include "sim/state.h"
+#include "sim/fed/state.h"
 
 typedef struct fc_estimate {
     double train_flop, eval_flop, seconds, s_per_flop;

@@ -4,7 +4,7 @@
 #define FC_EXPERIMENT_H
 
 #include "sim/run_dir.h"
-#include "sim/state.h"
+#include "sim/fed/state.h"
 
 /* Must not move while it is open: run points to setup. */
 typedef struct fc_experiment {

@@ -3,7 +3,7 @@
 #include "sim/adapter.h"
 #include "sim/expert_file.h"
 #include "sim/model_meta.h"
-#include "sim/server.h"
+#include "sim/fed/server.h"
 
 #include <string.h>
 

@@ -4,7 +4,7 @@
 #ifndef FC_EXPORT_H
 #define FC_EXPORT_H
 
-#include "sim/state.h"
+#include "sim/fed/state.h"
 
 /* The model that the run tested last, with the rows of the head of all tasks seen, as one
  * safetensors file; with its experts (sim/expert_file.h) where it has some. Errors: FC_EDATA if no

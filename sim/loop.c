@@ -2,7 +2,7 @@
 
 #include "sim/cost.h"
 #include "sim/io/outfile.h"
-#include "sim/server.h"
+#include "sim/fed/server.h"
 
 #include <math.h>
 #include <stdio.h>

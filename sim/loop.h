@@ -2,12 +2,12 @@
  *
  *   begin task -> { round -> checkpoint } ... -> end of the task -> checkpoint      for each task
  *
- * A round: the clients train (sim/client.h), their messages are folded (sim/round.h), the server
- * merges and tests (sim/server.h). */
+ * A round: the clients train (sim/fed/client.h), their messages are folded (sim/fed/round.h), the server
+ * merges and tests (sim/fed/server.h). */
 #ifndef FC_LOOP_H
 #define FC_LOOP_H
 
-#include "sim/state.h"
+#include "sim/fed/state.h"
 
 /* The run directory <out>/<name>/<method>-s<seed>-<hash>, from r->scratch.arena. */
 const char *fc_run_dir(fc_run *r, fc_error *err);

@@ -3,7 +3,7 @@
 #include "core/file.h"
 #include "sim/loop.h"
 #include "sim/record/manifest.h"
-#include "sim/plan.h"
+#include "sim/fed/plan.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -3,7 +3,7 @@
 #ifndef FC_RUN_DIR_H
 #define FC_RUN_DIR_H
 
-#include "sim/state.h"
+#include "sim/fed/state.h"
 
 typedef struct fc_run_how {
     bool resume;

@@ -3,7 +3,7 @@
 #include "core/file.h"
 #include "sim/backbone.h"
 #include "sim/config/make.h"
-#include "sim/task_merge.h"
+#include "sim/fed/task_merge.h"
 
 #include "version.h"
 

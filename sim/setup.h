@@ -2,7 +2,7 @@
 #ifndef FC_SETUP_H
 #define FC_SETUP_H
 
-#include "sim/state.h"
+#include "sim/fed/state.h"
 
 /* Reads and checks what the options name. All ranks call it. On error *s is {0}. */
 fc_status fc_setup_open(fc_setup *s, fc_config *cfg, fc_ranks *ranks, fc_progress *progress,

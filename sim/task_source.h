@@ -6,7 +6,7 @@
 #ifndef FC_TASK_SOURCE_H
 #define FC_TASK_SOURCE_H
 
-#include "sim/state.h"
+#include "sim/fed/state.h"
 
 /* Both do nothing without tasks.from.
  *

@@ -1,6 +1,6 @@
 /* Devices of the clients: keyed draws, windows of a trace, arithmetic of a round by hand. */
-#include "sim/cohort.h"
-#include "sim/flop.h"
+#include "sim/fed/cohort.h"
+#include "sim/fed/flop.h"
 #include "sim/setup.h"
 #include "tests/tmp.h"
 

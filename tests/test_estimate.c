@@ -1,5 +1,5 @@
 /* Prediction of work and bytes against what a run really does; who takes part in a round. */
-#include "sim/cohort.h"
+#include "sim/fed/cohort.h"
 #include "sim/cost.h"
 #include "sim/estimate.h"
 #include "sim/loop.h"

@@ -3,11 +3,11 @@
  * middle of a task. */
 #include "core/safetensors.h"
 #include "sim/adapter.h"
-#include "sim/evaluate.h"
+#include "sim/fed/evaluate.h"
 #include "sim/export.h"
 #include "sim/loop.h"
 #include "sim/model_meta.h"
-#include "sim/server.h"
+#include "sim/fed/server.h"
 #include "sim/setup.h"
 #include "tests/tmp.h"
 

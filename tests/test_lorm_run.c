@@ -2,9 +2,9 @@
  * formulas of the papers: what clients train on, the model of the Grams, the merge of a round, the
  * model that is evaluated, the merge at the end of a task. Only local training itself is shared. */
 #include "core/head.h"
-#include "sim/cohort.h"
+#include "sim/fed/cohort.h"
 #include "sim/loop.h"
-#include "sim/server.h"
+#include "sim/fed/server.h"
 #include "sim/setup.h"
 #include "tests/tmp.h"
 

@@ -1,6 +1,6 @@
 /* Messages of clients: round trip, sizes by the published formulas, refusal of what does not fit.
  */
-#include "sim/message.h"
+#include "sim/fed/message.h"
 
 #include "core/fisher.h"
 #include "core/rng.h"

@@ -4,9 +4,9 @@
 #include "sim/parallel/pool.h"
 
 #include "core/threads.h"
-#include "sim/evaluate.h"
+#include "sim/fed/evaluate.h"
 #include "sim/loop.h"
-#include "sim/server.h"
+#include "sim/fed/server.h"
 #include "sim/setup.h"
 #include "tests/tiny_net.h"
 #include "tests/tmp.h"

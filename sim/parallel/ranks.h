@@ -1,7 +1,7 @@
 /* One run over several processes (ranks), started by mpirun or srun on one or more machines.
  *
  * All ranks run the same loop on the same state. Rank 0 is the server: it alone reads checkpoints,
- * folds, merges and writes files. The others train their share of the clients (sim/wave.h) and
+ * folds, merges and writes files. The others train their share of the clients (sim/fed/wave.h) and
  * test their share of the images. A program that was not started as several ranks is rank 0 of 1;
  * then none of these functions does anything.
  *

@@ -1,13 +1,13 @@
 /* A wave: as many clients of a round as there is room for, with the messages that they send.
  *
- * sim/round.c calls it: it deals the clients to the ranks (sim/parallel/ranks.h), each rank trains its own
- * (sim/client.h), and their messages are collected on rank 0, which folds them in client-id order.
+ * sim/fed/round.c calls it: it deals the clients to the ranks (sim/parallel/ranks.h), each rank trains its own
+ * (sim/fed/client.h), and their messages are collected on rank 0, which folds them in client-id order.
  * A client or rank that fails is reported by the lowest client that failed. */
 #ifndef FC_WAVE_H
 #define FC_WAVE_H
 
-#include "sim/message.h"
-#include "sim/plan.h"
+#include "sim/fed/message.h"
+#include "sim/fed/plan.h"
 
 /* Clients of a wave in the order in which they train: longest first, ties by id. */
 typedef struct fc_longest {

@@ -1,4 +1,4 @@
-#include "sim/devices.h"
+#include "sim/fed/devices.h"
 
 #include "core/file.h"
 #include "core/rng.h"

@@ -1,7 +1,7 @@
-#include "sim/state.h"
+#include "sim/fed/state.h"
 
 #include "core/head.h"
-#include "sim/plan.h"
+#include "sim/fed/plan.h"
 #include "sim/train/vit_merge.h"
 
 #include <stdio.h>

@@ -2,7 +2,7 @@
 #ifndef FC_FLOP_H
 #define FC_FLOP_H
 
-#include "sim/plan.h"
+#include "sim/fed/plan.h"
 
 /* Of one image through the network as the clients hold it: a Gram pass. */
 double fc_forward_flop(const fc_setup *s);

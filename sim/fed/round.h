@@ -1,13 +1,13 @@
-/* A round as its messages make it: the participants train, in waves (sim/wave.h), and what they
+/* A round as its messages make it: the participants train, in waves (sim/fed/wave.h), and what they
  * send goes into the merge (or, at the end of a task, into the sum of their Grams) in client-id
- * order. sim/server.c calls it, and makes the new global model of what was folded. */
+ * order. sim/fed/server.c calls it, and makes the new global model of what was folded. */
 #ifndef FC_ROUND_H
 #define FC_ROUND_H
 
 #include "core/merge/merge.h"
-#include "sim/client.h"
-#include "sim/cohort.h"
-#include "sim/wave.h"
+#include "sim/fed/client.h"
+#include "sim/fed/cohort.h"
+#include "sim/fed/wave.h"
 
 typedef struct fc_round {
     fc_client_job job;

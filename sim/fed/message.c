@@ -1,4 +1,4 @@
-#include "sim/message.h"
+#include "sim/fed/message.h"
 
 #include "core/safetensors.h"
 

@@ -16,7 +16,7 @@
 #ifndef FC_COHORT_H
 #define FC_COHORT_H
 
-#include "sim/plan.h"
+#include "sim/fed/plan.h"
 
 typedef enum fc_fate {
     FC_FATE_OK,   /* merged */

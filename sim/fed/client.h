@@ -1,11 +1,11 @@
 /* What one client does in a round: it starts from the server's model, trains on its own images,
- * takes the statistics that the server wants, and packs what it sends. sim/round.c calls it on the
+ * takes the statistics that the server wants, and packs what it sends. sim/fed/round.c calls it on the
  * thread of a trainer; it reads the run and writes its own trainer and message only. */
 #ifndef FC_CLIENT_H
 #define FC_CLIENT_H
 
-#include "sim/message.h"
-#include "sim/plan.h"
+#include "sim/fed/message.h"
+#include "sim/fed/plan.h"
 
 typedef struct fc_client_job {
     fc_work work;

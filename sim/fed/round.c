@@ -1,6 +1,6 @@
-#include "sim/round.h"
+#include "sim/fed/round.h"
 
-#include "sim/flop.h"
+#include "sim/fed/flop.h"
 #include "sim/parallel/signals.h"
 
 #include <assert.h>

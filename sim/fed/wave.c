@@ -1,6 +1,6 @@
-#include "sim/wave.h"
+#include "sim/fed/wave.h"
 
-#include "sim/flop.h"
+#include "sim/fed/flop.h"
 
 #include <math.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-#include "sim/flop.h"
+#include "sim/fed/flop.h"
 
 double fc_forward_flop(const fc_setup *s)
 {

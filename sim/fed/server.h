@@ -3,7 +3,7 @@
 #ifndef FC_SERVER_H
 #define FC_SERVER_H
 
-#include "sim/state.h"
+#include "sim/fed/state.h"
 
 /* Fresh LoRA; what follows from the state (training weights); one round; the end of a task. */
 fc_status fc_server_begin_task(fc_run *r, int t, fc_error *err);

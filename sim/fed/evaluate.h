@@ -2,7 +2,7 @@
 #ifndef FC_EVALUATE_H
 #define FC_EVALUATE_H
 
-#include "sim/state.h"
+#include "sim/fed/state.h"
 
 /* Test of tasks 0 .. t under model m, into r->state.eval; skip (t + 1): tasks that are left out,
  * NULL: none. Packs m->w into r->scratch.packed_scratch. */

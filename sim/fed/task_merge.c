@@ -1,7 +1,7 @@
-#include "sim/task_merge.h"
+#include "sim/fed/task_merge.h"
 
-#include "sim/evaluate.h"
-#include "sim/plan.h"
+#include "sim/fed/evaluate.h"
+#include "sim/fed/plan.h"
 
 #include <math.h>
 #include <stdlib.h>

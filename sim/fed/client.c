@@ -1,4 +1,4 @@
-#include "sim/client.h"
+#include "sim/fed/client.h"
 
 #include "sim/config/make.h"
 

@@ -1,4 +1,4 @@
-#include "sim/evaluate.h"
+#include "sim/fed/evaluate.h"
 
 fc_status fc_eval_run(fc_run *r, const fc_model *m, int t, const bool *skip, fc_error *err)
 {

@@ -8,7 +8,7 @@
 #ifndef FC_TASK_MERGE_H
 #define FC_TASK_MERGE_H
 
-#include "sim/state.h"
+#include "sim/fed/state.h"
 #include "sim/train/vit_merge.h"
 
 /* Is the rule of tasks.merge one that this run can use? FC_EUSAGE with the reason if not. */

@@ -10,7 +10,7 @@
 #include "datasets/tasks.h"
 #include "sim/record/checkpoint.h"
 #include "sim/config/config.h"
-#include "sim/devices.h"
+#include "sim/fed/devices.h"
 #include "sim/train/eval.h"
 #include "sim/train/fit_fisher.h"
 #include "sim/methods/method.h"

@@ -1,6 +1,6 @@
-#include "sim/plan.h"
+#include "sim/fed/plan.h"
 
-#include "sim/message.h"
+#include "sim/fed/message.h"
 
 #include <math.h>
 

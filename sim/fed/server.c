@@ -1,9 +1,9 @@
-#include "sim/server.h"
+#include "sim/fed/server.h"
 
-#include "sim/evaluate.h"
-#include "sim/plan.h"
-#include "sim/round.h"
-#include "sim/task_merge.h"
+#include "sim/fed/evaluate.h"
+#include "sim/fed/plan.h"
+#include "sim/fed/round.h"
+#include "sim/fed/task_merge.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
 #define FC_PLAN_H
 
 #include "core/merge/merge.h"
-#include "sim/state.h"
+#include "sim/fed/state.h"
 
 /* What each client of a round does; round == fed.rounds: at the end of the task. */
 typedef struct fc_work {

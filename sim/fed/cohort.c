@@ -1,7 +1,7 @@
-#include "sim/cohort.h"
+#include "sim/fed/cohort.h"
 
 #include "core/rng.h"
-#include "sim/flop.h"
+#include "sim/fed/flop.h"
 
 #include <math.h>
 #include <stdlib.h>
