@@ -3,7 +3,7 @@
 #include "sim/args.h"
 #include "sim/cmd.h"
 #include "sim/confusion.h"
-#include "sim/model_on_data.h"
+#include "sim/models/model_on_data.h"
 #include "sim/io/outfile.h"
 
 #include <jansson.h>

@@ -2,9 +2,9 @@
 #include "core/merge/merge.h"
 #include "sim/args.h"
 #include "sim/cmd.h"
-#include "sim/expert_file.h"
+#include "sim/models/expert_file.h"
 #include "sim/config/make.h"
-#include "sim/merge_network.h"
+#include "sim/models/merge_network.h"
 
 #include <stddef.h>
 #include <stdio.h>

@@ -2,8 +2,8 @@
 #include "sim/args.h"
 #include "sim/cmd.h"
 #include "sim/train/fit_fisher.h"
-#include "sim/model_on_data.h"
-#include "sim/model_stats.h"
+#include "sim/models/model_on_data.h"
+#include "sim/models/model_stats.h"
 #include "sim/train/task_images.h"
 
 #include <stdio.h>

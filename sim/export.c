@@ -1,8 +1,8 @@
 #include "sim/export.h"
 
-#include "sim/adapter.h"
-#include "sim/expert_file.h"
-#include "sim/model_meta.h"
+#include "sim/models/adapter.h"
+#include "sim/models/expert_file.h"
+#include "sim/models/model_meta.h"
 #include "sim/fed/server.h"
 
 #include <string.h>

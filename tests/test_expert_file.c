@@ -2,7 +2,7 @@
  * are refused by file and tensor. */
 #define _GNU_SOURCE /* memmem */
 #include "core/rng.h"
-#include "sim/expert_file.h"
+#include "sim/models/expert_file.h"
 #include "sim/train/vit_merge.h"
 #include "tests/tmp.h"
 

@@ -2,11 +2,11 @@
  * the run did last; an adapter is the delta that the run has. Every method, at the end and in the
  * middle of a task. */
 #include "core/safetensors.h"
-#include "sim/adapter.h"
+#include "sim/models/adapter.h"
 #include "sim/fed/evaluate.h"
 #include "sim/export.h"
 #include "sim/loop.h"
-#include "sim/model_meta.h"
+#include "sim/models/model_meta.h"
 #include "sim/fed/server.h"
 #include "sim/setup.h"
 #include "tests/tmp.h"

@@ -2,7 +2,7 @@
  * an input lacks, layers that are stored the other way round, heads; and what does not fit. */
 #include "core/merge/merge.h"
 #include "core/threads.h"
-#include "sim/merge_files.h"
+#include "sim/models/merge_files.h"
 #include "tests/tmp.h"
 
 FC_TMP_FIXTURE

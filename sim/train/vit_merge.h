@@ -1,6 +1,6 @@
 /* What a rule makes of task vectors of a ViT: one backbone, or a base with experts that the network
  * chooses between as it runs. Called for tasks of a run (sim/fed/task_merge.h) and for files
- * (sim/merge_network.h). Rules with a row in vit_rule_table.def make their model themselves
+ * (sim/models/merge_network.h). Rules with a row in vit_rule_table.def make their model themselves
  * (sim/train/vit_rule.h); the others are functions of task vectors (core/merge/combine.h).
  *
  * Rules that need Grams or Fisher information take what the set has; where it has none, and for

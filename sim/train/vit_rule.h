@@ -2,7 +2,7 @@
  * the backbone. One const struct in one file each (sim/vit_rule_<name>.c) and one row in
  * vit_rule_table.def; the name is that of the rule's row in core/merge.
  *
- * sim/train/vit_merge.h asks a rule what it needs and has it make its model, sim/expert_file.h has it
+ * sim/train/vit_merge.h asks a rule what it needs and has it make its model, sim/models/expert_file.h has it
  * write and read its experts. What several rules share stands below the table. */
 #ifndef FC_VIT_RULE_H
 #define FC_VIT_RULE_H
@@ -12,7 +12,7 @@
 #include "core/merge/smile.h"
 #include "core/merge/wemoe.h"
 #include "sim/train/entropy.h"
-#include "sim/expert_tensors.h"
+#include "sim/models/expert_tensors.h"
 
 typedef struct fc_vit_rule fc_vit_rule;
 
@@ -68,7 +68,7 @@ struct fc_vit_rule {
                         fc_error *err);
     /* Numbers that the model keeps beside one backbone. NULL: none. */
     size_t (*extra)(const fc_vit_merged *m, const fc_vit_shape *shape);
-    /* --- its experts as a file (sim/expert_file.h); write NULL: there are no such files */
+    /* --- its experts as a file (sim/models/expert_file.h); write NULL: there are no such files */
     /* Activations that n experts need beside to run. NULL: none. */
     fc_acts_size (*expert_acts)(const fc_vit_merged *m, const fc_vit_shape *shape, int n);
     fc_status (*write)(fc_expert_writer *w, const fc_vit_merged *m, fc_error *err);

@@ -1,7 +1,7 @@
-#include "sim/merge_network.h"
+#include "sim/models/merge_network.h"
 
 #include "core/merge/backbone.h"
-#include "sim/model_on_data.h"
+#include "sim/models/model_on_data.h"
 
 /* --- what has to be there -----------------------------------------------------------------------
  */

@@ -1,9 +1,9 @@
-#include "sim/merge_files.h"
+#include "sim/models/merge_files.h"
 
 #include "core/parallel.h"
 #include "core/threads.h"
-#include "sim/merge_head.h"
-#include "sim/model_stats.h"
+#include "sim/models/merge_head.h"
+#include "sim/models/model_stats.h"
 
 #include <limits.h>
 #include <string.h>

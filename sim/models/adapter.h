@@ -1,13 +1,13 @@
 /* LoRA adapters in folders of PEFT's format (https://huggingface.co/docs/peft, "PEFT checkpoint
  * format"), of any network:
  *
- *   adapter_config.json        sim/adapter_config.h
+ *   adapter_config.json        sim/models/adapter_config.h
  *   adapter_model.safetensors  base_model.model.<layer>.lora_A.weight (r, n) and .lora_B.weight
  *                              (m, r): the weight of the layer changes by scale B A; tensors that
  *                              were trained as a whole (modules_to_save, biases) under their names
  *
  * What we write has scale 1: lora_alpha = r. Written by fcil export and fcil merge, read where a
- * model may be an adapter (sim/model_file.h). */
+ * model may be an adapter (sim/models/model_file.h). */
 #ifndef FC_ADAPTER_H
 #define FC_ADAPTER_H
 

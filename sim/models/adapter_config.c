@@ -1,4 +1,4 @@
-#include "sim/adapter_config.h"
+#include "sim/models/adapter_config.h"
 
 #include <jansson.h>
 #include <math.h>

@@ -1,4 +1,4 @@
-#include "sim/model_meta.h"
+#include "sim/models/model_meta.h"
 
 #include <stddef.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-#include "sim/merge_head.h"
+#include "sim/models/merge_head.h"
 
 #include <stdlib.h>
 #include <string.h>

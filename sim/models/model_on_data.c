@@ -1,4 +1,4 @@
-#include "sim/model_on_data.h"
+#include "sim/models/model_on_data.h"
 
 #include "sim/config/make.h"
 #include "sim/train/vit_merge.h"

@@ -1,4 +1,4 @@
-#include "sim/model_stats.h"
+#include "sim/models/model_stats.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* A model from a file, a data set, and the threads to run one on the other: what fcil eval and fcil
- * stats work with, and fcil merge where a rule needs images (sim/merge_network.h).
+ * stats work with, and fcil merge where a rule needs images (sim/models/merge_network.h).
  *
  * file -> its metadata -> a config -> the data, its tasks (those that the head has rows for), the
  * network and a crew. */
@@ -7,8 +7,8 @@
 #define FC_MODEL_ON_DATA_H
 
 #include "sim/train/eval.h"
-#include "sim/expert_file.h"
-#include "sim/model_file.h"
+#include "sim/models/expert_file.h"
+#include "sim/models/model_file.h"
 #include "sim/io/progress.h"
 
 typedef struct fc_model_on_data {

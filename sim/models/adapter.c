@@ -1,8 +1,8 @@
-#include "sim/adapter.h"
+#include "sim/models/adapter.h"
 
 #include "core/file.h"
 #include "core/gemm.h"
-#include "sim/adapter_config.h"
+#include "sim/models/adapter_config.h"
 #include "sim/io/outfile.h"
 
 #include <limits.h>

@@ -1,5 +1,5 @@
-/* The results of merges as files: see sim/merge_files.h. */
-#include "sim/merge_files.h"
+/* The results of merges as files: see sim/models/merge_files.h. */
+#include "sim/models/merge_files.h"
 
 #include "core/merge/spectral.h"
 

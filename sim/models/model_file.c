@@ -1,4 +1,4 @@
-#include "sim/model_file.h"
+#include "sim/models/model_file.h"
 
 #include "core/file.h"
 #include "sim/io/outfile.h"

@@ -1,4 +1,4 @@
-#include "sim/expert_file.h"
+#include "sim/models/expert_file.h"
 
 #include <stddef.h>
 #include <stdio.h>

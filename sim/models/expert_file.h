@@ -5,12 +5,12 @@
  * metadata: experts = the rule, experts.tasks = how many tasks each expert stands for, and what the
  * rule has to say.
  *
- * Written by fcil merge and fcil export, read by fcil eval (sim/model_on_data.h). */
+ * Written by fcil merge and fcil export, read by fcil eval (sim/models/model_on_data.h). */
 #ifndef FC_EXPERT_FILE_H
 #define FC_EXPERT_FILE_H
 
 #include "core/opt.h"
-#include "sim/model_meta.h"
+#include "sim/models/model_meta.h"
 #include "sim/train/vit_rule.h"
 
 typedef struct fc_expert_file {

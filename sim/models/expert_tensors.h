@@ -1,4 +1,4 @@
-/* The tensors of experts in a safetensors file (sim/expert_file.h), as the rule that made them
+/* The tensors of experts in a safetensors file (sim/models/expert_file.h), as the rule that made them
  * writes and reads them: their names begin with the rule's, and what they stand beside is a weight
  * of the network. A low-rank or dense expert of a layer (core/experts.h) is the same for all rules:
  *

@@ -1,6 +1,6 @@
 /* Merges of files that are more than a function of task vectors (sim/train/vit_merge.h): the base is a
  * timm-named ViT, the inputs are updates of it, and with the head that they have together it is a
- * network. Used by fcil merge, on inputs that sim/merge_files.h has loaded: their task vectors and
+ * network. Used by fcil merge, on inputs that sim/models/merge_files.h has loaded: their task vectors and
  * images go into fc_vit_merge_make, and what comes out is saved by merge_files or, with experts,
  * here.
  *
@@ -10,7 +10,7 @@
 #ifndef FC_MERGE_NETWORK_H
 #define FC_MERGE_NETWORK_H
 
-#include "sim/merge_files.h"
+#include "sim/models/merge_files.h"
 #include "sim/train/vit_merge.h"
 
 typedef struct fc_merge_network_job {
@@ -36,7 +36,7 @@ typedef struct fc_merge_network {
 fc_status fc_merge_network_make(fc_merge_network *m, fc_merge_files *f,
                                 const fc_merge_network_job *job, fc_error *err);
 
-/* A result with experts as a file that fcil eval runs (sim/expert_file.h). Errors: FC_EDATA for a
+/* A result with experts as a file that fcil eval runs (sim/models/expert_file.h). Errors: FC_EDATA for a
  * model for each input where these have the same classes. */
 fc_status fc_merge_network_save(const fc_merge_network *m, fc_merge_files *f, const char *path,
                                 fc_error *err);
