@@ -1,8 +1,8 @@
 /* fcil export RUN_DIR --to peft|timm -o TO */
 #include "sim/args.h"
 #include "sim/cmd.h"
-#include "sim/experiment.h"
-#include "sim/export.h"
+#include "sim/run/experiment.h"
+#include "sim/run/export.h"
 #include "sim/io/outfile.h"
 
 #include <stdio.h>

@@ -2,7 +2,7 @@
 #include "sim/args.h"
 #include "sim/cmd.h"
 #include "sim/config/make.h"
-#include "sim/pretrain.h"
+#include "sim/run/pretrain.h"
 #include "sim/parallel/signals.h"
 
 static const fc_flag flags[] = {FC_FLAG_OUTPUT("FILE", "where to write it instead of pretrain.out"),

@@ -2,9 +2,9 @@
 #include "core/merge/merge.h"
 #include "sim/args.h"
 #include "sim/cmd.h"
-#include "sim/estimate.h"
-#include "sim/experiment.h"
-#include "sim/loop.h"
+#include "sim/run/estimate.h"
+#include "sim/run/experiment.h"
+#include "sim/run/loop.h"
 #include "sim/io/outfile.h"
 #include "sim/parallel/signals.h"
 

@@ -2,7 +2,7 @@
 
 #include "core/file.h"
 #include "sim/config/config_parts.h"
-#include "sim/experiment.h"
+#include "sim/run/experiment.h"
 #include "sim/io/outfile.h"
 #include "sim/sweep_table.h"
 

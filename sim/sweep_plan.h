@@ -2,7 +2,7 @@
 #ifndef FC_SWEEP_PLAN_H
 #define FC_SWEEP_PLAN_H
 
-#include "sim/estimate.h"
+#include "sim/run/estimate.h"
 #include "sim/sweep.h"
 
 /* What each run will cost on this machine: cost (s->n_runs). Each kind of run is tried once, in a

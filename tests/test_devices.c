@@ -1,7 +1,7 @@
 /* Devices of the clients: keyed draws, windows of a trace, arithmetic of a round by hand. */
 #include "sim/fed/cohort.h"
 #include "sim/fed/flop.h"
-#include "sim/setup.h"
+#include "sim/run/setup.h"
 #include "tests/tmp.h"
 
 #include <stdlib.h>

@@ -1,9 +1,9 @@
 /* Prediction of work and bytes against what a run really does; who takes part in a round. */
 #include "sim/fed/cohort.h"
-#include "sim/cost.h"
-#include "sim/estimate.h"
-#include "sim/loop.h"
-#include "sim/setup.h"
+#include "sim/run/cost.h"
+#include "sim/run/estimate.h"
+#include "sim/run/loop.h"
+#include "sim/run/setup.h"
 #include "tests/tmp.h"
 
 static const char config[] =

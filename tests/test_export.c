@@ -4,11 +4,11 @@
 #include "core/safetensors.h"
 #include "sim/models/adapter.h"
 #include "sim/fed/evaluate.h"
-#include "sim/export.h"
-#include "sim/loop.h"
+#include "sim/run/export.h"
+#include "sim/run/loop.h"
 #include "sim/models/model_meta.h"
 #include "sim/fed/server.h"
-#include "sim/setup.h"
+#include "sim/run/setup.h"
 #include "tests/tmp.h"
 
 FC_TMP_FIXTURE

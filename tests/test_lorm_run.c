@@ -3,9 +3,9 @@
  * model that is evaluated, the merge at the end of a task. Only local training itself is shared. */
 #include "core/head.h"
 #include "sim/fed/cohort.h"
-#include "sim/loop.h"
+#include "sim/run/loop.h"
 #include "sim/fed/server.h"
-#include "sim/setup.h"
+#include "sim/run/setup.h"
 #include "tests/tmp.h"
 
 enum { CLIENTS = 3, LAYERS = 8, ROUNDS = 3, SETTINGS = 8 };

@@ -5,9 +5,9 @@
 
 #include "core/threads.h"
 #include "sim/fed/evaluate.h"
-#include "sim/loop.h"
+#include "sim/run/loop.h"
 #include "sim/fed/server.h"
-#include "sim/setup.h"
+#include "sim/run/setup.h"
 #include "tests/tiny_net.h"
 #include "tests/tmp.h"
 

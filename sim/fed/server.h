@@ -1,5 +1,5 @@
 /* The server: the start of a task, one round, the end of a task, and the model that is tested. The
- * loop over tasks and rounds (sim/loop.c) calls it on all ranks; rank 0 merges. */
+ * loop over tasks and rounds (sim/run/loop.c) calls it on all ranks; rank 0 merges. */
 #ifndef FC_SERVER_H
 #define FC_SERVER_H
 

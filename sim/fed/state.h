@@ -19,7 +19,7 @@
 #include "sim/record/reporter.h"
 #include "sim/record/runlog.h"
 
-/* Data, network, tasks, partition, devices, options: opened by sim/setup.c, then const. */
+/* Data, network, tasks, partition, devices, options: opened by sim/run/setup.c, then const. */
 typedef struct fc_setup {
     fc_config *cfg;
     const fc_method *method;

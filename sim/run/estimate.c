@@ -1,8 +1,8 @@
-#include "sim/estimate.h"
+#include "sim/run/estimate.h"
 
 #include "core/rng.h"
 #include "sim/fed/client.h"
-#include "sim/cost.h"
+#include "sim/run/cost.h"
 #include "sim/fed/flop.h"
 #include "sim/config/make.h"
 #include "sim/fed/server.h"

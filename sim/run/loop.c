@@ -1,6 +1,6 @@
-#include "sim/loop.h"
+#include "sim/run/loop.h"
 
-#include "sim/cost.h"
+#include "sim/run/cost.h"
 #include "sim/io/outfile.h"
 #include "sim/fed/server.h"
 

@@ -1,7 +1,7 @@
-#include "sim/experiment.h"
+#include "sim/run/experiment.h"
 
-#include "sim/setup.h"
-#include "sim/task_source.h"
+#include "sim/run/setup.h"
+#include "sim/run/task_source.h"
 
 fc_status fc_experiment_open(fc_experiment *e, fc_config *cfg, fc_console console, fc_error *err)
 {

@@ -3,7 +3,7 @@
 #ifndef FC_EXPERIMENT_H
 #define FC_EXPERIMENT_H
 
-#include "sim/run_dir.h"
+#include "sim/run/run_dir.h"
 #include "sim/fed/state.h"
 
 /* Must not move while it is open: run points to setup. */

@@ -1,7 +1,7 @@
-#include "sim/run_dir.h"
+#include "sim/run/run_dir.h"
 
 #include "core/file.h"
-#include "sim/loop.h"
+#include "sim/run/loop.h"
 #include "sim/record/manifest.h"
 #include "sim/fed/plan.h"
 

@@ -1,10 +1,10 @@
-#include "sim/backbone.h"
+#include "sim/run/backbone.h"
 
 #include "core/file.h"
 #include "core/rng.h"
 #include "sim/config/cache.h"
 #include "sim/config/make.h"
-#include "sim/pretrain.h"
+#include "sim/run/pretrain.h"
 
 #include <stdio.h>
 #include <string.h>

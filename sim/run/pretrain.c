@@ -1,4 +1,4 @@
-#include "sim/pretrain.h"
+#include "sim/run/pretrain.h"
 
 #include "core/head.h"
 #include "core/threads.h"

@@ -1,4 +1,4 @@
-#include "sim/export.h"
+#include "sim/run/export.h"
 
 #include "sim/models/adapter.h"
 #include "sim/models/expert_file.h"

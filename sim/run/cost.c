@@ -1,4 +1,4 @@
-#include "sim/cost.h"
+#include "sim/run/cost.h"
 
 #include "sim/fed/cohort.h"
 #include "sim/fed/flop.h"

@@ -1,7 +1,7 @@
-#include "sim/setup.h"
+#include "sim/run/setup.h"
 
 #include "core/file.h"
-#include "sim/backbone.h"
+#include "sim/run/backbone.h"
 #include "sim/config/make.h"
 #include "sim/fed/task_merge.h"
 

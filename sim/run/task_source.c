@@ -1,9 +1,9 @@
-#include "sim/task_source.h"
+#include "sim/run/task_source.h"
 
 #include "core/file.h"
 #include "sim/config/cache.h"
-#include "sim/run_dir.h"
-#include "sim/setup.h"
+#include "sim/run/run_dir.h"
+#include "sim/run/setup.h"
 
 #include <fcntl.h>
 #include <stdio.h>
