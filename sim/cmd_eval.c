@@ -2,7 +2,7 @@
 #include "core/file.h"
 #include "sim/args.h"
 #include "sim/cmd.h"
-#include "sim/confusion.h"
+#include "sim/report/confusion.h"
 #include "sim/models/model_on_data.h"
 #include "sim/io/outfile.h"
 

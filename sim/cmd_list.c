@@ -5,7 +5,7 @@
 #include "sim/args.h"
 #include "sim/cmd.h"
 #include "sim/methods/method.h"
-#include "sim/metric.h"
+#include "sim/report/metric.h"
 #include "sim/io/text.h"
 
 #include <jansson.h>

@@ -1,12 +1,12 @@
 /* fcil plot and fcil report: pictures and pages of runs that are there. */
 #include "core/file.h"
 #include "sim/args.h"
-#include "sim/bars.h"
+#include "sim/report/bars.h"
 #include "sim/cmd.h"
-#include "sim/curves.h"
+#include "sim/report/curves.h"
 #include "sim/io/outfile.h"
-#include "sim/report.h"
-#include "sim/result.h"
+#include "sim/report/report.h"
+#include "sim/report/result.h"
 
 #include <stdio.h>
 #include <stdlib.h>

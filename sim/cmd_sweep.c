@@ -1,7 +1,7 @@
 /* fcil sweep: many runs from one file. */
 #include "sim/args.h"
 #include "sim/cmd.h"
-#include "sim/metric.h"
+#include "sim/report/metric.h"
 #include "sim/sweep_collect.h"
 #include "sim/sweep_load.h"
 #include "sim/sweep_plan.h"

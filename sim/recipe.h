@@ -12,7 +12,7 @@
 #ifndef FC_RECIPE_H
 #define FC_RECIPE_H
 
-#include "sim/metric.h"
+#include "sim/report/metric.h"
 #include "sim/sweep.h"
 
 typedef struct fc_expected {

@@ -1,7 +1,7 @@
 #include "sim/sweep_collect.h"
 
 #include "core/file.h"
-#include "sim/compare.h"
+#include "sim/report/compare.h"
 #include "sim/io/outfile.h"
 #include "sim/sweep_halving.h"
 

@@ -1,5 +1,5 @@
 /* The file of a sweep, before it is multiplied out. */
-#include "sim/metric.h"
+#include "sim/report/metric.h"
 #include "sim/io/outfile.h"
 #include "sim/sweep_parts.h"
 

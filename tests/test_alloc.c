@@ -12,7 +12,7 @@
 #include "core/threads.h"
 #include "core/vit.h"
 #include "sim/train/adamerging.h"
-#include "sim/compare.h"
+#include "sim/report/compare.h"
 #include "sim/config/config.h"
 #include "sim/train/fit_fisher.h"
 #include "sim/recipe.h"

@@ -1,7 +1,7 @@
 /* Who holds what, from partition.csv: a Hinton diagram (clients x classes) and the spread over
  * clients. Two passes: which classes there are, then the counts. */
 #include "sim/io/outfile.h"
-#include "sim/report_clients.h"
+#include "sim/report/report_clients.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
 #ifndef FC_BARS_H
 #define FC_BARS_H
 
-#include "sim/metric.h"
+#include "sim/report/metric.h"
 #include "sim/draw/plot.h"
 
 /* One bar per group, the largest mean first, with its label at the left and the mean at its end; of

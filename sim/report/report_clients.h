@@ -3,7 +3,7 @@
 #define FC_REPORT_CLIENTS_H
 
 #include "sim/draw/page.h"
-#include "sim/result.h"
+#include "sim/report/result.h"
 
 /* From one pass over clients.csv.
  * losses: the last loss of each client over the rounds, a line each for up to FC_PLOT_COLOURS

@@ -3,7 +3,7 @@
 #ifndef FC_COMPARE_H
 #define FC_COMPARE_H
 
-#include "sim/metric.h"
+#include "sim/report/metric.h"
 #include "sim/draw/table.h"
 
 /* Mean of the differences between the runs of a group and those of the baseline with the same

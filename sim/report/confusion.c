@@ -1,4 +1,4 @@
-#include "sim/confusion.h"
+#include "sim/report/confusion.h"
 
 #include "core/file.h"
 #include "sim/draw/gnuplot.h"

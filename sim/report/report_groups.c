@@ -1,9 +1,9 @@
 /* The page that compares groups of runs. Pictures name groups by letters, which a list explains, so
  * that names of any length fit on a phone. */
 #include "core/file.h"
-#include "sim/curves.h"
+#include "sim/report/curves.h"
 #include "sim/draw/page.h"
-#include "sim/report.h"
+#include "sim/report/report.h"
 
 #include <string.h>
 

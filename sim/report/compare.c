@@ -1,4 +1,4 @@
-#include "sim/compare.h"
+#include "sim/report/compare.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-#include "sim/result.h"
+#include "sim/report/result.h"
 
 #include "core/file.h"
 #include "sim/config/config_parts.h"

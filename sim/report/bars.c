@@ -1,4 +1,4 @@
-#include "sim/bars.h"
+#include "sim/report/bars.h"
 
 #include "core/file.h"
 #include "sim/draw/gnuplot.h"

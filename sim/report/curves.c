@@ -1,6 +1,6 @@
-#include "sim/curves.h"
+#include "sim/report/curves.h"
 
-#include "sim/metric.h"
+#include "sim/report/metric.h"
 #include "sim/record/runlog.h"
 
 #include <math.h>

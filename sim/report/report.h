@@ -2,7 +2,7 @@
 #ifndef FC_REPORT_H
 #define FC_REPORT_H
 
-#include "sim/compare.h"
+#include "sim/report/compare.h"
 
 /* The page of the run in `dir`, finished or not, written atomically to `path`. A page without
  * pictures (no gnuplot) is a success; warning then says why. Errors: of fc_result_read,

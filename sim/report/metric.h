@@ -3,7 +3,7 @@
 #define FC_METRIC_H
 
 #include "core/mean.h"
-#include "sim/result.h"
+#include "sim/report/result.h"
 
 /* One number of a run. */
 typedef struct fc_metric {

@@ -1,4 +1,4 @@
-#include "sim/report_clients.h"
+#include "sim/report/report_clients.h"
 
 #include "sim/io/outfile.h"
 #include "sim/record/runlog.h"

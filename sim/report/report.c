@@ -1,13 +1,13 @@
 /* The page of one run. Every section works on what is there: a run that goes on, was stopped,
  * killed or failed has less of it. */
-#include "sim/report.h"
+#include "sim/report/report.h"
 
 #include "core/file.h"
-#include "sim/curves.h"
+#include "sim/report/curves.h"
 #include "sim/io/outfile.h"
 #include "sim/draw/page.h"
 #include "sim/io/progress.h"
-#include "sim/report_clients.h"
+#include "sim/report/report_clients.h"
 #include "sim/record/runlog.h"
 #include "sim/io/text.h"
 

@@ -3,7 +3,7 @@
 #define FC_CURVES_H
 
 #include "sim/draw/plot.h"
-#include "sim/result.h"
+#include "sim/report/result.h"
 
 /* What the accuracy is drawn against. TASKS, BYTES and TIME: a point after each finished task, or
  * after each test where there is one task only. ROUNDS: a point after each test. */

@@ -1,4 +1,4 @@
-#include "sim/metric.h"
+#include "sim/report/metric.h"
 
 #include "core/opt.h"
 #include "sim/record/runlog.h"
