@@ -3,7 +3,7 @@
 #include "sim/cmd.h"
 #include "sim/report/metric.h"
 #include "sim/sweep_collect.h"
-#include "sim/sweep_load.h"
+#include "sim/sweep/sweep_load.h"
 #include "sim/sweep_plan.h"
 #include "sim/sweep_run.h"
 #include "sim/sweep_slurm.h"

@@ -3,7 +3,7 @@
 #include "sim/args.h"
 #include "sim/cmd.h"
 #include "sim/io/outfile.h"
-#include "sim/recipe.h"
+#include "sim/sweep/recipe.h"
 #include "sim/sweep_run.h"
 #include "sim/draw/table.h"
 

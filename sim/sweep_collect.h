@@ -2,7 +2,7 @@
 #ifndef FC_SWEEP_COLLECT_H
 #define FC_SWEEP_COLLECT_H
 
-#include "sim/sweep.h"
+#include "sim/sweep/sweep.h"
 
 /* Writes into <out>/<name>, each atomically:
  *

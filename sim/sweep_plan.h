@@ -3,7 +3,7 @@
 #define FC_SWEEP_PLAN_H
 
 #include "sim/run/estimate.h"
-#include "sim/sweep.h"
+#include "sim/sweep/sweep.h"
 
 /* What each run will cost on this machine: cost (s->n_runs). Each kind of run is tried once, in a
  * process of its own: runs of one kind differ in nothing that costs time. Errors: as fc_run_open of

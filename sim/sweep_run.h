@@ -3,7 +3,7 @@
 #define FC_SWEEP_RUN_H
 
 #include "sim/io/progress.h"
-#include "sim/sweep.h"
+#include "sim/sweep/sweep.h"
 
 enum { FC_JOBS_MAX = 4096 };
 

@@ -2,7 +2,7 @@
 #ifndef FC_SWEEP_SLURM_H
 #define FC_SWEEP_SLURM_H
 
-#include "sim/sweep.h"
+#include "sim/sweep/sweep.h"
 
 /* Slurm's MaxArraySize is 1001 unless configured. */
 enum { FC_SLURM_SHARDS_MAX = 1000 };

@@ -7,7 +7,7 @@
 #ifndef FC_SWEEP_STATE_H
 #define FC_SWEEP_STATE_H
 
-#include "sim/sweep.h"
+#include "sim/sweep/sweep.h"
 #include "sim/sweep_claim.h"
 
 typedef enum fc_run_state {

@@ -2,7 +2,7 @@
 #ifndef FC_SWEEP_STATUS_H
 #define FC_SWEEP_STATUS_H
 
-#include "sim/sweep.h"
+#include "sim/sweep/sweep.h"
 
 /* A row per run on stdout, or (json) one JSON object; watch: on a terminal, again and again until
  * all runs are done or failed. */

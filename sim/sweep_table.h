@@ -2,7 +2,7 @@
 #ifndef FC_SWEEP_TABLE_H
 #define FC_SWEEP_TABLE_H
 
-#include "sim/sweep.h"
+#include "sim/sweep/sweep.h"
 
 #include <jansson.h>
 

@@ -1,5 +1,5 @@
 /* From the file of a sweep to its runs: axes, draws, conditions, duplicates, ids. */
-#include "sim/sweep_load.h"
+#include "sim/sweep/sweep_load.h"
 
 #include "sim/config/config.h"
 #include "tests/tmp.h"

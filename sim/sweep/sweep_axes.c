@@ -1,5 +1,5 @@
 /* The axes of a sweep: which values the options take. */
-#include "sim/sweep_parts.h"
+#include "sim/sweep/sweep_parts.h"
 
 #include "core/file.h"
 #include "core/rng.h"

@@ -3,7 +3,7 @@
 #define FC_SWEEP_PARTS_H
 
 #include "sim/config/config_parts.h"
-#include "sim/sweep.h"
+#include "sim/sweep/sweep.h"
 #include "sim/io/yaml.h"
 
 /* Values that one or several options take together. */

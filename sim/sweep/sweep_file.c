@@ -1,7 +1,7 @@
 /* The file of a sweep, before it is multiplied out. */
 #include "sim/report/metric.h"
 #include "sim/io/outfile.h"
-#include "sim/sweep_parts.h"
+#include "sim/sweep/sweep_parts.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -308,7 +308,7 @@ static fc_status check_sweep_options(fc_sweep_builder *b)
 
 fc_status fc_sweep_file_read(fc_sweep_builder *b, char *const *override, int n)
 {
-    /* from expect on: what makes a sweep a recipe (sim/recipe.h) */
+    /* from expect on: what makes a sweep a recipe (sim/sweep/recipe.h) */
     static const char *const keys[] = {"name",   "config", "set",      "axes",   "draws",
                                        "seeds",  "where",  "baseline", "search", "expect",
                                        "source", "paper",  "recorded", "note"};

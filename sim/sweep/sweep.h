@@ -1,4 +1,4 @@
-/* A sweep: one YAML file that says which runs there are (README, "Sweeps"). sim/sweep_load.h reads
+/* A sweep: one YAML file that says which runs there are (README, "Sweeps"). sim/sweep/sweep_load.h reads
  * it.
  *
  *   name: lr_by_beta                  # run.name of all runs

@@ -1,7 +1,7 @@
-#include "sim/recipe.h"
+#include "sim/sweep/recipe.h"
 
 #include "sim/config/config_parts.h"
-#include "sim/sweep_load.h"
+#include "sim/sweep/sweep_load.h"
 #include "sim/io/yaml.h"
 
 #include <math.h>

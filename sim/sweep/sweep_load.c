@@ -1,9 +1,9 @@
 /* The runs of a sweep: every combination of what its file says. */
-#include "sim/sweep_load.h"
+#include "sim/sweep/sweep_load.h"
 
 #include "core/file.h"
 #include "sim/io/outfile.h"
-#include "sim/sweep_parts.h"
+#include "sim/sweep/sweep_parts.h"
 
 #include <stdio.h>
 #include <string.h>

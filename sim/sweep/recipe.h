@@ -1,7 +1,7 @@
 /* Recipes: a sweep of one setting over its seeds, with the numbers that should come out and where
  * these were found.
  *
- *   name: cifar100_twin_b0.5_lorm          # and config, set, seeds: sim/sweep.h
+ *   name: cifar100_twin_b0.5_lorm          # and config, set, seeds: sim/sweep/sweep.h
  *   expect:
  *     faa: {mean: 26.9, tolerance: 2, sd: 1.7, n: 3}   # sd and n of the source: optional
  *   source: {kind: own run, text: "2026-11-21, two cores of an AMD EPYC"}   # or paper, issue
@@ -13,7 +13,7 @@
 #define FC_RECIPE_H
 
 #include "sim/report/metric.h"
-#include "sim/sweep.h"
+#include "sim/sweep/sweep.h"
 
 typedef struct fc_expected {
     const fc_metric *metric;

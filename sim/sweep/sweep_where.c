@@ -6,7 +6,7 @@
  *   term    = section.key | word | number | "text"
  *
  * Every part is read and checked, whether or not it decides. */
-#include "sim/sweep_parts.h"
+#include "sim/sweep/sweep_parts.h"
 
 #include <ctype.h>
 #include <stdio.h>

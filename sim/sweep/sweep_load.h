@@ -2,7 +2,7 @@
 #ifndef FC_SWEEP_LOAD_H
 #define FC_SWEEP_LOAD_H
 
-#include "sim/sweep.h"
+#include "sim/sweep/sweep.h"
 
 /* Reads the file and loads the config of every run; the n overrides of the command line apply to
  * all of them and win over the file's `set`. On error *s is {0}. Errors: FC_EUSAGE with
