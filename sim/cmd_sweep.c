@@ -2,13 +2,13 @@
 #include "sim/args.h"
 #include "sim/cmd.h"
 #include "sim/report/metric.h"
-#include "sim/sweep_collect.h"
+#include "sim/jobs/sweep_collect.h"
 #include "sim/sweep/sweep_load.h"
-#include "sim/sweep_plan.h"
-#include "sim/sweep_run.h"
-#include "sim/sweep_slurm.h"
-#include "sim/sweep_state.h"
-#include "sim/sweep_status.h"
+#include "sim/jobs/sweep_plan.h"
+#include "sim/jobs/sweep_run.h"
+#include "sim/jobs/sweep_slurm.h"
+#include "sim/jobs/sweep_state.h"
+#include "sim/jobs/sweep_status.h"
 
 #include <stdbool.h>
 #include <stdlib.h>

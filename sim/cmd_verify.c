@@ -4,7 +4,7 @@
 #include "sim/cmd.h"
 #include "sim/io/outfile.h"
 #include "sim/sweep/recipe.h"
-#include "sim/sweep_run.h"
+#include "sim/jobs/sweep_run.h"
 #include "sim/draw/table.h"
 
 #include <jansson.h>

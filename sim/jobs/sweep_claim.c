@@ -1,4 +1,4 @@
-#include "sim/sweep_claim.h"
+#include "sim/jobs/sweep_claim.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-#include "sim/sweep_work.h"
+#include "sim/jobs/sweep_work.h"
 
 #include "core/file.h"
 

@@ -1,14 +1,14 @@
 /* What became of the runs of a sweep so far, read from the folder that all workers share:
  *
  *   <out>/<name>/<method>-s<seed>-<id>/   a finished run
- *   <out>/<name>/.sweep/claims/<id>.<g>   who works on it: sim/sweep_claim.h
+ *   <out>/<name>/.sweep/claims/<id>.<g>   who works on it: sim/jobs/sweep_claim.h
  *   <out>/<name>/.sweep/work/<id>.<g>/    the run while it is worked on, and its messages
  * <id>.<g>.log <out>/<name>/.sweep/failed/<id>       why it failed, and in which generation */
 #ifndef FC_SWEEP_STATE_H
 #define FC_SWEEP_STATE_H
 
 #include "sim/sweep/sweep.h"
-#include "sim/sweep_claim.h"
+#include "sim/jobs/sweep_claim.h"
 
 typedef enum fc_run_state {
     FC_RUN_WAITING, /* nobody works on it, or whoever did let go of it */
@@ -28,7 +28,7 @@ typedef struct fc_sight {
 
 typedef struct fc_run_view {
     fc_run_state state;
-    bool wanted;    /* false: a search has not chosen it (yet): sim/sweep_halving.h says so */
+    bool wanted;    /* false: a search has not chosen it (yet): sim/jobs/sweep_halving.h says so */
     int generation; /* highest claim, -1: none */
     fc_claim_info claim;
     fc_sight seen;         /* of that claim */

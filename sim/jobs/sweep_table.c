@@ -1,4 +1,4 @@
-#include "sim/sweep_table.h"
+#include "sim/jobs/sweep_table.h"
 
 #include "sim/io/outfile.h"
 

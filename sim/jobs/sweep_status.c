@@ -1,10 +1,10 @@
-#include "sim/sweep_status.h"
+#include "sim/jobs/sweep_status.h"
 
 #include "sim/io/outfile.h"
 #include "sim/io/progress.h"
-#include "sim/sweep_halving.h"
-#include "sim/sweep_position.h"
-#include "sim/sweep_table.h"
+#include "sim/jobs/sweep_halving.h"
+#include "sim/jobs/sweep_position.h"
+#include "sim/jobs/sweep_table.h"
 #include "sim/io/text.h"
 
 #include <limits.h>

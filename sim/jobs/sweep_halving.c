@@ -1,6 +1,6 @@
 /* Successive halving, Jamieson and Talwalkar 2016, with any option as the budget: which runs of a
  * sweep are wanted. A function of what is on disk, so that all workers agree. */
-#include "sim/sweep_halving.h"
+#include "sim/jobs/sweep_halving.h"
 
 #include <math.h>
 

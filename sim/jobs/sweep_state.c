@@ -1,4 +1,4 @@
-#include "sim/sweep_state.h"
+#include "sim/jobs/sweep_state.h"
 
 #include "core/file.h"
 #include "sim/io/outfile.h"

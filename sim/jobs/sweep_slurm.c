@@ -1,11 +1,11 @@
 /* The script of a job array. Slurm's manual: sbatch(1), scontrol(1). */
 #define _GNU_SOURCE /* realpath */
-#include "sim/sweep_slurm.h"
+#include "sim/jobs/sweep_slurm.h"
 
 #include "core/file.h"
 #include "core/threads.h"
 #include "sim/io/outfile.h"
-#include "sim/sweep_plan.h"
+#include "sim/jobs/sweep_plan.h"
 #include "sim/io/text.h"
 
 #include <ctype.h>

@@ -2,7 +2,7 @@
 #ifndef FC_SWEEP_HALVING_H
 #define FC_SWEEP_HALVING_H
 
-#include "sim/sweep_state.h"
+#include "sim/jobs/sweep_state.h"
 
 /* Fills in `wanted`: all of rung 0; of the next rung, once all wanted runs of this one are done or
  * failed, those of the best ceil(keep n) of its n settings by mean metric over seeds. Settings with

@@ -1,15 +1,15 @@
 /* The loop of a worker: one thread that waits for its children, says that it is alive, and looks
  * for the next run. */
 #define _GNU_SOURCE /* strsignal, sigtimedwait */
-#include "sim/sweep_run.h"
+#include "sim/jobs/sweep_run.h"
 
 #include "core/file.h"
 #include "core/threads.h"
 #include "sim/record/reporter.h"
 #include "sim/parallel/signals.h"
-#include "sim/sweep_halving.h"
-#include "sim/sweep_position.h"
-#include "sim/sweep_work.h"
+#include "sim/jobs/sweep_halving.h"
+#include "sim/jobs/sweep_position.h"
+#include "sim/jobs/sweep_work.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -2,7 +2,7 @@
 #ifndef FC_SWEEP_POSITION_H
 #define FC_SWEEP_POSITION_H
 
-#include "sim/sweep_state.h"
+#include "sim/jobs/sweep_state.h"
 
 typedef struct fc_sweep_position {
     int task, round; /* logged last by a run that is not done; 0: none */

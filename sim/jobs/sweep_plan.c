@@ -1,10 +1,10 @@
-#include "sim/sweep_plan.h"
+#include "sim/jobs/sweep_plan.h"
 
 #include "core/file.h"
 #include "sim/config/config_parts.h"
 #include "sim/run/experiment.h"
 #include "sim/io/outfile.h"
-#include "sim/sweep_table.h"
+#include "sim/jobs/sweep_table.h"
 
 #include <errno.h>
 #include <math.h>

@@ -3,7 +3,7 @@
 #define FC_SWEEP_WORK_H
 
 #include "sim/io/outfile.h"
-#include "sim/sweep_state.h"
+#include "sim/jobs/sweep_state.h"
 
 /* path = the work folder of generation g, or (log) the file of its messages. */
 fc_status fc_work_path(char path[FC_PATH_MAX], const fc_sweep_view *v, const char *id, int g,
