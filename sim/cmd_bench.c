@@ -1,7 +1,7 @@
 /* fcil bench: its command line. */
 #include "core/merge/space.h"
 #include "sim/args.h"
-#include "sim/bench.h"
+#include "sim/bench/bench.h"
 #include "sim/cmd.h"
 #include "sim/io/text.h"
 

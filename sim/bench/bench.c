@@ -1,5 +1,5 @@
 /* What the benchmarks share: the networks, how times are taken, and how they are printed. */
-#include "sim/bench.h"
+#include "sim/bench/bench.h"
 
 #include "core/opt.h"
 #include "sim/io/progress.h"

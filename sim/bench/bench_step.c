@@ -1,6 +1,6 @@
 /* fcil bench step and data: the training step, the evaluation and the data pipeline of a run, on
  * random weights and procedural images of 32 px, the size of CIFAR's. */
-#include "sim/bench.h"
+#include "sim/bench/bench.h"
 
 #include "core/head.h"
 #include "core/kernels.h"

@@ -1,5 +1,5 @@
 /* fcil bench gemm and kernel: the tables of core/isa.h side by side. */
-#include "sim/bench.h"
+#include "sim/bench/bench.h"
 
 #include "core/arena.h"
 #include "core/gemm.h"

@@ -1,6 +1,6 @@
 /* fcil bench merge: what the server does in one round with the updates of its clients, and rules
  * over task vectors on one weight. */
-#include "sim/bench.h"
+#include "sim/bench/bench.h"
 
 #include "core/merge/merge.h"
 #include "core/rng.h"

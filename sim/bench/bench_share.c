@@ -2,7 +2,7 @@
  *
  * Kernels are called through pointers without a context, so the counters are the one mutable state
  * of the program that is not on a stack or in an arena. Only fcil bench touches it. */
-#include "sim/bench.h"
+#include "sim/bench/bench.h"
 #include "sim/io/progress.h"
 
 #include <stdatomic.h>
