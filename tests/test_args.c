@@ -1,5 +1,5 @@
 /* The command line behind a verb: words, overrides, flags. */
-#include "sim/args.h"
+#include "sim/cli/args.h"
 #include "tests/close.h"
 
 #include <string.h>

@@ -1,6 +1,6 @@
 /* fcil pretrain CONFIG [key=value ...] */
-#include "sim/args.h"
-#include "sim/cmd.h"
+#include "sim/cli/args.h"
+#include "sim/cli/cmd.h"
 #include "sim/config/make.h"
 #include "sim/run/pretrain.h"
 #include "sim/parallel/signals.h"

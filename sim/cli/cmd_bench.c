@@ -1,8 +1,8 @@
 /* fcil bench: its command line. */
 #include "core/merge/space.h"
-#include "sim/args.h"
+#include "sim/cli/args.h"
 #include "sim/bench/bench.h"
-#include "sim/cmd.h"
+#include "sim/cli/cmd.h"
 #include "sim/io/text.h"
 
 #include <stdio.h>

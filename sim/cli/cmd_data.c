@@ -2,8 +2,8 @@
 #include "core/file.h"
 #include "datasets/contact_sheet.h"
 #include "datasets/decode.h"
-#include "sim/args.h"
-#include "sim/cmd.h"
+#include "sim/cli/args.h"
+#include "sim/cli/cmd.h"
 #include "sim/config/make.h"
 #include "sim/io/outfile.h"
 

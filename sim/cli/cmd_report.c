@@ -1,8 +1,8 @@
 /* fcil plot and fcil report: pictures and pages of runs that are there. */
 #include "core/file.h"
-#include "sim/args.h"
+#include "sim/cli/args.h"
 #include "sim/report/bars.h"
-#include "sim/cmd.h"
+#include "sim/cli/cmd.h"
 #include "sim/report/curves.h"
 #include "sim/io/outfile.h"
 #include "sim/report/report.h"

@@ -1,6 +1,6 @@
 /* fcil stats MODEL [CONFIG] [key=value ...] -o FILE */
-#include "sim/args.h"
-#include "sim/cmd.h"
+#include "sim/cli/args.h"
+#include "sim/cli/cmd.h"
 #include "sim/train/fit_fisher.h"
 #include "sim/models/model_on_data.h"
 #include "sim/models/model_stats.h"

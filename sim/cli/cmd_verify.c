@@ -1,7 +1,7 @@
 /* fcil verify: do recipes give the numbers that they promise? */
 #include "core/file.h"
-#include "sim/args.h"
-#include "sim/cmd.h"
+#include "sim/cli/args.h"
+#include "sim/cli/cmd.h"
 #include "sim/io/outfile.h"
 #include "sim/sweep/recipe.h"
 #include "sim/jobs/sweep_run.h"

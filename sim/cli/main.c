@@ -1,7 +1,7 @@
 /* fcil: the verbs, and the one place that prints an error and exits. */
 #include "core/isa.h"
 #include "core/opt.h"
-#include "sim/cmd.h"
+#include "sim/cli/cmd.h"
 #include "sim/parallel/ranks.h"
 #include "sim/io/text.h"
 #include "version.h"

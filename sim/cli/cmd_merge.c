@@ -1,7 +1,7 @@
 /* fcil merge --rule NAME [key=value ...] [--base FILE] IN ... -o OUT */
 #include "core/merge/merge.h"
-#include "sim/args.h"
-#include "sim/cmd.h"
+#include "sim/cli/args.h"
+#include "sim/cli/cmd.h"
 #include "sim/models/expert_file.h"
 #include "sim/config/make.h"
 #include "sim/models/merge_network.h"

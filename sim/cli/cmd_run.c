@@ -1,7 +1,7 @@
 /* fcil run CONFIG [key=value ...] */
 #include "core/merge/merge.h"
-#include "sim/args.h"
-#include "sim/cmd.h"
+#include "sim/cli/args.h"
+#include "sim/cli/cmd.h"
 #include "sim/run/estimate.h"
 #include "sim/run/experiment.h"
 #include "sim/run/loop.h"

@@ -1,6 +1,6 @@
 /* fcil export RUN_DIR --to peft|timm -o TO */
-#include "sim/args.h"
-#include "sim/cmd.h"
+#include "sim/cli/args.h"
+#include "sim/cli/cmd.h"
 #include "sim/run/experiment.h"
 #include "sim/run/export.h"
 #include "sim/io/outfile.h"

@@ -1,7 +1,7 @@
 /* fcil config: what a config resolves to, what each option means, whether files are right. */
 #include "core/merge/merge.h"
-#include "sim/args.h"
-#include "sim/cmd.h"
+#include "sim/cli/args.h"
+#include "sim/cli/cmd.h"
 #include "sim/config/config_parts.h"
 #include "sim/methods/method.h"
 #include "sim/io/text.h"

@@ -1,4 +1,4 @@
-#include "sim/args.h"
+#include "sim/cli/args.h"
 
 #include "sim/io/text.h"
 

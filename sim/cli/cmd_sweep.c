@@ -1,6 +1,6 @@
 /* fcil sweep: many runs from one file. */
-#include "sim/args.h"
-#include "sim/cmd.h"
+#include "sim/cli/args.h"
+#include "sim/cli/cmd.h"
 #include "sim/report/metric.h"
 #include "sim/jobs/sweep_collect.h"
 #include "sim/sweep/sweep_load.h"

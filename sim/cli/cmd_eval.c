@@ -1,7 +1,7 @@
 /* fcil eval MODEL [CONFIG] [key=value ...] */
 #include "core/file.h"
-#include "sim/args.h"
-#include "sim/cmd.h"
+#include "sim/cli/args.h"
+#include "sim/cli/cmd.h"
 #include "sim/report/confusion.h"
 #include "sim/models/model_on_data.h"
 #include "sim/io/outfile.h"
