@@ -2,7 +2,7 @@
 
 #include "core/gemm.h"
 #include "core/linalg.h"
-#include "core/parallel.h"
+#include "core/base/parallel.h"
 
 #include <assert.h>
 #include <stdio.h>

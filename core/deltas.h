@@ -8,8 +8,8 @@
 #ifndef FC_DELTAS_H
 #define FC_DELTAS_H
 
-#include "core/arena.h"
-#include "core/params.h"
+#include "core/base/arena.h"
+#include "core/base/params.h"
 #include "core/stats.h"
 #include "core/vit.h"
 

@@ -8,7 +8,7 @@
 #define FC_GEMM_H
 
 #include "core/isa.h"
-#include "core/real.h"
+#include "core/base/real.h"
 
 #include <stdbool.h>
 

@@ -2,7 +2,7 @@
 #ifndef FC_HEAD_H
 #define FC_HEAD_H
 
-#include "core/real.h"
+#include "core/base/real.h"
 
 /* Mean over the batch of CE(softmax(z[lo:hi]), y - lo):
  * returns the SUM of the losses of the n rows (in order, double); dlogits (n, classes) gets

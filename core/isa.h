@@ -8,8 +8,8 @@
 #ifndef FC_ISA_H
 #define FC_ISA_H
 
-#include "core/real.h"
-#include "core/status.h"
+#include "core/base/real.h"
+#include "core/base/status.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -8,7 +8,7 @@
 #define FC_KERNELS_H
 
 #include "core/gemm.h"
-#include "core/real.h"
+#include "core/base/real.h"
 
 #include <stddef.h>
 

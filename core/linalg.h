@@ -2,8 +2,8 @@
 #ifndef FC_LINALG_H
 #define FC_LINALG_H
 
-#include "core/arena.h"
-#include "core/status.h"
+#include "core/base/arena.h"
+#include "core/base/status.h"
 
 /* X = R S^+ for symmetric positive semi-definite S (n, n), R and X (m, n): the X with X S = R where
  * S is regular. Cholesky (dpotrf, dpotrs) where S is positive definite to working precision

@@ -2,9 +2,9 @@
 #ifndef FC_OPTIM_H
 #define FC_OPTIM_H
 
-#include "core/arena.h"
-#include "core/params.h"
-#include "core/status.h"
+#include "core/base/arena.h"
+#include "core/base/params.h"
+#include "core/base/status.h"
 
 typedef enum fc_optim_kind { FC_ADAMW, FC_ADAM, FC_SGD } fc_optim_kind;
 #define FC_OPTIM_CHOICES "adamw|adam|sgd"

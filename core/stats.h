@@ -5,9 +5,9 @@
 #ifndef FC_STATS_H
 #define FC_STATS_H
 
-#include "core/arena.h"
-#include "core/real.h"
-#include "core/status.h"
+#include "core/base/arena.h"
+#include "core/base/real.h"
+#include "core/base/status.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -2,7 +2,7 @@
 #ifndef FC_VIT_IO_H
 #define FC_VIT_IO_H
 
-#include "core/safetensors.h"
+#include "core/base/safetensors.h"
 #include "core/vit_model.h"
 
 /* Load a timm ViT: width, depth, hidden, patch are read from the tensors; heads from the metadata

@@ -1,7 +1,7 @@
 #include "core/vit_layout.h"
 
 #include "core/gemm.h"
-#include "core/rng.h"
+#include "core/base/rng.h"
 
 #include <stdio.h>
 #include <string.h>

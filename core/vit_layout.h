@@ -4,10 +4,10 @@
 #ifndef FC_VIT_LAYOUT_H
 #define FC_VIT_LAYOUT_H
 
-#include "core/arena.h"
-#include "core/params.h"
+#include "core/base/arena.h"
+#include "core/base/params.h"
 #include "core/stats.h"
-#include "core/status.h"
+#include "core/base/status.h"
 
 #include <stdint.h>
 

@@ -16,7 +16,7 @@
 #define FC_WEMOE_GATE_H
 
 #include "core/experts.h"
-#include "core/params.h"
+#include "core/base/params.h"
 
 typedef struct fc_wemoe {
     int tasks, width, router_layers;

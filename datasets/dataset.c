@@ -1,6 +1,6 @@
 #include "datasets/dataset.h"
 
-#include "core/file.h"
+#include "core/base/file.h"
 
 #include <sha2.h>
 #include <stdbool.h>

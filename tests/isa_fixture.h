@@ -3,7 +3,7 @@
 #define FC_TESTS_ISA_FIXTURE_H
 
 #include "core/isa.h"
-#include "core/rng.h"
+#include "core/base/rng.h"
 
 #include <math.h>
 #include <stdio.h>

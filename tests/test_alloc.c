@@ -2,14 +2,14 @@
  * time: FC_EFAIL, a message, and nothing left allocated. Linked with --wrap (tests/meson.build),
  * which sends the allocations of our own code, not those of libraries, through here; each piece of
  * an arena counts, not only its chunks. */
-#include "core/arena.h"
+#include "core/base/arena.h"
 #include "core/deltas.h"
-#include "core/file.h"
+#include "core/base/file.h"
 #include "core/merge/merge.h"
 #include "core/merge/smile.h"
 #include "core/merge/wemoe.h"
-#include "core/safetensors.h"
-#include "core/threads.h"
+#include "core/base/safetensors.h"
+#include "core/base/threads.h"
 #include "core/vit.h"
 #include "sim/train/adamerging.h"
 #include "sim/report/compare.h"

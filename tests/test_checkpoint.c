@@ -2,7 +2,7 @@
  */
 #include "sim/record/checkpoint.h"
 
-#include "core/safetensors.h"
+#include "core/base/safetensors.h"
 #include "sim/io/outfile.h"
 #include "tests/tmp.h"
 

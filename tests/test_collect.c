@@ -3,7 +3,7 @@
 #include "core/merge/collect.h"
 #include "core/merge/merge.h"
 #include "core/merge/rule_fisher.h"
-#include "core/threads.h"
+#include "core/base/threads.h"
 #include "tests/merge_fixture.h"
 
 #include <malloc.h>

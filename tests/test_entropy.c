@@ -2,7 +2,7 @@
  * same bytes for any number of threads, stops. */
 #include "sim/train/adamerging.h"
 
-#include "core/threads.h"
+#include "core/base/threads.h"
 #include "sim/parallel/signals.h"
 #include "tests/tiny_net.h"
 #include "tests/tmp.h"

@@ -1,7 +1,7 @@
 /* SMILE, WEMoE and EMR as files: what is written is read again, number for number; damaged files
  * are refused by file and tensor. */
 #define _GNU_SOURCE /* memmem */
-#include "core/rng.h"
+#include "core/base/rng.h"
 #include "sim/models/expert_file.h"
 #include "sim/train/vit_merge.h"
 #include "tests/tmp.h"

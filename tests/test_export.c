@@ -1,7 +1,7 @@
 /* What fcil export writes: read and written again it is the same, byte for byte; the model tests as
  * the run did last; an adapter is the delta that the run has. Every method, at the end and in the
  * middle of a task. */
-#include "core/safetensors.h"
+#include "core/base/safetensors.h"
 #include "sim/models/adapter.h"
 #include "sim/fed/evaluate.h"
 #include "sim/run/export.h"

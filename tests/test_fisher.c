@@ -2,7 +2,7 @@
  * the head against its closed form. */
 #include "core/fisher.h"
 
-#include "core/rng.h"
+#include "core/base/rng.h"
 #include "tests/close.h"
 #include "tests/engine.h"
 

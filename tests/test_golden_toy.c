@@ -12,7 +12,7 @@
 #include "core/kernels.h"
 #include "core/merge/merge.h"
 #include "core/optim.h"
-#include "core/threads.h"
+#include "core/base/threads.h"
 #include "tests/engine.h"
 #include "tests/golden.h"
 

@@ -2,8 +2,8 @@
  * factor: the equations that define them. */
 #include "core/gemm.h"
 #include "core/linalg.h"
-#include "core/rng.h"
-#include "core/threads.h"
+#include "core/base/rng.h"
+#include "core/base/threads.h"
 #include "tests/close.h"
 
 #include <float.h>

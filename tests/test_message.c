@@ -3,8 +3,8 @@
 #include "sim/fed/message.h"
 
 #include "core/fisher.h"
-#include "core/rng.h"
-#include "core/safetensors.h"
+#include "core/base/rng.h"
+#include "core/base/safetensors.h"
 #include "core/vit.h"
 #include "tests/tmp.h"
 

@@ -3,7 +3,7 @@
  * Linked with --wrap (tests/meson.build), which sends the allocations of our code through here. */
 #include "sim/parallel/pool.h"
 
-#include "core/threads.h"
+#include "core/base/threads.h"
 #include "sim/fed/evaluate.h"
 #include "sim/run/loop.h"
 #include "sim/fed/server.h"

@@ -2,7 +2,7 @@
 #include "sim/train/regmean_pp.h"
 
 #include "core/gemm.h"
-#include "core/threads.h"
+#include "core/base/threads.h"
 #include "sim/parallel/signals.h"
 #include "tests/tiny_net.h"
 #include "tests/tmp.h"

@@ -1,7 +1,7 @@
 /* The files of a run directory: bytes worked by hand, cutting on resume, refusals. */
 #include "sim/record/runlog.h"
 
-#include "core/file.h"
+#include "core/base/file.h"
 #include "sim/record/manifest.h"
 #include "sim/io/outfile.h"
 #include "tests/tmp.h"

@@ -3,7 +3,7 @@
 #include "sim/train/wemoe_gates.h"
 
 #include "core/head.h"
-#include "core/threads.h"
+#include "core/base/threads.h"
 #include "tests/tiny_net.h"
 #include "tests/tv_fixture.h"
 

@@ -1,7 +1,7 @@
 #include "core/merge/adamerging.h"
 
 #include "core/gemm.h"
-#include "core/parallel.h"
+#include "core/base/parallel.h"
 
 #include <cblas.h>
 #include <float.h>

@@ -3,8 +3,8 @@
 #include "core/gemm.h"
 #include "core/merge/closed_form.h"
 #include "core/merge/collect_parts.h"
-#include "core/parallel.h"
-#include "core/threads.h"
+#include "core/base/parallel.h"
+#include "core/base/threads.h"
 
 #include <assert.h>
 #include <float.h>

@@ -4,7 +4,7 @@
 #include "core/merge/collect.h"
 #include "core/merge/collect_parts.h"
 #include "core/merge/lora_average.h"
-#include "core/parallel.h"
+#include "core/base/parallel.h"
 
 #include <math.h>
 #include <string.h>

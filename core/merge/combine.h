@@ -7,9 +7,9 @@
 #ifndef FC_COMBINE_H
 #define FC_COMBINE_H
 
-#include "core/arena.h"
-#include "core/rng.h"
-#include "core/status.h"
+#include "core/base/arena.h"
+#include "core/base/rng.h"
+#include "core/base/status.h"
 
 #include <stdbool.h>
 #include <stddef.h>

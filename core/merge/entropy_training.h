@@ -3,7 +3,7 @@
 #ifndef FC_ENTROPY_TRAINING_H
 #define FC_ENTROPY_TRAINING_H
 
-#include "core/opt.h"
+#include "core/base/opt.h"
 
 /* The rows of a struct with the fields lr_field, steps and batch; what: "coefficients", "gates". */
 /* clang-format off */

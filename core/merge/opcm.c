@@ -2,7 +2,7 @@
 
 #include "core/gemm.h"
 #include "core/merge/spectral.h"
-#include "core/parallel.h"
+#include "core/base/parallel.h"
 
 #include <math.h>
 #include <string.h>

@@ -11,13 +11,13 @@
 #ifndef FC_RULE_H
 #define FC_RULE_H
 
-#include "core/arena.h"
+#include "core/base/arena.h"
 #include "core/merge/combine.h"
 #include "core/merge/space.h"
-#include "core/opt.h"
-#include "core/params.h"
+#include "core/base/opt.h"
+#include "core/base/params.h"
 #include "core/stats.h"
-#include "core/status.h"
+#include "core/base/status.h"
 
 /* What one client sends. */
 typedef struct fc_update {

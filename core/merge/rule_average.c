@@ -1,7 +1,7 @@
 #include "core/merge/rule_average.h"
 
 #include "core/merge/closed_form.h"
-#include "core/parallel.h"
+#include "core/base/parallel.h"
 
 #include <string.h>
 

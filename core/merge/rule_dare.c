@@ -1,7 +1,7 @@
 #include "core/merge/rule_dare.h"
 
 #include "core/merge/rule.h"
-#include "core/parallel.h"
+#include "core/base/parallel.h"
 
 #include <stddef.h>
 #include <string.h>

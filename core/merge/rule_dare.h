@@ -12,7 +12,7 @@
 #define FC_RULE_DARE_H
 
 #include "core/merge/rule_ties.h"
-#include "core/rng.h"
+#include "core/base/rng.h"
 
 typedef struct fc_dare_options {
     double p;             /* 0 <= p < 1: 0.5 (FusionBench), 0.3 (Core Space) */

@@ -2,7 +2,7 @@
 
 #include "core/merge/backbone.h"
 #include "core/merge/rule.h"
-#include "core/parallel.h"
+#include "core/base/parallel.h"
 
 #include <math.h>
 

@@ -12,7 +12,7 @@
 #define FC_RULE_EMR_H
 
 #include "core/merge/combine.h"
-#include "core/params.h"
+#include "core/base/params.h"
 
 typedef struct fc_emr {
     int n, tensors;

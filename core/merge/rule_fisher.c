@@ -1,7 +1,7 @@
 #include "core/merge/rule_fisher.h"
 
 #include "core/merge/rule.h"
-#include "core/parallel.h"
+#include "core/base/parallel.h"
 
 #include <cblas.h>
 #include <float.h>

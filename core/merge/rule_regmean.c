@@ -3,7 +3,7 @@
 #include "core/gemm.h"
 #include "core/linalg.h"
 #include "core/merge/closed_form.h"
-#include "core/parallel.h"
+#include "core/base/parallel.h"
 
 #include <math.h>
 #include <stddef.h>

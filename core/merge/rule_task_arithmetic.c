@@ -1,7 +1,7 @@
 #include "core/merge/rule_task_arithmetic.h"
 
 #include "core/merge/rule.h"
-#include "core/parallel.h"
+#include "core/base/parallel.h"
 
 #include <stddef.h>
 

@@ -1,8 +1,8 @@
 #include "core/merge/rule_ties.h"
 
 #include "core/merge/rule.h"
-#include "core/parallel.h"
-#include "core/select.h"
+#include "core/base/parallel.h"
+#include "core/base/select.h"
 
 #include <math.h>
 #include <stddef.h>

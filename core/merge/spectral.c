@@ -1,7 +1,7 @@
 #include "core/merge/spectral.h"
 
 #include "core/gemm.h"
-#include "core/parallel.h"
+#include "core/base/parallel.h"
 
 #include <string.h>
 

@@ -1,7 +1,7 @@
 #include "core/merge/wemoe.h"
 
 #include "core/merge/backbone.h"
-#include "core/rng.h"
+#include "core/base/rng.h"
 
 #include <stdio.h>
 

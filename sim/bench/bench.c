@@ -1,7 +1,7 @@
 /* What the benchmarks share: the networks, how times are taken, and how they are printed. */
 #include "sim/bench/bench.h"
 
-#include "core/opt.h"
+#include "core/base/opt.h"
 #include "sim/io/progress.h"
 
 #include <stdio.h>

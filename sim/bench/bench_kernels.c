@@ -1,10 +1,10 @@
 /* fcil bench gemm and kernel: the tables of core/isa.h side by side. */
 #include "sim/bench/bench.h"
 
-#include "core/arena.h"
+#include "core/base/arena.h"
 #include "core/gemm.h"
-#include "core/rng.h"
-#include "core/threads.h"
+#include "core/base/rng.h"
+#include "core/base/threads.h"
 #include "sim/train/fit.h"
 
 #include <string.h>

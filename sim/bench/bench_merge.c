@@ -3,8 +3,8 @@
 #include "sim/bench/bench.h"
 
 #include "core/merge/merge.h"
-#include "core/rng.h"
-#include "core/threads.h"
+#include "core/base/rng.h"
+#include "core/base/threads.h"
 #include "sim/io/progress.h"
 
 #include <string.h>

@@ -4,7 +4,7 @@
 
 #include "core/head.h"
 #include "core/kernels.h"
-#include "core/threads.h"
+#include "core/base/threads.h"
 #include "datasets/dataset.h"
 #include "sim/train/fit.h"
 

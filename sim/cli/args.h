@@ -3,7 +3,7 @@
 #ifndef FC_ARGS_H
 #define FC_ARGS_H
 
-#include "core/opt.h"
+#include "core/base/opt.h"
 #include "sim/io/progress.h"
 
 /* What every verb is told. A verb has a struct of its own, which begins with this one. */
@@ -34,7 +34,7 @@ typedef struct fc_words {
 /* An option.
  *   key      "--out" or "-o"
  *   type     BOOL: takes no value (or =true, =false); TEXT: a const char *, as given; INT, REAL,
- *            CHOICE: as core/opt.h has it
+ *            CHOICE: as core/base/opt.h has it
  *   offset   in the struct of the verb
  *   def      NULL: the field stays 0 */
 typedef struct fc_flag {

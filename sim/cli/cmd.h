@@ -3,7 +3,7 @@
 #ifndef FC_CMD_H
 #define FC_CMD_H
 
-#include "core/status.h"
+#include "core/base/status.h"
 
 fc_status fc_cmd_run(int argc, char **argv, fc_error *err);
 fc_status fc_cmd_pretrain(int argc, char **argv, fc_error *err);

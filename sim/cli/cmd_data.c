@@ -1,5 +1,5 @@
 /* fcil data: look at a data set and its partition, or check that files are what they should be. */
-#include "core/file.h"
+#include "core/base/file.h"
 #include "datasets/contact_sheet.h"
 #include "datasets/decode.h"
 #include "sim/cli/args.h"

@@ -1,5 +1,5 @@
 /* fcil eval MODEL [CONFIG] [key=value ...] */
-#include "core/file.h"
+#include "core/base/file.h"
 #include "sim/cli/args.h"
 #include "sim/cli/cmd.h"
 #include "sim/report/confusion.h"

@@ -1,5 +1,5 @@
 /* fcil plot and fcil report: pictures and pages of runs that are there. */
-#include "core/file.h"
+#include "core/base/file.h"
 #include "sim/cli/args.h"
 #include "sim/report/bars.h"
 #include "sim/cli/cmd.h"

@@ -1,5 +1,5 @@
 /* fcil verify: do recipes give the numbers that they promise? */
-#include "core/file.h"
+#include "core/base/file.h"
 #include "sim/cli/args.h"
 #include "sim/cli/cmd.h"
 #include "sim/io/outfile.h"

@@ -1,6 +1,6 @@
 /* fcil: the verbs, and the one place that prints an error and exits. */
 #include "core/isa.h"
-#include "core/opt.h"
+#include "core/base/opt.h"
 #include "sim/cli/cmd.h"
 #include "sim/parallel/ranks.h"
 #include "sim/io/text.h"

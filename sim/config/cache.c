@@ -1,6 +1,6 @@
 #include "sim/config/cache.h"
 
-#include "core/file.h"
+#include "core/base/file.h"
 #include "core/isa.h"
 #include "version.h"
 

@@ -3,7 +3,7 @@
 #ifndef FC_CACHE_H
 #define FC_CACHE_H
 
-#include "core/status.h"
+#include "core/base/status.h"
 #include "sim/config/config.h"
 
 /* What a result of that config depends on: the options, where files come from, the program and its

@@ -2,7 +2,7 @@
  * was meant. */
 #include "sim/config/config.h"
 
-#include "core/file.h"
+#include "core/base/file.h"
 #include "core/fisher.h"
 #include "core/merge/merge.h"
 #include "core/optim.h"

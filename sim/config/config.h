@@ -7,9 +7,9 @@
 #ifndef FC_CONFIG_H
 #define FC_CONFIG_H
 
-#include "core/arena.h"
-#include "core/opt.h"
-#include "core/status.h"
+#include "core/base/arena.h"
+#include "core/base/opt.h"
+#include "core/base/status.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 /* fc_config to text: the resolved file, and the hash that names a run's folder. */
-#include "core/file.h"
+#include "core/base/file.h"
 #include "sim/config/config_parts.h"
 #include "sim/methods/method.h"
 #include "sim/io/text.h"

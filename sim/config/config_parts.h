@@ -3,8 +3,8 @@
 #ifndef FC_CONFIG_PARTS_H
 #define FC_CONFIG_PARTS_H
 
-#include "core/arena.h"
-#include "core/opt.h"
+#include "core/base/arena.h"
+#include "core/base/opt.h"
 #include "sim/config/config.h"
 
 #include <stdbool.h>

@@ -1,7 +1,7 @@
 #include "sim/config/make.h"
 
 #include "core/isa.h"
-#include "core/threads.h"
+#include "core/base/threads.h"
 #include "sim/methods/method.h"
 
 #include <string.h>

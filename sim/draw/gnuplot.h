@@ -2,7 +2,7 @@
 #ifndef FC_GNUPLOT_H
 #define FC_GNUPLOT_H
 
-#include "core/file.h"
+#include "core/base/file.h"
 
 #include <stddef.h>
 

@@ -1,6 +1,6 @@
 #include "sim/draw/page.h"
 
-#include "core/file.h"
+#include "core/base/file.h"
 
 #include <ctype.h>
 #include <stdlib.h>

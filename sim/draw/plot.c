@@ -1,6 +1,6 @@
 #include "sim/draw/plot.h"
 
-#include "core/file.h"
+#include "core/base/file.h"
 #include "sim/draw/gnuplot.h"
 
 #include <ctype.h>

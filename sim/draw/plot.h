@@ -4,7 +4,7 @@
 #ifndef FC_PLOT_H
 #define FC_PLOT_H
 
-#include "core/status.h"
+#include "core/base/status.h"
 
 #include <stdbool.h>
 #include <stddef.h>

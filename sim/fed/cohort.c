@@ -1,6 +1,6 @@
 #include "sim/fed/cohort.h"
 
-#include "core/rng.h"
+#include "core/base/rng.h"
 #include "sim/fed/flop.h"
 
 #include <math.h>

@@ -1,7 +1,7 @@
 #include "sim/fed/devices.h"
 
-#include "core/file.h"
-#include "core/rng.h"
+#include "core/base/file.h"
+#include "core/base/rng.h"
 #include "sim/io/csv.h"
 #include "sim/methods/method.h"
 

@@ -11,8 +11,8 @@
 #ifndef FC_DEVICES_H
 #define FC_DEVICES_H
 
-#include "core/arena.h"
-#include "core/status.h"
+#include "core/base/arena.h"
+#include "core/base/status.h"
 #include "sim/config/config.h"
 
 #include <stdbool.h>

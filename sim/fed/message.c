@@ -1,6 +1,6 @@
 #include "sim/fed/message.h"
 
-#include "core/safetensors.h"
+#include "core/base/safetensors.h"
 
 #include <limits.h>
 #include <math.h>

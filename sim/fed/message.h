@@ -9,9 +9,9 @@
 #ifndef FC_MESSAGE_H
 #define FC_MESSAGE_H
 
-#include "core/params.h"
+#include "core/base/params.h"
 #include "core/stats.h"
-#include "core/status.h"
+#include "core/base/status.h"
 
 typedef struct fc_message {
     unsigned char *data; /* malloc'ed */

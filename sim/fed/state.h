@@ -4,7 +4,7 @@
 #define FC_STATE_H
 
 #include "core/deltas.h"
-#include "core/metrics.h"
+#include "core/base/metrics.h"
 #include "datasets/dataset.h"
 #include "datasets/partition.h"
 #include "datasets/tasks.h"

@@ -1,6 +1,6 @@
 #include "sim/io/csv.h"
 
-#include "core/file.h"
+#include "core/base/file.h"
 
 #include <assert.h>
 #include <errno.h>

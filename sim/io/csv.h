@@ -2,8 +2,8 @@
 #ifndef FC_CSV_H
 #define FC_CSV_H
 
-#include "core/arena.h"
-#include "core/status.h"
+#include "core/base/arena.h"
+#include "core/base/status.h"
 
 #include <stdbool.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 #include "sim/io/outfile.h"
 
-#include "core/file.h"
+#include "core/base/file.h"
 
 #include <dirent.h>
 #include <math.h>

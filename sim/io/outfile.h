@@ -2,7 +2,7 @@
 #ifndef FC_OUTFILE_H
 #define FC_OUTFILE_H
 
-#include "core/status.h"
+#include "core/base/status.h"
 
 #include <jansson.h>
 #include <stdbool.h>

@@ -2,7 +2,7 @@
 #ifndef FC_TEXT_H
 #define FC_TEXT_H
 
-#include "core/opt.h"
+#include "core/base/opt.h"
 
 #include <stdio.h>
 

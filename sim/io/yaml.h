@@ -5,9 +5,9 @@
 #ifndef FC_YAML_H
 #define FC_YAML_H
 
-#include "core/arena.h"
-#include "core/opt.h"
-#include "core/status.h"
+#include "core/base/arena.h"
+#include "core/base/opt.h"
+#include "core/base/status.h"
 
 #include <stdbool.h>
 

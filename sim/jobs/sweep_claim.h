@@ -7,7 +7,7 @@
 #ifndef FC_SWEEP_CLAIM_H
 #define FC_SWEEP_CLAIM_H
 
-#include "core/status.h"
+#include "core/base/status.h"
 
 #include <stdbool.h>
 

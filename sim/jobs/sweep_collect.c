@@ -1,6 +1,6 @@
 #include "sim/jobs/sweep_collect.h"
 
-#include "core/file.h"
+#include "core/base/file.h"
 #include "sim/report/compare.h"
 #include "sim/io/outfile.h"
 #include "sim/jobs/sweep_halving.h"

@@ -1,6 +1,6 @@
 #include "sim/jobs/sweep_plan.h"
 
-#include "core/file.h"
+#include "core/base/file.h"
 #include "sim/config/config_parts.h"
 #include "sim/run/experiment.h"
 #include "sim/io/outfile.h"

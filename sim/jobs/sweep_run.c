@@ -3,8 +3,8 @@
 #define _GNU_SOURCE /* strsignal, sigtimedwait */
 #include "sim/jobs/sweep_run.h"
 
-#include "core/file.h"
-#include "core/threads.h"
+#include "core/base/file.h"
+#include "core/base/threads.h"
 #include "sim/record/reporter.h"
 #include "sim/parallel/signals.h"
 #include "sim/jobs/sweep_halving.h"

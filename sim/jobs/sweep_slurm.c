@@ -2,8 +2,8 @@
 #define _GNU_SOURCE /* realpath */
 #include "sim/jobs/sweep_slurm.h"
 
-#include "core/file.h"
-#include "core/threads.h"
+#include "core/base/file.h"
+#include "core/base/threads.h"
 #include "sim/io/outfile.h"
 #include "sim/jobs/sweep_plan.h"
 #include "sim/io/text.h"

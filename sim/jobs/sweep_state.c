@@ -1,6 +1,6 @@
 #include "sim/jobs/sweep_state.h"
 
-#include "core/file.h"
+#include "core/base/file.h"
 #include "sim/io/outfile.h"
 #include "sim/io/progress.h"
 

@@ -1,6 +1,6 @@
 #include "sim/jobs/sweep_work.h"
 
-#include "core/file.h"
+#include "core/base/file.h"
 
 #include <dirent.h>
 #include <errno.h>

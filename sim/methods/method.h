@@ -6,9 +6,9 @@
 #define FC_METHOD_H
 
 #include "core/deltas.h"
-#include "core/opt.h"
+#include "core/base/opt.h"
 #include "core/stats.h"
-#include "core/status.h"
+#include "core/base/status.h"
 #include "core/vit.h"
 #include "sim/config/config.h"
 

@@ -1,6 +1,6 @@
 #include "sim/models/adapter.h"
 
-#include "core/file.h"
+#include "core/base/file.h"
 #include "core/gemm.h"
 #include "sim/models/adapter_config.h"
 #include "sim/io/outfile.h"

@@ -11,9 +11,9 @@
 #ifndef FC_ADAPTER_H
 #define FC_ADAPTER_H
 
-#include "core/arena.h"
-#include "core/safetensors.h"
-#include "core/status.h"
+#include "core/base/arena.h"
+#include "core/base/safetensors.h"
+#include "core/base/status.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -9,7 +9,7 @@
 #ifndef FC_EXPERT_FILE_H
 #define FC_EXPERT_FILE_H
 
-#include "core/opt.h"
+#include "core/base/opt.h"
 #include "sim/models/model_meta.h"
 #include "sim/train/vit_rule.h"
 

@@ -8,7 +8,7 @@
 #define FC_EXPERT_TENSORS_H
 
 #include "core/experts.h"
-#include "core/safetensors.h"
+#include "core/base/safetensors.h"
 #include "core/vit.h"
 
 /* --- writing -----------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 #include "sim/models/merge_files.h"
 
-#include "core/parallel.h"
-#include "core/threads.h"
+#include "core/base/parallel.h"
+#include "core/base/threads.h"
 #include "sim/models/merge_head.h"
 #include "sim/models/model_stats.h"
 

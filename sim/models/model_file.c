@@ -1,6 +1,6 @@
 #include "sim/models/model_file.h"
 
-#include "core/file.h"
+#include "core/base/file.h"
 #include "sim/io/outfile.h"
 
 #include <limits.h>

@@ -8,7 +8,7 @@
 #ifndef FC_MODEL_STATS_H
 #define FC_MODEL_STATS_H
 
-#include "core/safetensors.h"
+#include "core/base/safetensors.h"
 #include "core/stats.h"
 #include "core/vit.h"
 

@@ -10,7 +10,7 @@
 #ifndef FC_POOL_H
 #define FC_POOL_H
 
-#include "core/arena.h"
+#include "core/base/arena.h"
 
 #include <threads.h>
 

@@ -16,8 +16,8 @@
 #ifndef FC_RANKS_H
 #define FC_RANKS_H
 
-#include "core/arena.h"
-#include "core/status.h"
+#include "core/base/arena.h"
+#include "core/base/status.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 #include "sim/record/checkpoint.h"
 
-#include "core/file.h"
-#include "core/safetensors.h"
+#include "core/base/file.h"
+#include "core/base/safetensors.h"
 #include "sim/io/outfile.h"
 
 #include <dirent.h>

@@ -6,7 +6,7 @@
 #ifndef FC_CHECKPOINT_H
 #define FC_CHECKPOINT_H
 
-#include "core/status.h"
+#include "core/base/status.h"
 #include "sim/methods/method.h"
 
 /* What must match between a checkpoint and the run that reads it. */

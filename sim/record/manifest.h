@@ -2,7 +2,7 @@
 #ifndef FC_MANIFEST_H
 #define FC_MANIFEST_H
 
-#include "core/status.h"
+#include "core/base/status.h"
 
 typedef struct fc_manifest {
     int argc;

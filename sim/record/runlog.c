@@ -1,6 +1,6 @@
 #include "sim/record/runlog.h"
 
-#include "core/file.h"
+#include "core/base/file.h"
 #include "sim/record/checkpoint.h"
 #include "sim/io/csv.h"
 #include "sim/io/outfile.h"

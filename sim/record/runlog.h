@@ -3,8 +3,8 @@
 #ifndef FC_RUNLOG_H
 #define FC_RUNLOG_H
 
-#include "core/metrics.h"
-#include "core/status.h"
+#include "core/base/metrics.h"
+#include "core/base/status.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 #include "sim/report/confusion.h"
 
-#include "core/file.h"
+#include "core/base/file.h"
 #include "sim/draw/gnuplot.h"
 
 static long *count_at(const fc_confusion *c, int row, int column)

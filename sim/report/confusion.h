@@ -2,7 +2,7 @@
 #ifndef FC_CONFUSION_H
 #define FC_CONFUSION_H
 
-#include "core/arena.h"
+#include "core/base/arena.h"
 #include "datasets/tasks.h"
 #include "sim/draw/plot.h"
 

@@ -1,6 +1,6 @@
 #include "sim/report/metric.h"
 
-#include "core/opt.h"
+#include "core/base/opt.h"
 #include "sim/record/runlog.h"
 
 #include <math.h>

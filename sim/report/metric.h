@@ -2,7 +2,7 @@
 #ifndef FC_METRIC_H
 #define FC_METRIC_H
 
-#include "core/mean.h"
+#include "core/base/mean.h"
 #include "sim/report/result.h"
 
 /* One number of a run. */

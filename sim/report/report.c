@@ -2,7 +2,7 @@
  * killed or failed has less of it. */
 #include "sim/report/report.h"
 
-#include "core/file.h"
+#include "core/base/file.h"
 #include "sim/report/curves.h"
 #include "sim/io/outfile.h"
 #include "sim/draw/page.h"

@@ -2,8 +2,8 @@
 #ifndef FC_RESULT_H
 #define FC_RESULT_H
 
-#include "core/arena.h"
-#include "core/metrics.h"
+#include "core/base/arena.h"
+#include "core/base/metrics.h"
 #include "sim/config/config.h"
 #include "sim/io/csv.h"
 

@@ -1,7 +1,7 @@
 #include "sim/run/backbone.h"
 
-#include "core/file.h"
-#include "core/rng.h"
+#include "core/base/file.h"
+#include "core/base/rng.h"
 #include "sim/config/cache.h"
 #include "sim/config/make.h"
 #include "sim/run/pretrain.h"

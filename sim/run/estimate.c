@@ -1,6 +1,6 @@
 #include "sim/run/estimate.h"
 
-#include "core/rng.h"
+#include "core/base/rng.h"
 #include "sim/fed/client.h"
 #include "sim/run/cost.h"
 #include "sim/fed/flop.h"

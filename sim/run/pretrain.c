@@ -1,7 +1,7 @@
 #include "sim/run/pretrain.h"
 
 #include "core/head.h"
-#include "core/threads.h"
+#include "core/base/threads.h"
 #include "sim/train/fit.h"
 #include "sim/config/make.h"
 #include "sim/parallel/signals.h"

@@ -2,7 +2,7 @@
 #ifndef FC_PRETRAIN_H
 #define FC_PRETRAIN_H
 
-#include "core/params.h"
+#include "core/base/params.h"
 #include "core/vit.h"
 #include "sim/config/config.h"
 #include "sim/io/progress.h"

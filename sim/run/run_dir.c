@@ -1,6 +1,6 @@
 #include "sim/run/run_dir.h"
 
-#include "core/file.h"
+#include "core/base/file.h"
 #include "sim/run/loop.h"
 #include "sim/record/manifest.h"
 #include "sim/fed/plan.h"

@@ -1,6 +1,6 @@
 #include "sim/run/setup.h"
 
-#include "core/file.h"
+#include "core/base/file.h"
 #include "sim/run/backbone.h"
 #include "sim/config/make.h"
 #include "sim/fed/task_merge.h"

@@ -1,6 +1,6 @@
 #include "sim/run/task_source.h"
 
-#include "core/file.h"
+#include "core/base/file.h"
 #include "sim/config/cache.h"
 #include "sim/run/run_dir.h"
 #include "sim/run/setup.h"

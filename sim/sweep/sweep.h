@@ -21,8 +21,8 @@
 #ifndef FC_SWEEP_H
 #define FC_SWEEP_H
 
-#include "core/arena.h"
-#include "core/status.h"
+#include "core/base/arena.h"
+#include "core/base/status.h"
 
 #include <stdbool.h>
 #include <stddef.h>

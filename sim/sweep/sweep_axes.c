@@ -1,8 +1,8 @@
 /* The axes of a sweep: which values the options take. */
 #include "sim/sweep/sweep_parts.h"
 
-#include "core/file.h"
-#include "core/rng.h"
+#include "core/base/file.h"
+#include "core/base/rng.h"
 
 #include <math.h>
 #include <stdio.h>

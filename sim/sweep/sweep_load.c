@@ -1,7 +1,7 @@
 /* The runs of a sweep: every combination of what its file says. */
 #include "sim/sweep/sweep_load.h"
 
-#include "core/file.h"
+#include "core/base/file.h"
 #include "sim/io/outfile.h"
 #include "sim/sweep/sweep_parts.h"
 

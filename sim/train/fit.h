@@ -7,7 +7,7 @@
 #define FC_FIT_H
 
 #include "core/optim.h"
-#include "core/rng.h"
+#include "core/base/rng.h"
 #include "core/vit.h"
 #include "datasets/transform.h"
 #include "sim/parallel/pool.h"

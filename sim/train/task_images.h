@@ -4,7 +4,7 @@
 #ifndef FC_TASK_IMAGES_H
 #define FC_TASK_IMAGES_H
 
-#include "core/rng.h"
+#include "core/base/rng.h"
 #include "datasets/tasks.h"
 
 typedef struct fc_task_images {

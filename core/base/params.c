@@ -1,4 +1,4 @@
-#include "core/params.h"
+#include "core/base/params.h"
 
 #include <assert.h>
 #include <stdio.h>

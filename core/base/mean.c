@@ -1,4 +1,4 @@
-#include "core/mean.h"
+#include "core/base/mean.h"
 
 #include <math.h>
 

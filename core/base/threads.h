@@ -2,7 +2,7 @@
 #ifndef FC_THREADS_H
 #define FC_THREADS_H
 
-#include "core/status.h"
+#include "core/base/status.h"
 
 /* Cores this process may use: CPU affinity capped by the cgroup quota. */
 int fc_cores(void);

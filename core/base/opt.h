@@ -3,8 +3,8 @@
 #ifndef FC_OPT_H
 #define FC_OPT_H
 
-#include "core/arena.h"
-#include "core/status.h"
+#include "core/base/arena.h"
+#include "core/base/status.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
-#include "core/safetensors.h"
+#include "core/base/safetensors.h"
 
-#include "core/file.h"
+#include "core/base/file.h"
 
 #include <jansson.h>
 #include <stdlib.h>

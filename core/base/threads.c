@@ -1,5 +1,5 @@
 #define _GNU_SOURCE /* sched_getaffinity */
-#include "core/threads.h"
+#include "core/base/threads.h"
 
 #include <cblas.h>
 #include <omp.h>

@@ -2,7 +2,7 @@
 #ifndef FC_ARENA_H
 #define FC_ARENA_H
 
-#include "core/status.h"
+#include "core/base/status.h"
 
 #include <stddef.h>
 

@@ -1,6 +1,6 @@
-#include "core/select.h"
+#include "core/base/select.h"
 
-#include "core/rng.h"
+#include "core/base/rng.h"
 
 double fc_select(double *x, size_t n, size_t k)
 {

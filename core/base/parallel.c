@@ -1,6 +1,6 @@
-#include "core/parallel.h"
+#include "core/base/parallel.h"
 
-#include "core/threads.h"
+#include "core/base/threads.h"
 
 fc_status fc_parallel_for(int n, fc_piece *piece, void *ctx, fc_error *err)
 {

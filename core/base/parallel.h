@@ -2,8 +2,8 @@
 #ifndef FC_PARALLEL_H
 #define FC_PARALLEL_H
 
-#include "core/arena.h"
-#include "core/status.h"
+#include "core/base/arena.h"
+#include "core/base/status.h"
 
 /* One piece: writes only what belongs to i. scratch is its own, empty at the start. */
 typedef fc_status fc_piece(void *ctx, int i, fc_arena *scratch, fc_error *err);

@@ -2,7 +2,7 @@
 #ifndef FC_FILE_H
 #define FC_FILE_H
 
-#include "core/status.h"
+#include "core/base/status.h"
 
 #include <stdbool.h>
 #include <stddef.h>

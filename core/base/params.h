@@ -3,9 +3,9 @@
 #ifndef FC_PARAMS_H
 #define FC_PARAMS_H
 
-#include "core/arena.h"
-#include "core/real.h"
-#include "core/status.h"
+#include "core/base/arena.h"
+#include "core/base/real.h"
+#include "core/base/status.h"
 
 #include <stdbool.h>
 #include <stddef.h>

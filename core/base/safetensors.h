@@ -4,9 +4,9 @@
 #ifndef FC_SAFETENSORS_H
 #define FC_SAFETENSORS_H
 
-#include "core/arena.h"
-#include "core/params.h"
-#include "core/status.h"
+#include "core/base/arena.h"
+#include "core/base/params.h"
+#include "core/base/status.h"
 
 #include <stdint.h>
 

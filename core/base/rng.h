@@ -5,8 +5,8 @@
 #ifndef FC_RNG_H
 #define FC_RNG_H
 
-#include "core/real.h"
-#include "core/status.h"
+#include "core/base/real.h"
+#include "core/base/status.h"
 
 #include <stddef.h>
 #include <stdint.h>
