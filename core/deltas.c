@@ -1,7 +1,7 @@
 #include "core/deltas.h"
 
-#include "core/gemm.h"
-#include "core/linalg.h"
+#include "core/linalg/gemm.h"
+#include "core/linalg/linalg.h"
 #include "core/base/parallel.h"
 
 #include <assert.h>

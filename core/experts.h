@@ -9,7 +9,7 @@
 #ifndef FC_EXPERTS_H
 #define FC_EXPERTS_H
 
-#include "core/gemm.h"
+#include "core/linalg/gemm.h"
 
 typedef struct fc_expert {
     fc_real *dense;      /* (rows, cols); NULL: B A */

@@ -7,7 +7,7 @@
 #ifndef FC_KERNELS_H
 #define FC_KERNELS_H
 
-#include "core/gemm.h"
+#include "core/linalg/gemm.h"
 #include "core/base/real.h"
 
 #include <stddef.h>

@@ -1,6 +1,6 @@
 #include "core/stats.h"
 
-#include "core/gemm.h"
+#include "core/linalg/gemm.h"
 
 #include <assert.h>
 #include <string.h>

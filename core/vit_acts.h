@@ -2,7 +2,7 @@
 #ifndef FC_VIT_ACTS_H
 #define FC_VIT_ACTS_H
 
-#include "core/gemm.h"
+#include "core/linalg/gemm.h"
 #include "core/vit_layout.h"
 
 /* Bounds on the models and images that they are for. */

@@ -1,6 +1,6 @@
 #include "core/vit_layout.h"
 
-#include "core/gemm.h"
+#include "core/linalg/gemm.h"
 #include "core/base/rng.h"
 
 #include <stdio.h>

@@ -2,7 +2,7 @@
 #ifndef FC_VIT_PACKED_H
 #define FC_VIT_PACKED_H
 
-#include "core/gemm.h"
+#include "core/linalg/gemm.h"
 #include "core/vit_layout.h"
 
 /* Weights prepared as right operands: frozen ones once for all threads and clients, trained ones

@@ -1,7 +1,7 @@
 /* fc_spd_solve: residuals, the Moore-Penrose solution of singular systems, refusals. SVD, QR, polar
  * factor: the equations that define them. */
-#include "core/gemm.h"
-#include "core/linalg.h"
+#include "core/linalg/gemm.h"
+#include "core/linalg/linalg.h"
 #include "core/base/rng.h"
 #include "core/base/threads.h"
 #include "tests/close.h"

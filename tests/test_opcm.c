@@ -1,5 +1,5 @@
 /* OPCM: golden vectors, the hand example, thin form against dense form, edges. */
-#include "core/linalg.h"
+#include "core/linalg/linalg.h"
 #include "core/merge/opcm.h"
 #include "tests/updates.h"
 

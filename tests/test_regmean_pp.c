@@ -1,7 +1,7 @@
 /* RegMean++: its defining equation, block by block, with Grams taken here; laws; threads; stop. */
 #include "sim/train/regmean_pp.h"
 
-#include "core/gemm.h"
+#include "core/linalg/gemm.h"
 #include "core/base/threads.h"
 #include "sim/parallel/signals.h"
 #include "tests/tiny_net.h"

@@ -1,6 +1,6 @@
 /* Spectral rules and spaces: golden vectors, hand examples, laws, edges. What is
  * compared is never a singular vector: all results are free of LAPACK's choice of signs. */
-#include "core/gemm.h"
+#include "core/linalg/gemm.h"
 #include "core/merge/rule_average.h"
 #include "core/merge/rule_cart.h"
 #include "core/merge/rule_iso.h"

@@ -1,6 +1,6 @@
 #include "core/merge/adamerging.h"
 
-#include "core/gemm.h"
+#include "core/linalg/gemm.h"
 #include "core/base/parallel.h"
 
 #include <cblas.h>

@@ -1,6 +1,6 @@
 #include "core/merge/collect.h"
 
-#include "core/gemm.h"
+#include "core/linalg/gemm.h"
 #include "core/merge/closed_form.h"
 #include "core/merge/collect_parts.h"
 #include "core/base/parallel.h"

@@ -1,5 +1,5 @@
 /* The result of a round of task vectors. */
-#include "core/linalg.h"
+#include "core/linalg/linalg.h"
 #include "core/merge/closed_form.h"
 #include "core/merge/collect.h"
 #include "core/merge/collect_parts.h"

@@ -1,6 +1,6 @@
 #include "core/merge/opcm.h"
 
-#include "core/gemm.h"
+#include "core/linalg/gemm.h"
 #include "core/merge/spectral.h"
 #include "core/base/parallel.h"
 

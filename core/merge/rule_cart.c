@@ -1,6 +1,6 @@
 #include "core/merge/rule_cart.h"
 
-#include "core/gemm.h"
+#include "core/linalg/gemm.h"
 #include "core/merge/rule.h"
 #include "core/merge/spectral.h"
 

@@ -1,5 +1,5 @@
 /* Iso-CTS: see core/merge/rule_iso.h. */
-#include "core/gemm.h"
+#include "core/linalg/gemm.h"
 #include "core/merge/rule.h"
 #include "core/merge/rule_iso.h"
 #include "core/merge/spectral.h"

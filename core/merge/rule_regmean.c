@@ -1,7 +1,7 @@
 #include "core/merge/rule_regmean.h"
 
-#include "core/gemm.h"
-#include "core/linalg.h"
+#include "core/linalg/gemm.h"
+#include "core/linalg/linalg.h"
 #include "core/merge/closed_form.h"
 #include "core/base/parallel.h"
 

@@ -1,6 +1,6 @@
 #include "core/merge/rule_tsv.h"
 
-#include "core/gemm.h"
+#include "core/linalg/gemm.h"
 #include "core/merge/rule.h"
 #include "core/merge/spectral.h"
 

@@ -1,6 +1,6 @@
 #include "core/merge/spectral.h"
 
-#include "core/gemm.h"
+#include "core/linalg/gemm.h"
 #include "core/base/parallel.h"
 
 #include <string.h>

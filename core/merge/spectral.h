@@ -6,7 +6,7 @@
 #ifndef FC_SPECTRAL_H
 #define FC_SPECTRAL_H
 
-#include "core/linalg.h"
+#include "core/linalg/linalg.h"
 #include "core/merge/combine.h"
 
 /* All updates of tensor t come in factors; else FC_EUSAGE, naming the first that does not. */

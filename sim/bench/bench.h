@@ -3,7 +3,7 @@
 #ifndef FC_BENCH_H
 #define FC_BENCH_H
 
-#include "core/isa.h"
+#include "core/linalg/isa.h"
 #include "core/vit.h"
 
 #include <jansson.h>

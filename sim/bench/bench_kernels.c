@@ -1,8 +1,8 @@
-/* fcil bench gemm and kernel: the tables of core/isa.h side by side. */
+/* fcil bench gemm and kernel: the tables of core/linalg/isa.h side by side. */
 #include "sim/bench/bench.h"
 
 #include "core/base/arena.h"
-#include "core/gemm.h"
+#include "core/linalg/gemm.h"
 #include "core/base/rng.h"
 #include "core/base/threads.h"
 #include "sim/train/fit.h"

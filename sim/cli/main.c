@@ -1,5 +1,5 @@
 /* fcil: the verbs, and the one place that prints an error and exits. */
-#include "core/isa.h"
+#include "core/linalg/isa.h"
 #include "core/base/opt.h"
 #include "sim/cli/cmd.h"
 #include "sim/parallel/ranks.h"

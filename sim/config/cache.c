@@ -1,7 +1,7 @@
 #include "sim/config/cache.h"
 
 #include "core/base/file.h"
-#include "core/isa.h"
+#include "core/linalg/isa.h"
 #include "version.h"
 
 #include <stdio.h>

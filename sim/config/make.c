@@ -1,6 +1,6 @@
 #include "sim/config/make.h"
 
-#include "core/isa.h"
+#include "core/linalg/isa.h"
 #include "core/base/threads.h"
 #include "sim/methods/method.h"
 

@@ -1,7 +1,7 @@
 #include "sim/models/adapter.h"
 
 #include "core/base/file.h"
-#include "core/gemm.h"
+#include "core/linalg/gemm.h"
 #include "sim/models/adapter_config.h"
 #include "sim/io/outfile.h"
 

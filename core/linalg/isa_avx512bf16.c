@@ -8,7 +8,7 @@ static inline __m512 multiply_add(__m512 sum, __m512 a, __m512 b)
     return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
 }
 
-#include "core/isa_tile512.inc"
+#include "core/linalg/isa_tile512.inc"
 
 const fc_isa fc_isa_avx512bf16 = {.name = "avx512bf16",
                                   .help = "AVX-512 with products of bf16 (vdpbf16ps)",

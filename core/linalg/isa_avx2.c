@@ -1,6 +1,6 @@
 /* AVX2 and FMA: tiles of up to 6 rows x 16 columns: 12 of the 16 registers are sums, two hold a row
  * of B, one an element of A. A panel is two such columns of tiles. */
-#include "core/isa_kernels.inc"
+#include "core/linalg/isa_kernels.inc"
 
 #include <immintrin.h>
 

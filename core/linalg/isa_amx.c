@@ -2,9 +2,9 @@
  * of A and two of B: 32 rows x 32 columns, a whole panel.
  *
  * Tests compile this file with the tile instructions replaced by plain C (tests/amx_emulated.h). */
-#include "core/isa_masks512.inc"
+#include "core/linalg/isa_masks512.inc"
 
-#include "core/isa_kernels.inc"
+#include "core/linalg/isa_kernels.inc"
 
 enum { SIDE = 16, TILE_K = 32 };
 

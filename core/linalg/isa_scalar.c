@@ -1,7 +1,7 @@
 /* Portable C: the plain forms, oracle of all others, and the same layers beside BLAS. */
-#include "core/isa_kernels.inc"
+#include "core/linalg/isa_kernels.inc"
 
-/* The definition in core/isa.h, term by term. */
+/* The definition in core/linalg/isa.h, term by term. */
 static void panel(const fc_panel *p)
 {
     for (size_t i = 0; i < (size_t)p->m; i++)

@@ -1,4 +1,4 @@
-#include "core/isa.h"
+#include "core/linalg/isa.h"
 
 #include <string.h>
 #include <time.h>

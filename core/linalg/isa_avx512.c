@@ -8,7 +8,7 @@ static inline __m512 multiply_add(__m512 sum, __m512 a, __m512 b)
     return _mm512_fmadd_ps(a, b, sum);
 }
 
-#include "core/isa_tile512.inc"
+#include "core/linalg/isa_tile512.inc"
 
 void fc_panel_avx512(const fc_panel *p)
 {

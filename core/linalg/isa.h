@@ -42,7 +42,7 @@ typedef struct fc_panel {
 typedef struct fc_isa {
     const char *name, *help;
 
-    /* --- matrix products; see core/gemm.h for the packed layouts --- */
+    /* --- matrix products; see core/linalg/gemm.h for the packed layouts --- */
 
     void (*panel)(const fc_panel *p); /* NULL: BLAS does the products */
     /* A and B in bf16, sums in float; B packed, A's rows padded to bf16_k numbers, k a multiple of

@@ -1,4 +1,4 @@
-#include "core/gemm.h"
+#include "core/linalg/gemm.h"
 
 #include <assert.h>
 #include <cblas.h>

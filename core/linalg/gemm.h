@@ -3,11 +3,11 @@
  * Two ways: fc_gemm and its kin call BLAS and serve merges and other places that are not hot. The
  * layers use an engine: operands are prepared first (the right one packed into panels of FC_PANEL
  * columns, both converted where products are in bf16), frozen ones once and for all, and then
- * multiplied by the kernels of core/isa.h. */
+ * multiplied by the kernels of core/linalg/isa.h. */
 #ifndef FC_GEMM_H
 #define FC_GEMM_H
 
-#include "core/isa.h"
+#include "core/linalg/isa.h"
 #include "core/base/real.h"
 
 #include <stdbool.h>

@@ -1,6 +1,6 @@
-#include "core/linalg.h"
+#include "core/linalg/linalg.h"
 
-#include "core/gemm.h"
+#include "core/linalg/gemm.h"
 
 #include <float.h>
 #include <lapacke.h>
