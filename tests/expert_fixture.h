@@ -5,7 +5,7 @@
 #include "core/merge/combine.h"
 #include "core/base/rng.h"
 #include "core/base/threads.h"
-#include "core/vit.h"
+#include "core/vit/vit.h"
 #include "tests/close.h"
 #include "tests/engine.h"
 

@@ -3,14 +3,14 @@
  * which sends the allocations of our own code, not those of libraries, through here; each piece of
  * an arena counts, not only its chunks. */
 #include "core/base/arena.h"
-#include "core/deltas.h"
+#include "core/vit/deltas.h"
 #include "core/base/file.h"
 #include "core/merge/merge.h"
 #include "core/merge/smile.h"
 #include "core/merge/wemoe.h"
 #include "core/base/safetensors.h"
 #include "core/base/threads.h"
-#include "core/vit.h"
+#include "core/vit/vit.h"
 #include "sim/train/adamerging.h"
 #include "sim/report/compare.h"
 #include "sim/config/config.h"

@@ -2,7 +2,7 @@
  * more of them see test_pool.c. */
 #include "sim/train/fit.h"
 
-#include "core/head.h"
+#include "core/vit/head.h"
 #include "sim/parallel/signals.h"
 #include "tests/tiny_net.h"
 #include "tests/tmp.h"

@@ -1,6 +1,6 @@
 /* Every kernel against its definition, written as plain loops in double, on odd shapes. */
 #include "core/base/arena.h"
-#include "core/kernels.h"
+#include "core/vit/kernels.h"
 #include "core/base/rng.h"
 #include "tests/close.h"
 #include "tests/engine.h"

@@ -1,7 +1,7 @@
 /* The server's state machine against an oracle that forms every matrix densely, in double, by the
  * formulas of the papers: what clients train on, the model of the Grams, the merge of a round, the
  * model that is evaluated, the merge at the end of a task. Only local training itself is shared. */
-#include "core/head.h"
+#include "core/vit/head.h"
 #include "sim/fed/cohort.h"
 #include "sim/run/loop.h"
 #include "sim/fed/server.h"

@@ -2,10 +2,10 @@
  */
 #include "sim/fed/message.h"
 
-#include "core/fisher.h"
+#include "core/vit/fisher.h"
 #include "core/base/rng.h"
 #include "core/base/safetensors.h"
-#include "core/vit.h"
+#include "core/vit/vit.h"
 #include "tests/tmp.h"
 
 #include <limits.h>

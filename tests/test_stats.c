@@ -2,7 +2,7 @@
  * the accuracy metrics on a hand-worked matrix. */
 #include "core/base/metrics.h"
 #include "core/base/rng.h"
-#include "core/stats.h"
+#include "core/vit/stats.h"
 #include "core/base/threads.h"
 #include "tests/close.h"
 

@@ -2,7 +2,7 @@
  * its images, same bytes for any number of threads. */
 #include "sim/train/wemoe_gates.h"
 
-#include "core/head.h"
+#include "core/vit/head.h"
 #include "core/base/threads.h"
 #include "tests/tiny_net.h"
 #include "tests/tv_fixture.h"

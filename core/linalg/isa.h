@@ -66,7 +66,7 @@ typedef struct fc_isa {
     /* dst (n) = src rounded to bf16. */
     void (*round_bf16)(fc_real *dst, const fc_real *src, size_t n);
 
-    /* --- layers; core/kernels.h says what they compute --- */
+    /* --- layers; core/vit/kernels.h says what they compute --- */
 
     void (*add_column_sums)(fc_real *db, const fc_real *dy, int n, int d);
     void (*norm_forward)(fc_real *y, fc_real *stat, const fc_real *w, const fc_real *b,

@@ -16,7 +16,7 @@
 #define FC_ADAMERGING_H
 
 #include "core/merge/combine.h"
-#include "core/optim.h"
+#include "core/vit/optim.h"
 
 typedef struct fc_ada_options {
     bool layer_wise;

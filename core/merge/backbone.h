@@ -3,7 +3,7 @@
 #ifndef FC_MERGE_BACKBONE_H
 #define FC_MERGE_BACKBONE_H
 
-#include "core/experts.h"
+#include "core/vit/experts.h"
 #include "core/merge/combine.h"
 #include "core/base/params.h"
 

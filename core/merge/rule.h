@@ -16,7 +16,7 @@
 #include "core/merge/space.h"
 #include "core/base/opt.h"
 #include "core/base/params.h"
-#include "core/stats.h"
+#include "core/vit/stats.h"
 #include "core/base/status.h"
 
 /* What one client sends. */

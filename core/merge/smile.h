@@ -1,5 +1,5 @@
 /* SMILE: Sparse Mixture of Low-rank Experts without training. Tang et al., 2024 (arXiv 2408.10174),
- * section 4. The experts W_e, b_e of a linear layer W_0, b_0 (core/smile_layer.h) from the thin SVD
+ * section 4. The experts W_e, b_e of a linear layer W_0, b_0 (core/vit/smile_layer.h) from the thin SVD
  * of the updates,
  *
  *     Delta_e = W_e - W_0 = U_e S_e V_e^T
@@ -15,8 +15,8 @@
 #define FC_SMILE_H
 
 #include "core/merge/combine.h"
-#include "core/smile_layer.h"
-#include "core/vit.h"
+#include "core/vit/smile_layer.h"
+#include "core/vit/vit.h"
 
 typedef struct fc_smile_options {
     int gate_k;            /* vectors of the router, >= 1: 1; 16 (ViT), 2 (LoRA of rank 16) */

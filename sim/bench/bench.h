@@ -4,7 +4,7 @@
 #define FC_BENCH_H
 
 #include "core/linalg/isa.h"
-#include "core/vit.h"
+#include "core/vit/vit.h"
 
 #include <jansson.h>
 #include <stdbool.h>

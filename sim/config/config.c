@@ -3,9 +3,9 @@
 #include "sim/config/config.h"
 
 #include "core/base/file.h"
-#include "core/fisher.h"
+#include "core/vit/fisher.h"
 #include "core/merge/merge.h"
-#include "core/optim.h"
+#include "core/vit/optim.h"
 #include "datasets/dataset.h"
 #include "datasets/partition.h"
 #include "sim/config/config_parts.h"

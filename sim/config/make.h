@@ -3,8 +3,8 @@
 #ifndef FC_MAKE_H
 #define FC_MAKE_H
 
-#include "core/optim.h"
-#include "core/vit.h"
+#include "core/vit/optim.h"
+#include "core/vit/vit.h"
 #include "datasets/dataset.h"
 #include "datasets/partition.h"
 #include "datasets/tasks.h"

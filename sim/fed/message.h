@@ -10,7 +10,7 @@
 #define FC_MESSAGE_H
 
 #include "core/base/params.h"
-#include "core/stats.h"
+#include "core/vit/stats.h"
 #include "core/base/status.h"
 
 typedef struct fc_message {

@@ -1,6 +1,6 @@
 #include "sim/fed/state.h"
 
-#include "core/head.h"
+#include "core/vit/head.h"
 #include "sim/fed/plan.h"
 #include "sim/train/vit_merge.h"
 

@@ -3,7 +3,7 @@
 #ifndef FC_STATE_H
 #define FC_STATE_H
 
-#include "core/deltas.h"
+#include "core/vit/deltas.h"
 #include "core/base/metrics.h"
 #include "datasets/dataset.h"
 #include "datasets/partition.h"

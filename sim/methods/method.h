@@ -5,11 +5,11 @@
 #ifndef FC_METHOD_H
 #define FC_METHOD_H
 
-#include "core/deltas.h"
+#include "core/vit/deltas.h"
 #include "core/base/opt.h"
-#include "core/stats.h"
+#include "core/vit/stats.h"
 #include "core/base/status.h"
-#include "core/vit.h"
+#include "core/vit/vit.h"
 #include "sim/config/config.h"
 
 #include <stdbool.h>

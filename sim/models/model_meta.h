@@ -7,7 +7,7 @@
 #ifndef FC_MODEL_META_H
 #define FC_MODEL_META_H
 
-#include "core/vit.h"
+#include "core/vit/vit.h"
 #include "datasets/tasks.h"
 #include "sim/config/config_parts.h"
 

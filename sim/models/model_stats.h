@@ -1,7 +1,7 @@
 /* Statistics of a model on data, in a safetensors file that fcil stats writes and fcil merge reads:
  *
  *   gram.<weight>    (n, n) X^T X of the inputs of a linear layer, F64
- *   fisher.<tensor>  (as the tensor) diagonal Fisher information (core/fisher.h), F64
+ *   fisher.<tensor>  (as the tensor) diagonal Fisher information (core/vit/fisher.h), F64
  *
  * metadata: samples, the images that both are made of (Grams: a sum over them, Fisher: their mean).
  */
@@ -9,8 +9,8 @@
 #define FC_MODEL_STATS_H
 
 #include "core/base/safetensors.h"
-#include "core/stats.h"
-#include "core/vit.h"
+#include "core/vit/stats.h"
+#include "core/vit/vit.h"
 
 /* grams: full ones of all slots and the head, or NULL; F: laid out as `layout`, the backbone and
  * the head (FC_TRAIN_FULL), or NULL. Errors: FC_EFAIL for a number that is not finite; nothing is

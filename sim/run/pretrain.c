@@ -1,6 +1,6 @@
 #include "sim/run/pretrain.h"
 
-#include "core/head.h"
+#include "core/vit/head.h"
 #include "core/base/threads.h"
 #include "sim/train/fit.h"
 #include "sim/config/make.h"

@@ -3,7 +3,7 @@
 #define FC_PRETRAIN_H
 
 #include "core/base/params.h"
-#include "core/vit.h"
+#include "core/vit/vit.h"
 #include "sim/config/config.h"
 #include "sim/io/progress.h"
 

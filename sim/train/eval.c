@@ -1,6 +1,6 @@
 #include "sim/train/eval.h"
 
-#include "core/head.h"
+#include "core/vit/head.h"
 #include "sim/parallel/signals.h"
 
 #include <math.h>

@@ -6,9 +6,9 @@
 #ifndef FC_FIT_H
 #define FC_FIT_H
 
-#include "core/optim.h"
+#include "core/vit/optim.h"
 #include "core/base/rng.h"
-#include "core/vit.h"
+#include "core/vit/vit.h"
 #include "datasets/transform.h"
 #include "sim/parallel/pool.h"
 #include "sim/io/progress.h"

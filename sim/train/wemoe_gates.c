@@ -1,6 +1,6 @@
 #include "sim/train/wemoe_gates.h"
 
-#include "core/optim.h"
+#include "core/vit/optim.h"
 
 typedef struct wemoe_gates {
     const fc_wemoe_gates_job *j;

@@ -3,7 +3,7 @@
 #define FC_VIT_ACTS_H
 
 #include "core/linalg/gemm.h"
-#include "core/vit_layout.h"
+#include "core/vit/vit_layout.h"
 
 /* Bounds on the models and images that they are for. */
 typedef struct fc_acts_size {
@@ -35,7 +35,7 @@ typedef struct fc_block_acts {
 } fc_block_acts;
 
 /* All scratch of forward and backward for a block of at most n_max images, allocated once; one per
- * thread. Of core/vit.c: callers take logits and features by the functions below. */
+ * thread. Of core/vit/vit.c: callers take logits and features by the functions below. */
 typedef struct fc_acts {
     fc_vit_shape shape;
     fc_acts_size size;

@@ -1,4 +1,4 @@
-#include "core/optim.h"
+#include "core/vit/optim.h"
 
 #include <string.h>
 

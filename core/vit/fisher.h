@@ -16,7 +16,7 @@
 #ifndef FC_FISHER_H
 #define FC_FISHER_H
 
-#include "core/vit.h"
+#include "core/vit/vit.h"
 
 typedef enum fc_fisher_kind {
     FC_FISHER_EXPECTED,

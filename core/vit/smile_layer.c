@@ -1,4 +1,4 @@
-#include "core/smile_layer.h"
+#include "core/vit/smile_layer.h"
 
 #include <math.h>
 

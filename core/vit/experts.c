@@ -1,4 +1,4 @@
-#include "core/experts.h"
+#include "core/vit/experts.h"
 
 #include <string.h>
 

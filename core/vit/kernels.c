@@ -1,4 +1,4 @@
-#include "core/kernels.h"
+#include "core/vit/kernels.h"
 
 #include <string.h>
 

@@ -3,7 +3,7 @@
 #define FC_VIT_PACKED_H
 
 #include "core/linalg/gemm.h"
-#include "core/vit_layout.h"
+#include "core/vit/vit_layout.h"
 
 /* Weights prepared as right operands: frozen ones once for all threads and clients, trained ones
  * once a step for all slices of the batch. */

@@ -1,4 +1,4 @@
-#include "core/stats.h"
+#include "core/vit/stats.h"
 
 #include "core/linalg/gemm.h"
 

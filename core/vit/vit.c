@@ -1,8 +1,8 @@
-#include "core/vit.h"
+#include "core/vit/vit.h"
 
-#include "core/kernels.h"
-#include "core/smile_layer.h"
-#include "core/wemoe_gate.h"
+#include "core/vit/kernels.h"
+#include "core/vit/smile_layer.h"
+#include "core/vit/wemoe_gate.h"
 
 #include <assert.h>
 #include <string.h>

@@ -15,7 +15,7 @@
 #ifndef FC_WEMOE_GATE_H
 #define FC_WEMOE_GATE_H
 
-#include "core/experts.h"
+#include "core/vit/experts.h"
 #include "core/base/params.h"
 
 typedef struct fc_wemoe {

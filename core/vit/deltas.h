@@ -10,8 +10,8 @@
 
 #include "core/base/arena.h"
 #include "core/base/params.h"
-#include "core/stats.h"
-#include "core/vit.h"
+#include "core/vit/stats.h"
+#include "core/vit/vit.h"
 
 typedef struct fc_deltas {
     const fc_vit_shape *shape;

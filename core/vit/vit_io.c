@@ -1,4 +1,4 @@
-#include "core/vit_io.h"
+#include "core/vit/vit_io.h"
 
 #include <stdio.h>
 #include <stdlib.h>

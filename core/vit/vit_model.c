@@ -1,4 +1,4 @@
-#include "core/vit_model.h"
+#include "core/vit/vit_model.h"
 
 fc_model fc_model_of(const fc_vit_shape *s, fc_train_mode mode, int rank, int classes,
                      const fc_real *w, const fc_params *t)

@@ -6,7 +6,7 @@
 
 #include "core/base/arena.h"
 #include "core/base/params.h"
-#include "core/stats.h"
+#include "core/vit/stats.h"
 #include "core/base/status.h"
 
 #include <stdint.h>

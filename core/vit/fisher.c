@@ -1,6 +1,6 @@
-#include "core/fisher.h"
+#include "core/vit/fisher.h"
 
-#include "core/head.h"
+#include "core/vit/head.h"
 
 #include <string.h>
 

@@ -1,4 +1,4 @@
-#include "core/deltas.h"
+#include "core/vit/deltas.h"
 
 #include "core/linalg/gemm.h"
 #include "core/linalg/linalg.h"

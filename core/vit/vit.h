@@ -12,11 +12,11 @@
 #ifndef FC_VIT_H
 #define FC_VIT_H
 
-#include "core/vit_acts.h"
-#include "core/vit_io.h"
-#include "core/vit_layout.h"
-#include "core/vit_model.h"
-#include "core/vit_packed.h"
+#include "core/vit/vit_acts.h"
+#include "core/vit/vit_io.h"
+#include "core/vit/vit_layout.h"
+#include "core/vit/vit_model.h"
+#include "core/vit/vit_packed.h"
 
 /* x (n, 3, image, image) normalised pixels, n <= n_max. Fills fc_acts_logits (n, classes) and
  * fc_acts_features (n, D). stats, if not NULL, is fed with the input of every slot and of the head

@@ -3,7 +3,7 @@
 #define FC_VIT_IO_H
 
 #include "core/base/safetensors.h"
-#include "core/vit_model.h"
+#include "core/vit/vit_model.h"
 
 /* Load a timm ViT: width, depth, hidden, patch are read from the tensors; heads from the metadata
  * key "heads" (another `heads` > 0 is refused), else `heads` if > 0, else width / 64. image > 0:

@@ -1,4 +1,4 @@
-#include "core/vit_packed.h"
+#include "core/vit/vit_packed.h"
 
 #include <stdlib.h>
 

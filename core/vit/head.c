@@ -1,4 +1,4 @@
-#include "core/head.h"
+#include "core/vit/head.h"
 
 #include <stddef.h>
 #include <string.h>

@@ -2,7 +2,7 @@
 #ifndef FC_VIT_MODEL_H
 #define FC_VIT_MODEL_H
 
-#include "core/vit_packed.h"
+#include "core/vit/vit_packed.h"
 
 /* A read-only view of one network. W of slot i is w_i + scale * B_i A_i; experts add to its output,
  * token by token. */
@@ -16,9 +16,9 @@ typedef struct fc_model {
     const fc_real *head_b;   /* (classes) */
     const fc_packed *packed; /* of w, for the engine of the activations; NULL: packed as they are
                                 needed */
-    const struct fc_smile *smile; /* (slots) experts of each layer (core/smile_layer.h), or NULL;
+    const struct fc_smile *smile; /* (slots) experts of each layer (core/vit/smile_layer.h), or NULL;
                                      the head alone can be trained with them */
-    const struct fc_wemoe *wemoe; /* experts of the MLPs and their gates (core/wemoe_gate.h), or
+    const struct fc_wemoe *wemoe; /* experts of the MLPs and their gates (core/vit/wemoe_gate.h), or
                                      NULL */
 } fc_model;
 

@@ -11,7 +11,7 @@
 #ifndef FC_SMILE_LAYER_H
 #define FC_SMILE_LAYER_H
 
-#include "core/experts.h"
+#include "core/vit/experts.h"
 
 typedef struct fc_smile {
     fc_experts of; /* B = U S, A = V^T; or what was given */

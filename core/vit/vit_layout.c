@@ -1,4 +1,4 @@
-#include "core/vit_layout.h"
+#include "core/vit/vit_layout.h"
 
 #include "core/linalg/gemm.h"
 #include "core/base/rng.h"

@@ -1,6 +1,6 @@
-#include "core/wemoe_gate.h"
+#include "core/vit/wemoe_gate.h"
 
-#include "core/kernels.h"
+#include "core/vit/kernels.h"
 
 #include <string.h>
 
