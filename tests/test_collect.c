@@ -2,7 +2,7 @@
  * row of the table and every space it works in; edges; memory. */
 #include "core/merge/collect.h"
 #include "core/merge/merge.h"
-#include "core/merge/rule_fisher.h"
+#include "core/merge/rules/rule_fisher.h"
 #include "core/base/threads.h"
 #include "tests/merge_fixture.h"
 

@@ -2,7 +2,7 @@
  * double in the gradient-check build. */
 #include "core/linalg/gemm.h"
 #include "core/linalg/linalg.h"
-#include "core/merge/smile.h"
+#include "core/merge/rules/smile.h"
 #include "tests/engine.h"
 #include "tests/updates.h"
 

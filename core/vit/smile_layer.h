@@ -1,6 +1,6 @@
 /* A linear layer with low-rank experts, of which each token takes a few: the layer of SMILE (Tang
  * et al., 2024, arXiv 2408.10174, section 4, eq. 6 to 8). How experts are made of updates:
- * core/merge/smile.h.
+ * core/merge/rules/smile.h.
  *
  *     Delta_e = W_e - W_0 = U_e S_e V_e^T
  *     logit_e(x) = |V_e[:, :gate_k]^T x|      w = softmax over experts, the top_k largest kept and

@@ -1,5 +1,5 @@
 /* MLPs of a Vision Transformer whose weights are merged anew for each image x: the layers of WEMoE
- * (Tang et al., ICML 2024, arXiv 2402.00433). How they are made of updates: core/merge/wemoe.h.
+ * (Tang et al., ICML 2024, arXiv 2402.00433). How they are made of updates: core/merge/rules/wemoe.h.
  *
  *     theta_l(x) = theta_0 + sum_i w_i(x) tau_i                         fc1, fc2 of block l
  *     w(x)       = mean over tokens t of g(h_t)                         no softmax

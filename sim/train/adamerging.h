@@ -1,4 +1,4 @@
-/* AdaMerging (core/merge/adamerging.h) of ViTs: its coefficients trained on unlabelled images
+/* AdaMerging (core/merge/rules/adamerging.h) of ViTs: its coefficients trained on unlabelled images
  * (sim/train/entropy.h).
  *
  * Called by the rule's row, sim/train/vit_rule_adamerging.c.
@@ -8,7 +8,7 @@
 #ifndef FC_TRAIN_ADAMERGING_H
 #define FC_TRAIN_ADAMERGING_H
 
-#include "core/merge/adamerging.h"
+#include "core/merge/rules/adamerging.h"
 #include "sim/train/entropy.h"
 
 typedef struct fc_adamerging_job {

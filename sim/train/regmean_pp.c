@@ -1,6 +1,6 @@
 #include "sim/train/regmean_pp.h"
 
-#include "core/merge/rule_regmean.h"
+#include "core/merge/rules/rule_regmean.h"
 
 #include <string.h>
 

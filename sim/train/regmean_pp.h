@@ -1,4 +1,4 @@
-/* RegMean++: RegMean (core/merge/rule_regmean.h) from the bottom up, with the inputs that the
+/* RegMean++: RegMean (core/merge/rules/rule_regmean.h) from the bottom up, with the inputs that the
  * layers will have in the merged network. Nguyen et al. (arXiv 2508.03121), as FusionBench has it,
  * block by block:
  *

@@ -8,9 +8,9 @@
 #define FC_VIT_RULE_H
 
 #include "core/merge/merge.h"
-#include "core/merge/rule_emr.h"
-#include "core/merge/smile.h"
-#include "core/merge/wemoe.h"
+#include "core/merge/rules/rule_emr.h"
+#include "core/merge/rules/smile.h"
+#include "core/merge/rules/wemoe.h"
 #include "sim/train/entropy.h"
 #include "sim/models/expert_tensors.h"
 

@@ -1,4 +1,4 @@
-/* EMR-Merging (core/merge/rule_emr.h) of tasks or files: one model for each task. In a file:
+/* EMR-Merging (core/merge/rules/rule_emr.h) of tasks or files: one model for each task. In a file:
  *
  *   emr.<tensor>.unified (rows, cols)
  *   emr.<tensor>.mask (experts, bytes)   a bit per entry

@@ -1,5 +1,5 @@
 /* RegMean++ of tasks or files: see sim/train/regmean_pp.h. */
-#include "core/merge/rule_regmean.h"
+#include "core/merge/rules/rule_regmean.h"
 #include "sim/train/regmean_pp.h"
 #include "sim/train/vit_rule.h"
 

@@ -1,9 +1,9 @@
-/* WEMoE (core/merge/wemoe.h) of ViTs: its gates trained on unlabelled images (sim/train/entropy.h). As
+/* WEMoE (core/merge/rules/wemoe.h) of ViTs: its gates trained on unlabelled images (sim/train/entropy.h). As
  * for AdaMerging the caller, the rule's row in sim/train/vit_rule_wemoe.c, says which images. */
 #ifndef FC_WEMOE_GATES_H
 #define FC_WEMOE_GATES_H
 
-#include "core/merge/wemoe.h"
+#include "core/merge/rules/wemoe.h"
 #include "sim/train/entropy.h"
 
 typedef struct fc_wemoe_gates_job {

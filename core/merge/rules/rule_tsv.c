@@ -1,4 +1,4 @@
-#include "core/merge/rule_tsv.h"
+#include "core/merge/rules/rule_tsv.h"
 
 #include "core/linalg/gemm.h"
 #include "core/merge/rule.h"

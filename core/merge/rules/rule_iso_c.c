@@ -1,6 +1,6 @@
-/* Iso-C: see core/merge/rule_iso.h. */
+/* Iso-C: see core/merge/rules/rule_iso.h. */
 #include "core/merge/rule.h"
-#include "core/merge/rule_iso.h"
+#include "core/merge/rules/rule_iso.h"
 #include "core/merge/spectral.h"
 
 #include <stddef.h>

@@ -1,4 +1,4 @@
-#include "core/merge/rule_pcb.h"
+#include "core/merge/rules/rule_pcb.h"
 
 #include "core/merge/rule.h"
 #include "core/base/parallel.h"

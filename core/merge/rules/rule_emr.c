@@ -1,4 +1,4 @@
-#include "core/merge/rule_emr.h"
+#include "core/merge/rules/rule_emr.h"
 
 #include "core/merge/backbone.h"
 #include "core/merge/rule.h"

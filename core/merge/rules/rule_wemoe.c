@@ -1,7 +1,7 @@
-/* WEMoE: see core/merge/wemoe.h. */
-#include "core/merge/entropy_training.h"
+/* WEMoE: see core/merge/rules/wemoe.h. */
+#include "core/merge/rules/entropy_training.h"
 #include "core/merge/rule.h"
-#include "core/merge/wemoe.h"
+#include "core/merge/rules/wemoe.h"
 
 #include <stddef.h>
 

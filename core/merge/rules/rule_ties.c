@@ -1,4 +1,4 @@
-#include "core/merge/rule_ties.h"
+#include "core/merge/rules/rule_ties.h"
 
 #include "core/merge/rule.h"
 #include "core/base/parallel.h"

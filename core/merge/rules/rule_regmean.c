@@ -1,4 +1,4 @@
-#include "core/merge/rule_regmean.h"
+#include "core/merge/rules/rule_regmean.h"
 
 #include "core/linalg/gemm.h"
 #include "core/linalg/linalg.h"

@@ -1,4 +1,4 @@
-#include "core/merge/opcm.h"
+#include "core/merge/rules/opcm.h"
 
 #include "core/linalg/gemm.h"
 #include "core/merge/spectral.h"

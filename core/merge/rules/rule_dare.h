@@ -11,7 +11,7 @@
 #ifndef FC_RULE_DARE_H
 #define FC_RULE_DARE_H
 
-#include "core/merge/rule_ties.h"
+#include "core/merge/rules/rule_ties.h"
 #include "core/base/rng.h"
 
 typedef struct fc_dare_options {

@@ -1,4 +1,4 @@
-#include "core/merge/rule_task_arithmetic.h"
+#include "core/merge/rules/rule_task_arithmetic.h"
 
 #include "core/merge/rule.h"
 #include "core/base/parallel.h"

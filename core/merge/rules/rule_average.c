@@ -1,4 +1,4 @@
-#include "core/merge/rule_average.h"
+#include "core/merge/rules/rule_average.h"
 
 #include "core/merge/closed_form.h"
 #include "core/base/parallel.h"

@@ -1,7 +1,7 @@
-/* Iso-CTS: see core/merge/rule_iso.h. */
+/* Iso-CTS: see core/merge/rules/rule_iso.h. */
 #include "core/linalg/gemm.h"
 #include "core/merge/rule.h"
-#include "core/merge/rule_iso.h"
+#include "core/merge/rules/rule_iso.h"
 #include "core/merge/spectral.h"
 
 #include <math.h>

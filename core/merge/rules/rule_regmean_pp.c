@@ -1,6 +1,6 @@
 /* RegMean++: see sim/train/regmean_pp.h. */
 #include "core/merge/rule.h"
-#include "core/merge/rule_regmean.h"
+#include "core/merge/rules/rule_regmean.h"
 
 #include <stddef.h>
 

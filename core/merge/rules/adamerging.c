@@ -1,4 +1,4 @@
-#include "core/merge/adamerging.h"
+#include "core/merge/rules/adamerging.h"
 
 #include "core/linalg/gemm.h"
 #include "core/base/parallel.h"

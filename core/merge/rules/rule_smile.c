@@ -1,6 +1,6 @@
-/* SMILE: see core/merge/smile.h. */
+/* SMILE: see core/merge/rules/smile.h. */
 #include "core/merge/rule.h"
-#include "core/merge/smile.h"
+#include "core/merge/rules/smile.h"
 
 #include <stddef.h>
 

@@ -1,4 +1,4 @@
-#include "core/merge/rule_cart.h"
+#include "core/merge/rules/rule_cart.h"
 
 #include "core/linalg/gemm.h"
 #include "core/merge/rule.h"

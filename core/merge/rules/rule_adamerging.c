@@ -1,6 +1,6 @@
-/* AdaMerging: see core/merge/adamerging.h. */
-#include "core/merge/adamerging.h"
-#include "core/merge/entropy_training.h"
+/* AdaMerging: see core/merge/rules/adamerging.h. */
+#include "core/merge/rules/adamerging.h"
+#include "core/merge/rules/entropy_training.h"
 #include "core/merge/rule.h"
 
 #include <stddef.h>

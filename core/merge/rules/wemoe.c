@@ -1,4 +1,4 @@
-#include "core/merge/wemoe.h"
+#include "core/merge/rules/wemoe.h"
 
 #include "core/merge/backbone.h"
 #include "core/base/rng.h"

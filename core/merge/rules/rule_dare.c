@@ -1,4 +1,4 @@
-#include "core/merge/rule_dare.h"
+#include "core/merge/rules/rule_dare.h"
 
 #include "core/merge/rule.h"
 #include "core/base/parallel.h"

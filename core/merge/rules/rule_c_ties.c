@@ -1,4 +1,4 @@
-#include "core/merge/rule_c_ties.h"
+#include "core/merge/rules/rule_c_ties.h"
 
 #include "core/merge/rule.h"
 

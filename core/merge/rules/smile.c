@@ -1,4 +1,4 @@
-#include "core/merge/smile.h"
+#include "core/merge/rules/smile.h"
 
 #include "core/merge/backbone.h"
 #include "core/merge/spectral.h"

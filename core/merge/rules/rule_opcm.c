@@ -1,5 +1,5 @@
-/* OPCM over the updates in the order in which they stand: see core/merge/opcm.h. */
-#include "core/merge/opcm.h"
+/* OPCM over the updates in the order in which they stand: see core/merge/rules/opcm.h. */
+#include "core/merge/rules/opcm.h"
 #include "core/merge/rule.h"
 
 #include <stddef.h>

@@ -1,4 +1,4 @@
-/* C.TIES: TIES-Merging (core/merge/rule_ties.h) of one task vector after the other, as the code of
+/* C.TIES: TIES-Merging (core/merge/rules/rule_ties.h) of one task vector after the other, as the code of
  * OPCM (Tang et al., NeurIPS 2025) has it: the merged D is merged with tau_t and the result added
  * on top, so that D counts twice.
  *
@@ -8,7 +8,7 @@
 #ifndef FC_RULE_C_TIES_H
 #define FC_RULE_C_TIES_H
 
-#include "core/merge/rule_ties.h"
+#include "core/merge/rules/rule_ties.h"
 
 /* Options: fc_ties_options. */
 fc_combine fc_rule_ties_continual;
