@@ -1,9 +1,9 @@
 /* fcil export RUN_DIR --to peft|timm -o TO */
 #include "sim/cli/args.h"
 #include "sim/cli/cmd.h"
+#include "sim/io/outfile.h"
 #include "sim/run/experiment.h"
 #include "sim/run/export.h"
-#include "sim/io/outfile.h"
 
 #include <stdio.h>
 
