@@ -2,7 +2,6 @@
 #include "sim/cohort.h"
 #include "tests/tmp.h"
 
-
 static const char config[] =
     "run: {seed: 3, threads: 2}\n"
     "data: {name: synth, synth_classes: 6, synth_train: 10, synth_test: 5, synth_size: 8}\n"
