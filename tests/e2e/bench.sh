@@ -49,6 +49,22 @@ done
 bench 1 images_per_s step --shape c --eval
 is phase eval rank 0
 
+say "images per second x seconds = images, and twice as many to warm up and for the shares"
+# images PER_TURN WORD...: fcil bench step; PER_TURN images in each of its turns.
+images() {
+    local per_turn=$1 begin seconds line
+    shift
+    begin=$EPOCHREALTIME
+    expect 0 "$FCIL" bench step --seconds 0 "$@"
+    seconds="($EPOCHREALTIME - $begin)"
+    line=$(cat out)
+    line="$(value images_per_s "$line") * $seconds / ($per_turn * $(value turns "$line"))"
+    say "  $line = $(awk "BEGIN { print $line }")"
+    holds "$line > 1.5 && $line < 10" || fail "bench step $*: $(cat out)"
+}
+images 25 --shape c --threads 1 --clients 5 --batch 5
+images 40 --shape c --threads 5 --eval
+
 say "products, kernels, merges, data"
 bench 6 gflops gemm --shape a --isa blas
 is isa blas precision f32 product 'p v'
