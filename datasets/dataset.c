@@ -1,6 +1,6 @@
 #include "datasets/dataset.h"
 
-#include "core/file.h"
+#include "core/base/file.h"
 
 #include <sha2.h>
 #include <stdbool.h>
@@ -131,6 +131,48 @@ fc_status fc_dataset_load(fc_dataset *out, const fc_data_request *q, fc_error *e
     if (s != FC_OK)
         fc_dataset_free(out);
     return s;
+}
+
+fc_status fc_dataset_hold_out(fc_dataset *d, int hold, fc_error *err)
+{
+    fc_split *s = &d->train, kept, held;
+    int *left = fc_arena_alloc(&d->arena, (size_t)d->classes, sizeof *left, err);
+    kept.image = fc_arena_alloc(&d->arena, s->n, sizeof *kept.image, err);
+    kept.label = fc_arena_alloc(&d->arena, s->n, sizeof *kept.label, err);
+    held.image = fc_arena_alloc(&d->arena, s->n, sizeof *held.image, err);
+    held.label = fc_arena_alloc(&d->arena, s->n, sizeof *held.label, err);
+    if (!left || !kept.image || !kept.label || !held.image || !held.label)
+        return FC_EFAIL;
+    for (size_t i = 0; i < s->n; i++)
+        left[s->label[i]]++;
+    for (int c = 0; c < d->classes; c++)
+        if (left[c] <= hold)
+            return fc_fail(err, FC_EUSAGE,
+                           "data.validation_per_class: %d, but class %d has %d training images, "
+                           "expected more than that",
+                           hold, c, left[c]);
+    kept.n = held.n = 0;
+    for (size_t i = 0; i < s->n; i++) {
+        fc_split *to = left[s->label[i]]-- > hold ? &kept : &held;
+        to->image[to->n] = s->image[i];
+        to->label[to->n++] = s->label[i];
+    }
+    d->train = kept;
+    d->test = held;
+    return FC_OK;
+}
+
+int fc_dataset_side(const fc_dataset *d)
+{
+    int side = 1;
+    for (int s = 0; s < 2; s++) {
+        const fc_split *split = s ? &d->test : &d->train;
+        for (size_t i = 0; i < split->n; i++) {
+            side = split->image[i].width > side ? split->image[i].width : side;
+            side = split->image[i].height > side ? split->image[i].height : side;
+        }
+    }
+    return side;
 }
 
 void fc_dataset_free(fc_dataset *d)

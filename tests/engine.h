@@ -3,7 +3,7 @@
 #ifndef FC_TESTS_ENGINE_H
 #define FC_TESTS_ENGINE_H
 
-#include "core/gemm.h"
+#include "core/linalg/gemm.h"
 
 #include <stdio.h>
 #include <stdlib.h>

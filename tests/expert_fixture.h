@@ -3,9 +3,9 @@
 #define FC_TEST_EXPERT_FIXTURE_H
 
 #include "core/merge/combine.h"
-#include "core/rng.h"
-#include "core/threads.h"
-#include "core/vit.h"
+#include "core/base/rng.h"
+#include "core/base/threads.h"
+#include "core/vit/vit.h"
 #include "tests/close.h"
 #include "tests/engine.h"
 

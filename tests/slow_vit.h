@@ -2,7 +2,7 @@
 #ifndef FC_TEST_SLOW_VIT_H
 #define FC_TEST_SLOW_VIT_H
 
-#include "core/vit.h"
+#include "core/vit/vit.h"
 
 #include <math.h>
 #include <stdlib.h>

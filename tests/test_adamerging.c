@@ -1,6 +1,6 @@
 /* AdaMerging without a network: the golden vector, gradients of the coefficients, steps, refusals.
  */
-#include "core/merge/adamerging.h"
+#include "core/merge/rules/adamerging.h"
 #include "tests/golden.h"
 #include "tests/tv_fixture.h"
 

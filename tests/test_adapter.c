@@ -1,7 +1,7 @@
 /* PEFT adapter folders: scales, patterns, names, whole tensors; what we write is read again; what
  * does not fit is refused by file and tensor. */
-#include "core/safetensors.h"
-#include "sim/adapter.h"
+#include "core/base/safetensors.h"
+#include "sim/models/adapter.h"
 #include "tests/tmp.h"
 
 #include <math.h>

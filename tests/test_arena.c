@@ -1,5 +1,5 @@
 /* Arena: alignment, zeroing, marks, overflow. */
-#include "core/arena.h"
+#include "core/base/arena.h"
 #include "tests/close.h"
 
 #include <malloc.h>

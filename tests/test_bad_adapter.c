@@ -1,5 +1,5 @@
 /* Every file of tests/bad/adapter_config is refused with FC_EDATA and the right sentence. */
-#include "sim/adapter_config.h"
+#include "sim/models/adapter_config.h"
 #include "tests/tmp.h"
 
 static const struct {

@@ -1,5 +1,5 @@
 /* Every file of tests/bad/config is refused: FC_EUSAGE, the place, and what is wrong there. */
-#include "sim/config.h"
+#include "sim/config/config.h"
 #include "tests/bad_files.h"
 
 static const fc_bad_file cases[] = {

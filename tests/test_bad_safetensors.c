@@ -1,5 +1,5 @@
 /* Every file of tests/bad/safetensors is refused with FC_EDATA and the right sentence. */
-#include "core/safetensors.h"
+#include "core/base/safetensors.h"
 #include "tests/tmp.h"
 
 static const struct {

@@ -1,5 +1,5 @@
 /* Every file of tests/bad/sweep is refused: FC_EUSAGE, the place, and what is wrong there. */
-#include "sim/sweep.h"
+#include "sim/sweep/sweep_load.h"
 #include "tests/bad_files.h"
 
 static const fc_bad_file cases[] = {

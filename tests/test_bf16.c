@@ -1,7 +1,7 @@
 /* One training step in bf16 against the same step in float, for every table of kernels that runs
  * here: logits and gradients, LoRA and full fine-tuning. */
-#include "core/head.h"
-#include "core/vit.h"
+#include "core/vit/head.h"
+#include "core/vit/vit.h"
 #include "tests/close.h"
 #include "tests/isa_fixture.h"
 

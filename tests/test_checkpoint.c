@@ -1,9 +1,9 @@
 /* Checkpoints: round trip, the last two kept, damage, refusal of another run, messages of clients.
  */
-#include "sim/checkpoint.h"
+#include "sim/record/checkpoint.h"
 
-#include "core/safetensors.h"
-#include "sim/outfile.h"
+#include "core/base/safetensors.h"
+#include "sim/io/outfile.h"
 #include "tests/tmp.h"
 
 #include <string.h>

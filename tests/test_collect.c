@@ -2,8 +2,8 @@
  * row of the table and every space it works in; edges; memory. */
 #include "core/merge/collect.h"
 #include "core/merge/merge.h"
-#include "core/merge/rule_fisher.h"
-#include "core/threads.h"
+#include "core/merge/rules/rule_fisher.h"
+#include "core/base/threads.h"
 #include "tests/merge_fixture.h"
 
 #include <malloc.h>

@@ -1,11 +1,13 @@
 /* Rules over task vectors: worked examples, laws, refusals, and numbers at the edge. */
-#include "core/merge/rule_breadcrumbs.h"
-#include "core/merge/rule_dare.h"
-#include "core/merge/rule_fisher.h"
-#include "core/merge/rule_pcb.h"
-#include "core/merge/rule_regmean.h"
-#include "core/merge/rule_task_arithmetic.h"
-#include "core/merge/rule_ties.h"
+#include "core/merge/rules/rule_average.h"
+#include "core/merge/rules/rule_breadcrumbs.h"
+#include "core/merge/rules/rule_c_ties.h"
+#include "core/merge/rules/rule_dare.h"
+#include "core/merge/rules/rule_fisher.h"
+#include "core/merge/rules/rule_pcb.h"
+#include "core/merge/rules/rule_regmean.h"
+#include "core/merge/rules/rule_task_arithmetic.h"
+#include "core/merge/rules/rule_ties.h"
 #include "tests/tv_fixture.h"
 
 enum { CASES_MAX = 24 };

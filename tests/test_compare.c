@@ -1,5 +1,5 @@
 /* Statistics of groups of runs, from folders written by hand. */
-#include "sim/compare.h"
+#include "sim/report/compare.h"
 
 #include "tests/tmp.h"
 

@@ -1,6 +1,6 @@
 /* Configs: who wins, what is inherited, what a changed method leaves behind, the dump and the hash.
  */
-#include "sim/config.h"
+#include "sim/config/config.h"
 
 #include "core/merge/merge.h"
 #include "sim/methods/method.h"

@@ -1,5 +1,7 @@
 /* Devices of the clients: keyed draws, windows of a trace, arithmetic of a round by hand. */
-#include "sim/cohort.h"
+#include "sim/fed/cohort.h"
+#include "sim/fed/flop.h"
+#include "sim/run/setup.h"
 #include "tests/tmp.h"
 
 #include <stdlib.h>
@@ -7,7 +9,7 @@
 typedef struct fixture {
     fc_tmp tmp;
     fc_config cfg;
-    fc_run run;
+    fc_setup setup;
     fc_arena arena;
     fc_error err;
 } fixture;
@@ -37,12 +39,14 @@ static void open_run(fixture *f, const char *settings, const char *trace)
     }
     const char *file = fc_tmp_put(&f->tmp, "config.yaml", config, strlen(config));
     assert_int_equal(fc_config_load(&f->cfg, file, set, n, &f->err), FC_OK);
-    fc_run_open(&f->run, &f->cfg, (fc_console){0}, &f->err);
+    fc_ranks alone = fc_ranks_world();
+    fc_progress quiet = {0};
+    fc_setup_open(&f->setup, &f->cfg, &alone, &quiet, &f->err);
 }
 
 static void close_run(fixture *f)
 {
-    fc_run_close(&f->run);
+    fc_setup_close(&f->setup);
     fc_config_free(&f->cfg);
     fc_arena_free(&f->arena);
     fc_tmp_remove(&f->tmp);
@@ -123,7 +127,7 @@ static void test_draws_are_keyed(void **state)
     (void)state;
     fixture f;
     open_good(&f, "device.model=random device.dropout=0.5 device.availability=0.5", NULL);
-    const fc_devices *d = &f.run.devices;
+    const fc_devices *d = &f.setup.devices;
     int differ[4] = {0};
     for (int k = 0; k < 200; k++) {
         bool here = fc_device_reachable(d, k, 3, 4, 0);
@@ -158,7 +162,7 @@ static void test_windows_once(void **state)
     (void)state;
     fixture f;
     open_good(&f, "device.model=trace", windows);
-    const fc_devices *d = &f.run.devices;
+    const fc_devices *d = &f.setup.devices;
     assert_true(fc_devices_come_and_go(d));
     assert_int_equal(strlen(d->sha256), 64);
     static const struct {
@@ -187,7 +191,7 @@ static void test_windows_repeat(void **state)
     (void)state;
     fixture f;
     open_good(&f, "device.model=trace device.trace_period_s=40", windows);
-    const fc_devices *d = &f.run.devices;
+    const fc_devices *d = &f.setup.devices;
     assert_true(fc_device_opens(d, 0, 5) == 30);
     assert_true(fc_device_at(d, 0, 31).until == 45); /* into the next period */
     assert_true(fc_device_at(d, 0, 4 * 40 + 31).until == 5 * 40 + 5);
@@ -212,9 +216,9 @@ static void test_windows_repeat(void **state)
 static fc_cohort draw(fixture *f, int t, int round, double clock)
 {
     fc_cohort c;
-    fc_client_job job = {.task = t, .round = round, .groups = fc_server_groups(&f->run, round)};
-    assert_int_equal(fc_cohort_init(&c, &f->run, &f->arena, NULL), FC_OK);
-    assert_int_equal(fc_cohort_draw(&c, &f->run, &job, clock, NULL), FC_OK);
+    fc_work work = fc_plan_work(&f->setup, t, round);
+    assert_int_equal(fc_cohort_init(&c, &f->setup, &f->arena, NULL), FC_OK);
+    assert_int_equal(fc_cohort_draw(&c, &f->setup, &work, clock, NULL), FC_OK);
     return c;
 }
 
@@ -225,8 +229,8 @@ static fc_cohort draw(fixture *f, int t, int round, double clock)
 
 static double seconds(const fixture *f, const fc_cohort *c, int client, double flop_s)
 {
-    fc_client_job job = {.groups = fc_server_groups(&f->run, 0)};
-    return (double)c->bytes_down / 2e5 + fc_client_flop(&f->run, &job, client) / flop_s +
+    fc_work work = fc_plan_work(&f->setup, 0, 0);
+    return (double)c->bytes_down / 2e5 + fc_client_flop(&f->setup, &work, client) / flop_s +
            (double)c->bytes_up / 1e5;
 }
 
@@ -237,10 +241,10 @@ static void test_seconds(void **state)
     open_good(&f, "device.model=trace", SPEEDS);
     fc_cohort c = draw(&f, 0, 0, 100);
     size_t down;
-    assert_int_equal(fc_server_bytes_down(&down, &f.run, 0, 0, NULL), FC_OK);
+    assert_int_equal(fc_plan_bytes_down(&down, &f.setup, 0, 0, NULL), FC_OK);
     assert_int_equal(c.bytes_down, down);
     /* all parameters in float32, and the header */
-    assert_in_range(c.bytes_up, 4 * f.run.global.n + 200, 4 * f.run.global.n + 1024);
+    assert_in_range(c.bytes_up, 4 * f.setup.layout.n + 200, 4 * f.setup.layout.n + 1024);
     assert_int_equal(c.n, 4);
     for (int i = 0; i < 4; i++) {
         assert_int_equal(c.member[i].client, i);
@@ -296,7 +300,7 @@ static void test_over_select(void **state)
         ok += c.member[i].fate == FC_FATE_OK;
     assert_int_equal(ok, 2);
     f.cfg.fed.over_select = 100;
-    assert_int_equal(fc_cohort_max(&f.run), 4);
+    assert_int_equal(fc_plan_cohort_max(&f.setup), 4);
     close_run(&f);
 }
 
@@ -317,7 +321,7 @@ static void test_who_is_drawn(void **state)
         c = draw(&f, 0, round, 0);
         per_round[c.n]++;
         for (int i = 0; i < c.n; i++)
-            assert_true(fc_device_reachable(&f.run.devices, c.member[i].client, 0, round, 0));
+            assert_true(fc_device_reachable(&f.setup.devices, c.member[i].client, 0, round, 0));
     }
     int members = 0;
     for (int k = 0; k < 4; k++) {
@@ -408,7 +412,7 @@ static void test_joint_has_no_devices(void **state)
     (void)state;
     fixture f;
     open_good(&f, "method.name=joint device.model=random device.dropout=1", NULL);
-    assert_false(f.run.devices.on);
+    assert_false(f.setup.devices.on);
     fc_cohort c = draw(&f, 0, 0, 0);
     assert_int_equal(c.n, 1);
     assert_int_equal(c.member[0].fate, FC_FATE_OK);

@@ -1,5 +1,5 @@
 /* EMR: the example, laws, and the model of each update on a backbone. */
-#include "core/merge/rule_emr.h"
+#include "core/merge/rules/rule_emr.h"
 #include "tests/expert_fixture.h"
 #include "tests/tv_fixture.h"
 

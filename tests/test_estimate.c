@@ -1,9 +1,12 @@
 /* Prediction of work, bytes and memory against what a run really does; who takes part in a round.
  * Linked with --wrap (tests/meson.build), which sends the allocations of our code through here. */
-#include "sim/cohort.h"
+#include "sim/fed/cohort.h"
+#include "sim/run/cost.h"
+#include "sim/run/estimate.h"
+#include "sim/run/loop.h"
+#include "sim/run/setup.h"
 #include "tests/tmp.h"
 
-#include <jansson.h>
 #include <malloc.h>
 #include <stdatomic.h>
 
@@ -23,6 +26,7 @@ static const char config[] =
 typedef struct fixture {
     fc_tmp tmp;
     fc_config cfg;
+    fc_setup setup;
     fc_run run;
 } fixture;
 
@@ -39,7 +43,7 @@ static void open_run(fixture *f, const char *method, const char *options)
     const char *path = fc_tmp_put(&f->tmp, "config.yaml", config, strlen(config));
     fc_status s = fc_config_load(&f->cfg, path, set, n, &err);
     if (s == FC_OK)
-        s = fc_run_open(&f->run, &f->cfg, (fc_console){0}, &err);
+        s = fc_run_open(&f->run, &f->setup, &f->cfg, (fc_console){0}, NULL, &err);
     if (s == FC_OK)
         s = fc_run_start(&f->run, f->tmp.dir, false, &err);
     if (s != FC_OK)
@@ -49,7 +53,7 @@ static void open_run(fixture *f, const char *method, const char *options)
 
 static void close_run(fixture *f)
 {
-    fc_run_close(&f->run);
+    fc_run_close(&f->run, &f->setup);
     fc_config_free(&f->cfg);
     fc_tmp_remove(&f->tmp);
 }
@@ -57,25 +61,29 @@ static void close_run(fixture *f)
 /* --- work -------------------------------------------------------------------------------------
  */
 
-/* Nothing is done at the start, all at the end, and never less than before. */
-static void check_positions(fc_run *r)
+/* Work of the whole run, and what of it is done there. */
+static double work_at(double *done, const fc_setup *s, int t, int round)
 {
-    double done, last = -1, total = fc_estimate_flop(r, &done);
-    const fc_position at = r->at;
+    const fc_position at = {.next_task = t, .next_round = round};
+    fc_cost c;
+    assert_int_equal(fc_cost_make(&c, s, &at, NULL), FC_OK);
+    *done = c.done;
+    return c.train + c.eval;
+}
+
+/* Nothing is done at the start, all at the end, and never less than before. */
+static void check_positions(const fc_setup *s)
+{
+    double done, last = -1, total = work_at(&done, s, 0, 0);
     assert_true(total > 0);
-    for (int t = 0; t < r->tasks.n; t++)
-        for (int round = 0; round <= r->cfg->fed.rounds; round++) {
-            r->at.next_task = t;
-            r->at.next_round = round;
-            assert_true(fc_estimate_flop(r, &done) == total);
+    for (int t = 0; t < s->tasks.n; t++)
+        for (int round = 0; round <= s->cfg->fed.rounds; round++) {
+            assert_true(work_at(&done, s, t, round) == total);
             assert_true(round > 0 ? done > last : t > 0 ? done >= last : done == 0);
             last = done;
         }
-    r->at.next_task = r->tasks.n;
-    r->at.next_round = 0;
-    fc_estimate_flop(r, &done);
+    work_at(&done, s, s->tasks.n, 0);
     assert_close(done, total, 1e-12, 0);
-    r->at = at;
 }
 
 /* The work that the progress bar counted is the work that was predicted. */
@@ -84,10 +92,10 @@ static void check_work(const char *method, const char *options)
     fixture f;
     fc_error err = {0};
     open_run(&f, method, options);
-    check_positions(&f.run);
-    assert_true(f.run.progress.total > 0 && f.run.progress.done == 0);
+    check_positions(&f.setup);
+    assert_true(f.run.scratch.progress.total > 0 && f.run.scratch.progress.done == 0);
     assert_int_equal(fc_run_loop(&f.run, &err), FC_OK);
-    assert_close(f.run.progress.done, f.run.progress.total, 1e-9, 0);
+    assert_close(f.run.scratch.progress.done, f.run.scratch.progress.total, 1e-9, 0);
     close_run(&f);
 }
 
@@ -113,48 +121,25 @@ static void test_work(void **state)
 /* --- bytes ------------------------------------------------------------------------------------
  */
 
-/* What the dry run prints, as JSON. */
-static json_t *dry_run(fixture *f)
-{
-    fc_error err = {0};
-    const char *path = fc_tmp_path(&f->tmp, "stdout");
-    fflush(stdout);
-    int keep = dup(STDOUT_FILENO);
-    assert_non_null(freopen(path, "w", stdout));
-    fc_status s = fc_estimate_print(&f->run, true, &err);
-    fflush(stdout);
-    dup2(keep, STDOUT_FILENO);
-    close(keep);
-    assert_int_equal(s, FC_OK);
-    json_t *o = json_load_file(path, 0, NULL);
-    assert_non_null(o);
-    return o;
-}
-
-static double number(const json_t *o, const char *key)
-{
-    return json_number_value(json_object_get(o, key));
-}
-
 /* All but the time is exact. */
 static void check_costs(const char *method, const char *options)
 {
     fixture f;
     fc_error err = {0};
     open_run(&f, method, options);
-    json_t *o = dry_run(&f);
+    fc_estimate e;
+    assert_int_equal(fc_estimate_make(&e, &f.run, 0, &err), FC_OK);
     assert_int_equal(fc_run_loop(&f.run, &err), FC_OK);
-    assert_true(number(o, "bytes_down") == (double)f.run.at.bytes_down);
-    assert_true(number(o, "bytes_up") == (double)f.run.at.bytes_up);
-    if (f.run.devices.on) {
-        assert_true(number(o, "sim_s") > 0 && number(o, "sim_s") == f.run.sim_s);
-        assert_int_equal(number(o, "clients_late"), f.run.at.clients_late);
-        assert_int_equal(number(o, "clients_lost"), f.run.at.clients_lost);
-        assert_true(f.run.at.clients_late > 0 && f.run.at.clients_lost > 0);
+    assert_true(e.bytes_down == (double)f.run.state.at.bytes_down);
+    assert_true(e.bytes_up == (double)f.run.state.at.bytes_up);
+    if (f.run.setup->devices.on) {
+        assert_true(e.sim_s > 0 && e.sim_s == f.run.state.sim_s);
+        assert_int_equal(e.clients_late, f.run.state.at.clients_late);
+        assert_int_equal(e.clients_lost, f.run.state.at.clients_lost);
+        assert_true(f.run.state.at.clients_late > 0 && f.run.state.at.clients_lost > 0);
     }
-    assert_true(number(o, "seconds") > 0 && number(o, "memory_mib") > 1);
-    assert_close(number(o, "train_flop") + number(o, "eval_flop"), f.run.progress.total, 1e-12, 0);
-    json_decref(o);
+    assert_true(e.seconds > 0 && e.memory_mib > 1);
+    assert_close(e.train_flop + e.eval_flop, f.run.scratch.progress.total, 1e-12, 0);
     close_run(&f);
 }
 
@@ -234,10 +219,12 @@ static void check_memory(const char *method, const char *options)
     fixture f;
     fc_error err = {0};
     fc_estimate e;
+    double more;
     open_run(&f, method, options);
     assert_int_equal(fc_estimate_make(&e, &f.run, 1e-12, &err), FC_OK);
-    double more = (e.memory_mib - fc_rss_peak()) * 1048576 -
-                  (double)fc_packed_bytes(&f.run.net.shape, false, &f.run.net.engine);
+    assert_int_equal(fc_estimate_memory(&more, &f.setup, f.setup.threads, &err), FC_OK);
+    assert_close((e.memory_mib - fc_rss_peak()) * 1048576, more, 1e-3, 1 << 20);
+    more -= (double)fc_packed_bytes(&f.setup.net.shape, false, &f.setup.net.engine);
     long before = held;
     held_most = before;
     assert_int_equal(fc_run_loop(&f.run, &err), FC_OK);
@@ -263,13 +250,13 @@ enum { CLIENTS = 10 };
 
 typedef struct draw {
     fc_config cfg;
-    fc_run run;
+    fc_setup setup;
     int id[CLIENTS];
 } draw;
 
 static draw draw_of(double participation, int per_round)
 {
-    draw d = {.run.partition.clients = CLIENTS};
+    draw d = {.setup.partition.clients = CLIENTS};
     d.cfg.fed.participation = participation;
     d.cfg.fed.participation_draw = per_round;
     d.cfg.seed.train = 5;
@@ -280,9 +267,9 @@ static draw draw_of(double participation, int per_round)
 static unsigned participants(draw *d, int t, int round, int want)
 {
     unsigned set = 0;
-    d->run.cfg = &d->cfg;
+    d->setup.cfg = &d->cfg;
     double clock = 0;
-    assert_int_equal(fc_run_participants(&d->run, t, round, &clock, d->id), want);
+    assert_int_equal(fc_participants(&d->setup, t, round, &clock, d->id), want);
     assert_true(clock == 0);
     for (int i = 0; i < want; i++) {
         assert_in_range(d->id[i], i ? d->id[i - 1] + 1 : 0, CLIENTS - 1);
@@ -307,10 +294,10 @@ static void test_number_of_participants(void **state)
     }
     int id[100]; /* 100 * 0.29 is below 29 in double */
     draw d = draw_of(0.29, 0);
-    d.run.cfg = &d.cfg;
-    d.run.partition.clients = 100;
+    d.setup.cfg = &d.cfg;
+    d.setup.partition.clients = 100;
     double clock = 0;
-    assert_int_equal(fc_run_participants(&d.run, 0, 0, &clock, id), 29);
+    assert_int_equal(fc_participants(&d.setup, 0, 0, &clock, id), 29);
 }
 
 static void test_draw_per_task_and_per_round(void **state)

@@ -1,9 +1,9 @@
 /* Updates at the edge, for what keeps its experts or learns coefficients: SMILE, EMR, WEMoE,
  * AdaMerging. A model that computes, or a refusal that names update and tensor. */
-#include "core/merge/adamerging.h"
-#include "core/merge/rule_emr.h"
-#include "core/merge/smile.h"
-#include "core/merge/wemoe.h"
+#include "core/merge/rules/adamerging.h"
+#include "core/merge/rules/rule_emr.h"
+#include "core/merge/rules/smile.h"
+#include "core/merge/rules/wemoe.h"
 #include "tests/expert_fixture.h"
 
 enum { RANK = 2, MANY = 5, NUMBERS = XF_IMAGES * XF_CLASSES };

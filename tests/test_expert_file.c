@@ -1,8 +1,9 @@
 /* SMILE, WEMoE and EMR as files: what is written is read again, number for number; damaged files
  * are refused by file and tensor. */
 #define _GNU_SOURCE /* memmem */
-#include "core/rng.h"
-#include "sim/expert_file.h"
+#include "core/base/rng.h"
+#include "sim/models/expert_file.h"
+#include "sim/train/vit_merge.h"
 #include "tests/tmp.h"
 
 FC_TMP_FIXTURE
@@ -114,15 +115,18 @@ static void assert_same_expert(const fc_expert *p, const fc_expert *q, int rows,
 static void check_smile(const fc_smile_options *o)
 {
     fc_smile *s = fc_arena_alloc(&arena, 8, sizeof *s, NULL);
-    fc_expert_file x = {.n = N, .tasks = {.v = task_counts, .n = N}, .smile = s}, back;
+    fc_expert_file x = {.n = N,
+                        .tasks = {.v = task_counts, .n = N},
+                        .merged = {.rule = fc_vit_rule_find("smile"), .smile = s}},
+                   back;
     ok(fc_smile_backbone(s, w.p, &shape, &set, o, &arena, &err));
     write_it(&x);
     ok(fc_expert_file_read(&back, path, &shape, &arena, &err));
-    assert_true(back.n == N && back.smile && !back.emr);
+    assert_true(back.n == N && back.merged.smile && !back.merged.emr);
     assert_memory_equal(back.tasks.v, task_counts, sizeof task_counts);
     int gate_k = 1, layers = 0;
     for (int i = 0; i < fc_vit_slots(&shape); i++) {
-        const fc_smile *a = &s[i], *b = &back.smile[i];
+        const fc_smile *a = &s[i], *b = &back.merged.smile[i];
         int all = 0;
         assert_int_equal(a->of.n, b->of.n);
         for (int e = 0; e < a->of.n; e++) {
@@ -138,7 +142,7 @@ static void check_smile(const fc_smile_options *o)
         layers += a->of.n > 0;
     }
     assert_int_equal(layers, 2);
-    assert_int_equal(back.gate_k, gate_k);
+    assert_int_equal(fc_expert_file_acts(&back, &shape).gate_k, gate_k);
 }
 
 static void test_smile(void **state)
@@ -151,7 +155,9 @@ static void test_smile(void **state)
 
 static void write_emr(fc_emr *emr)
 {
-    fc_expert_file x = {.n = N, .tasks = {.v = task_counts, .n = N}, .emr = emr};
+    fc_expert_file x = {.n = N,
+                        .tasks = {.v = task_counts, .n = N},
+                        .merged = {.rule = fc_vit_rule_find("emr"), .emr = emr}};
     ok(fc_emr_merge(emr, &set, &arena, &err));
     write_it(&x);
 }
@@ -163,19 +169,21 @@ static void test_emr(void **state)
     fc_expert_file back;
     write_emr(&emr);
     ok(fc_expert_file_read(&back, path, &shape, &arena, &err));
-    assert_true(back.n == N && back.emr && !back.smile);
+    assert_true(back.n == N && back.merged.emr && !back.merged.smile);
     for (int i = 0; i < N; i++) {
         fc_real *a = fc_arena_alloc(&arena, w.n, sizeof *a, NULL);
         fc_real *b = fc_arena_alloc(&arena, w.n, sizeof *b, NULL);
         ok(fc_emr_apply(a, &w, &emr, i, &err));
-        ok(fc_emr_apply(b, &w, back.emr, i, &err));
+        ok(fc_vit_merge_expert(b, &back.merged, &w, i, &err));
         assert_memory_equal(a, b, w.n * sizeof *a);
     }
 }
 
 static void write_wemoe(fc_wemoe *m, const fc_wemoe_options *o)
 {
-    fc_expert_file x = {.n = N, .tasks = {.v = task_counts, .n = N}, .wemoe = m};
+    fc_expert_file x = {.n = N,
+                        .tasks = {.v = task_counts, .n = N},
+                        .merged = {.rule = fc_vit_rule_find("wemoe"), .wemoe = m}};
     fc_real *merged = fc_arena_alloc(&arena, w.n, sizeof *merged, NULL);
     memcpy(merged, w.p, w.n * sizeof *merged);
     ok(fc_wemoe_init(m, merged, &shape, &set, o, 7, &arena, &err));
@@ -188,8 +196,8 @@ static void check_wemoe(const fc_wemoe_options *o)
     fc_expert_file back;
     write_wemoe(&m, o);
     ok(fc_expert_file_read(&back, path, &shape, &arena, &err));
-    assert_true(back.n == N && back.wemoe && !back.smile && !back.emr);
-    const fc_wemoe *b = back.wemoe;
+    assert_true(back.n == N && back.merged.wemoe && !back.merged.smile && !back.merged.emr);
+    const fc_wemoe *b = back.merged.wemoe;
     assert_true(b->tasks == N && b->width == m.width && b->router_layers == o->router_layers &&
                 b->batch_reduce == o->batch_reduce);
     assert_int_equal(b->gates.n, m.gates.n);
@@ -203,7 +211,7 @@ static void check_wemoe(const fc_wemoe_options *o)
         layers += p->n > 0;
     }
     assert_int_equal(layers, 1);
-    const fc_acts_size acts = fc_expert_file_acts(&back);
+    const fc_acts_size acts = fc_expert_file_acts(&back, &shape);
     assert_true(acts.experts == N && acts.gates && acts.whole == o->batch_reduce);
 }
 
@@ -230,7 +238,7 @@ static void test_plain(void **state)
     assert_memory_equal(again.p, w.p, w.n * sizeof *w.p);
     ok(fc_vit_save(path, &model, NULL, &err));
     ok(fc_expert_file_read(&back, path, &shape, &arena, &err));
-    assert_true(back.n == 0 && !back.smile && !back.emr);
+    assert_true(back.n == 0 && !back.merged.rule);
 }
 
 /* Replaces a text of the file by another of the same length. */

@@ -1,10 +1,14 @@
 /* What fcil export writes: read and written again it is the same, byte for byte; the model tests as
  * the run did last; an adapter is the delta that the run has. Every method, at the end and in the
  * middle of a task. */
-#include "core/safetensors.h"
-#include "sim/adapter.h"
-#include "sim/export.h"
-#include "sim/model_meta.h"
+#include "core/base/safetensors.h"
+#include "sim/models/adapter.h"
+#include "sim/fed/evaluate.h"
+#include "sim/run/export.h"
+#include "sim/run/loop.h"
+#include "sim/models/model_meta.h"
+#include "sim/fed/server.h"
+#include "sim/run/setup.h"
 #include "tests/tmp.h"
 
 FC_TMP_FIXTURE
@@ -19,6 +23,7 @@ static const char config[] =
     "log: {report: false}\n";
 
 static fc_config cfg;
+static fc_setup setup;
 static fc_run run;
 static fc_arena arena;
 static fc_error err;
@@ -43,7 +48,7 @@ static int begin(void **state)
 
 static int end(void **state)
 {
-    fc_run_close(&run);
+    fc_run_close(&run, &setup);
     fc_config_free(&cfg);
     fc_arena_free(&arena);
     return tear_down(state);
@@ -58,10 +63,10 @@ static void run_to(const char *method, int tasks, int rounds)
     snprintf(set, sizeof set, "method.name=%s", method);
     ok(fc_file_write_atomic(path, config, strlen(config), &err));
     ok(fc_config_load(&cfg, path, override, 1, &err));
-    ok(fc_run_open(&run, &cfg, (fc_console){FC_QUIET, FC_COLOUR_NEVER}, &err));
+    ok(fc_run_open(&run, &setup, &cfg, (fc_console){FC_QUIET, FC_COLOUR_NEVER}, NULL, &err));
     ok(fc_mkdirs(inside("run"), &err));
     ok(fc_run_start(&run, inside("run"), false, &err));
-    for (int t = 0; t <= tasks && t < run.tasks.n; t++) {
+    for (int t = 0; t <= tasks && t < run.setup->tasks.n; t++) {
         if (t == tasks && rounds == 0)
             break;
         ok(fc_server_begin_task(&run, t, &err));
@@ -71,8 +76,8 @@ static void run_to(const char *method, int tasks, int rounds)
         if (t < tasks)
             ok(fc_server_end_task(&run, t, &err));
     }
-    run.at.next_task = tasks;
-    run.at.next_round = rounds;
+    run.state.at.next_task = tasks;
+    run.state.at.next_round = rounds;
 }
 
 static void assert_same_file(const char *a, const char *b)
@@ -94,23 +99,24 @@ static fc_params load_model(const char *path, int seen)
     fc_vit_shape shape;
     fc_model_meta meta;
     fc_st f;
-    const fc_spec *head = &run.global.spec[fc_train_head(&run.global)];
+    const fc_spec *head = &run.state.global.spec[fc_train_head(&run.state.global)];
     ok(fc_vit_load(&w, &shape, path, 0, 0, &arena, &err));
-    assert_memory_equal(&shape, &run.net.shape, sizeof shape);
+    assert_memory_equal(&shape, &run.setup->net.shape, sizeof shape);
     ok(fc_st_open(&f, path, &err));
     const fc_tensor *W = fc_st_find(&f, "head.weight"), *b = fc_st_find(&f, "head.bias");
-    assert_true(W && b && W->dim[0] == run.tasks.first[seen] && b->dim[0] == W->dim[0]);
-    memset(run.global.p + head[0].offset, 0, W->count * sizeof(fc_real));
-    memset(run.global.p + head[1].offset, 0, b->count * sizeof(fc_real));
-    ok(fc_st_read(run.global.p + head[0].offset, &f, W, &err));
-    ok(fc_st_read(run.global.p + head[1].offset, &f, b, &err));
+    assert_true(W && b && W->dim[0] == run.setup->tasks.first[seen] && b->dim[0] == W->dim[0]);
+    memset(run.state.global.p + head[0].offset, 0, W->count * sizeof(fc_real));
+    memset(run.state.global.p + head[1].offset, 0, b->count * sizeof(fc_real));
+    ok(fc_st_read(run.state.global.p + head[0].offset, &f, W, &err));
+    ok(fc_st_read(run.state.global.p + head[1].offset, &f, b, &err));
 
     ok(fc_model_meta_read(&meta, (fc_pairs)f.metadata, f.n_metadata, path, (int)W->dim[0], &arena,
                           &err));
-    assert_int_equal(meta.classes.n, run.tasks.first[seen]);
-    assert_memory_equal(meta.classes.v, run.tasks.order, (size_t)meta.classes.n * sizeof(int));
+    assert_int_equal(meta.classes.n, run.setup->tasks.first[seen]);
+    assert_memory_equal(meta.classes.v, run.setup->tasks.order,
+                        (size_t)meta.classes.n * sizeof(int));
     assert_int_equal(meta.tasks.n, seen);
-    assert_int_equal(meta.tasks.v[0], run.tasks.first[1]);
+    assert_int_equal(meta.tasks.v[0], run.setup->tasks.first[1]);
     fc_st_close(&f);
     return w;
 }
@@ -121,7 +127,7 @@ static void save_again(const char *path, const fc_params *w, int seen, const cha
     fc_st f;
     const char *(*more)[2];
     int n = 0;
-    const fc_spec *head = &run.global.spec[fc_train_head(&run.global)];
+    const fc_spec *head = &run.state.global.spec[fc_train_head(&run.state.global)];
     ok(fc_st_open(&f, from, &err));
     more = fc_arena_alloc(&arena, (size_t)f.n_metadata, sizeof *more, &err);
     for (int i = 0; i < f.n_metadata; i++) {
@@ -129,23 +135,23 @@ static void save_again(const char *path, const fc_params *w, int seen, const cha
         if (strcmp(key, "format") != 0 && strcmp(key, "heads") != 0 && strcmp(key, "image") != 0)
             memcpy(more[n++], f.metadata[i], sizeof *more);
     }
-    const fc_model m = {.shape = &run.net.shape,
+    const fc_model m = {.shape = &run.setup->net.shape,
                         .w = w->p,
-                        .head_w = run.global.p + head[0].offset,
-                        .head_b = run.global.p + head[1].offset,
-                        .classes = run.tasks.first[seen]};
+                        .head_w = run.state.global.p + head[0].offset,
+                        .head_b = run.state.global.p + head[1].offset,
+                        .classes = run.setup->tasks.first[seen]};
     ok(fc_vit_save(path, &m, &(fc_vit_extra){(fc_pairs)more, n, NULL, 0}, &err));
     fc_st_close(&f);
 }
 
 static void check_timm(int seen)
 {
-    size_t T = (size_t)run.tasks.n;
+    size_t T = (size_t)run.setup->tasks.n;
     long *correct = fc_arena_alloc(&arena, T, sizeof *correct, NULL);
     long *masked = fc_arena_alloc(&arena, T, sizeof *masked, NULL);
-    double loss = run.eval.loss;
-    memcpy(correct, run.eval.correct, T * sizeof *correct);
-    memcpy(masked, run.eval.masked, T * sizeof *masked);
+    double loss = run.state.eval.loss;
+    memcpy(correct, run.state.eval.correct, T * sizeof *correct);
+    memcpy(masked, run.state.eval.masked, T * sizeof *masked);
     ok(fc_export_timm(&run, inside("m.safetensors"), &err));
     fc_params w = load_model(inside("m.safetensors"), seen);
     fc_model m;
@@ -153,10 +159,10 @@ static void check_timm(int seen)
     m.w = w.p;
     ok(fc_eval_run(&run, &m, seen - 1, NULL, &err));
     for (int t = 0; t < seen; t++) {
-        assert_int_equal(run.eval.correct[t], correct[t]);
-        assert_int_equal(run.eval.masked[t], masked[t]);
+        assert_int_equal(run.state.eval.correct[t], correct[t]);
+        assert_int_equal(run.state.eval.masked[t], masked[t]);
     }
-    assert_true(run.eval.loss == loss);
+    assert_true(run.state.eval.loss == loss);
     save_again(inside("again.safetensors"), &w, seen, inside("m.safetensors"));
     assert_same_file(inside("m.safetensors"), inside("again.safetensors"));
 }
@@ -164,41 +170,43 @@ static void check_timm(int seen)
 static void check_peft(int t)
 {
     fc_adapter a;
-    fc_real *w = fc_arena_alloc(&arena, run.w0.n, sizeof *w, NULL);
-    fc_real *want = fc_arena_alloc(&arena, run.w0.n, sizeof *want, NULL);
+    fc_real *w = fc_arena_alloc(&arena, run.setup->w0.n, sizeof *w, NULL);
+    fc_real *want = fc_arena_alloc(&arena, run.setup->w0.n, sizeof *want, NULL);
     ok(fc_export_peft(&run, t, "base", inside("a"), &err));
     ok(fc_adapter_read(&a, inside("a"), &arena, &err));
     ok(fc_adapter_write(inside("b"), &a, &err));
     assert_same_file(inside("a/adapter_config.json"), inside("b/adapter_config.json"));
     assert_same_file(inside("a/adapter_model.safetensors"), inside("b/adapter_model.safetensors"));
 
-    const fc_deltas *d = &run.deltas;
-    const fc_real *A = t < d->tasks ? d->A + (size_t)t * d->n_A : run.global.p;
+    const fc_deltas *d = &run.state.deltas;
+    const fc_real *A = t < d->tasks ? d->A + (size_t)t * d->n_A : run.state.global.p;
     const fc_real *B = t < d->tasks
                            ? d->B + (size_t)t * d->n_B
-                           : run.global.p + run.global.spec[fc_train_B(&run.net.shape, 0)].offset;
-    fc_lora_apply(want, &run.net.shape, run.net.rank, A, B, 1);
+                           : run.state.global.p +
+                                 run.state.global.spec[fc_train_B(&run.setup->net.shape, 0)].offset;
+    fc_lora_apply(want, &run.setup->net.shape, run.setup->net.rank, A, B, 1);
     fc_real *ours = fc_arena_alloc(&arena, d->n_A + d->n_B, sizeof *ours, NULL);
     fc_real *to_A = ours, *to_B = ours + d->n_A;
-    assert_int_equal(a.n_layers, run.slots);
+    assert_int_equal(a.n_layers, run.setup->slots);
     for (int i = 0; i < a.n_layers; i++) {
         const fc_adapter_layer *l = &a.layer[i];
-        assert_int_equal(l->rank, run.net.rank);
+        assert_int_equal(l->rank, run.setup->net.rank);
         for (int k = 0; k < l->rank * l->cols; k++)
             *to_A++ = (fc_real)l->A[k];
         for (int k = 0; k < l->rank * l->rows; k++)
             *to_B++ = (fc_real)l->B[k];
     }
-    fc_lora_apply(w, &run.net.shape, run.net.rank, ours, ours + d->n_A, 1);
-    assert_memory_equal(w, want, run.w0.n * sizeof *w);
+    fc_lora_apply(w, &run.setup->net.shape, run.setup->net.rank, ours, ours + d->n_A, 1);
+    assert_memory_equal(w, want, run.setup->w0.n * sizeof *w);
 
-    int first = run.tasks.first[t], rows = run.tasks.first[t + 1] - first;
-    const fc_spec *head = &run.global.spec[fc_train_head(&run.global)];
+    int first = run.setup->tasks.first[t], rows = run.setup->tasks.first[t + 1] - first;
+    const fc_spec *head = &run.state.global.spec[fc_train_head(&run.state.global)];
     assert_int_equal(a.n_whole, 2);
     assert_string_equal(a.whole[0].name, "head.weight");
     assert_true(a.whole[0].dim[0] == rows && a.whole[0].dim[1] == 16);
-    assert_true((fc_real)a.whole[0].v[1] == run.global.p[head[0].offset + (size_t)first * 16 + 1]);
-    assert_true((fc_real)a.whole[1].v[0] == run.global.p[head[1].offset + (size_t)first]);
+    assert_true((fc_real)a.whole[0].v[1] ==
+                run.state.global.p[head[0].offset + (size_t)first * 16 + 1]);
+    assert_true((fc_real)a.whole[1].v[0] == run.state.global.p[head[1].offset + (size_t)first]);
 }
 
 static void check_method(const char *method, bool lora)
@@ -215,7 +223,7 @@ static void check_method(const char *method, bool lora)
             assert_says(fc_export_peft(&run, 0, "", inside("a"), &err), &err, FC_EUSAGE,
                         "export:", "leave no LoRA, expected --to timm");
         err = (fc_error){0};
-        fc_run_close(&run);
+        fc_run_close(&run, &setup);
         fc_config_free(&cfg);
         fc_remove_folder(inside("run"));
     }

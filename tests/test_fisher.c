@@ -1,8 +1,8 @@
 /* Fisher information of a tiny network in double: against central differences of log p_c, and on
  * the head against its closed form. */
-#include "core/fisher.h"
+#include "core/vit/fisher.h"
 
-#include "core/rng.h"
+#include "core/base/rng.h"
 #include "tests/close.h"
 #include "tests/engine.h"
 

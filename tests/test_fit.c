@@ -1,9 +1,9 @@
 /* Local training: gradients against single images, steps, failures, Grams. All on one thread; for
  * more of them see test_pool.c. */
-#include "sim/fit.h"
+#include "sim/train/fit.h"
 
-#include "core/head.h"
-#include "sim/signals.h"
+#include "core/vit/head.h"
+#include "sim/parallel/signals.h"
 #include "tests/tiny_net.h"
 #include "tests/tmp.h"
 

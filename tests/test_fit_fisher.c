@@ -1,8 +1,8 @@
 /* Fisher information of many images: the mean of that of single ones, the same bytes for any number
  * of threads; and what clients send of it. */
-#include "sim/fit_fisher.h"
+#include "sim/train/fit_fisher.h"
 
-#include "sim/signals.h"
+#include "sim/parallel/signals.h"
 #include "tests/tiny_net.h"
 #include "tests/tmp.h"
 

@@ -1,7 +1,7 @@
 /* Matrix products against plain loops in double: those of BLAS, and those of every table of kernels
  * that runs here, in float and in bf16, on random shapes, transpositions and leading dimensions. */
-#include "core/gemm.h"
-#include "core/rng.h"
+#include "core/linalg/gemm.h"
+#include "core/base/rng.h"
 #include "tests/close.h"
 #include "tests/isa_fixture.h"
 
@@ -181,7 +181,7 @@ static double *widened(const float *X, bool t, int ld, int rows, int cols, bool 
     return y;
 }
 
-/* The definition in core/gemm.h. */
+/* The definition in core/linalg/gemm.h. */
 static void oracle(product *p, bool bf16)
 {
     size_t m = (size_t)p->m, n = (size_t)p->n;
@@ -285,7 +285,7 @@ static void check_close(const float *C, const product *p, const char *what)
         }
 }
 
-/* The bits of a row do not depend on the rows around it (core/isa.h). */
+/* The bits of a row do not depend on the rows around it (core/linalg/isa.h). */
 static void check_rows(const product *p, const fc_isa *isa, bool bf16, const float *all, fc_rng *g)
 {
     size_t n = (size_t)p->n, ld = (size_t)p->ldc;

@@ -1,7 +1,7 @@
 /* Grams, merges, cross-task deltas and metrics against golden vectors, in double to 1e-10. */
-#include "core/deltas.h"
-#include "core/metrics.h"
-#include "core/stats.h"
+#include "core/vit/deltas.h"
+#include "core/base/metrics.h"
+#include "core/vit/stats.h"
 #include "tests/golden.h"
 #include "tests/merge_fixture.h"
 

@@ -1,6 +1,6 @@
 /* Features and logits against PyTorch (scripts/check_logits_torch.py made the golden files). */
-#include "core/safetensors.h"
-#include "core/vit.h"
+#include "core/base/safetensors.h"
+#include "core/vit/vit.h"
 #include "tests/close.h"
 #include "tests/engine.h"
 

@@ -1,7 +1,7 @@
 /* Gradients of the whole network against central differences, in double: every way of training. */
-#include "core/head.h"
-#include "core/rng.h"
-#include "core/vit.h"
+#include "core/vit/head.h"
+#include "core/base/rng.h"
+#include "core/vit/vit.h"
 #include "tests/close.h"
 #include "tests/engine.h"
 

@@ -1,5 +1,5 @@
 /* Masked losses and prediction. */
-#include "core/head.h"
+#include "core/vit/head.h"
 #include "tests/golden.h"
 
 enum { N = 3, C = 5, LO = 1, HI = 4 };

@@ -1,6 +1,6 @@
 /* Every table of kernels that runs here: packing against plain loops, layers against the bytes of
  * the scalar table; and the choice of a table. Products are in test_gemm.c. */
-#include "core/isa.h"
+#include "core/linalg/isa.h"
 #include "tests/close.h"
 #include "tests/isa_fixture.h"
 

@@ -1,6 +1,6 @@
 /* FedIT, FLoRA, FlexLoRA: golden vectors, the hand example, exactness, the truncation error, edges.
  */
-#include "core/linalg.h"
+#include "core/linalg/linalg.h"
 #include "core/merge/lora_average.h"
 #include "core/merge/spectral.h"
 #include "tests/updates.h"

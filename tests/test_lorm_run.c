@@ -1,8 +1,11 @@
 /* The server's state machine against an oracle that forms every matrix densely, in double, by the
  * formulas of the papers: what clients train on, the model of the Grams, the merge of a round, the
  * model that is evaluated, the merge at the end of a task. Only local training itself is shared. */
-#include "core/head.h"
-#include "sim/cohort.h"
+#include "core/vit/head.h"
+#include "sim/fed/cohort.h"
+#include "sim/run/loop.h"
+#include "sim/fed/server.h"
+#include "sim/run/setup.h"
 #include "tests/tmp.h"
 
 enum { CLIENTS = 3, LAYERS = 8, ROUNDS = 3, SETTINGS = 8 };
@@ -44,6 +47,7 @@ typedef struct oracle {
     const variant *v;
     fc_tmp tmp;
     fc_config cfg;
+    fc_setup setup;
     fc_run run;
     fc_arena arena;
     fc_error err;
@@ -154,19 +158,19 @@ static void add_delta(oracle *o, double *out, const layer *l, const fc_params *p
 /* o->w = W0 + the share of the finished tasks + now * (the trained block's B A at its share). */
 static void dense_model(oracle *o, share s, const fc_params *p)
 {
-    int t = o->run.deltas.tasks;
+    int t = o->run.state.deltas.tasks;
     double old = s == SUM           ? 1
                  : s == MEAN        ? 1.0 / (t ? t : 1)
                  : s == MEAN_OF_ALL ? 1.0 / (t + 1)
                                     : 0;
     double now = !p ? 0 : s == MEAN_OF_ALL ? 1.0 / (t + 1) : 1;
     fc_mark mark = fc_arena_mark(&o->arena);
-    double *w = to_double(o, o->run.w0.p, (int)o->run.w0.n);
-    for (size_t i = 0; i < o->run.w0.n; i++)
+    double *w = to_double(o, o->run.setup->w0.p, (int)o->run.setup->w0.n);
+    for (size_t i = 0; i < o->run.setup->w0.n; i++)
         w[i] += old * o->deltas[i];
     for (int i = 0; now != 0 && i < o->layers; i++)
         add_delta(o, w + o->layer[i].w, &o->layer[i], p, now);
-    for (size_t i = 0; i < o->run.w0.n; i++)
+    for (size_t i = 0; i < o->run.setup->w0.n; i++)
         o->w[i] = (fc_real)w[i];
     fc_arena_release(&o->arena, mark);
 }
@@ -174,41 +178,41 @@ static void dense_model(oracle *o, share s, const fc_params *p)
 /* o->w, or the backbone that p has itself, with p's head and nothing else. */
 static fc_model view(const oracle *o, const fc_params *p)
 {
-    bool own = o->run.net.mode == FC_TRAIN_FULL;
-    return (fc_model){.shape = &o->run.net.shape,
-                      .classes = o->run.net.classes,
+    bool own = o->run.setup->net.mode == FC_TRAIN_FULL;
+    return (fc_model){.shape = &o->run.setup->net.shape,
+                      .classes = o->run.setup->net.classes,
                       .w = own ? p->p : o->w,
                       .scale = 1,
                       .head_w = p->p + o->head_w,
                       .head_b = p->p + o->head_b};
 }
 
-/* Counts of the test images under o->w, one image at a time, against r->eval. */
+/* Counts of the test images under o->w, one image at a time, against r->state.eval. */
 static void check_counts(oracle *o, int t)
 {
     fc_run *r = &o->run;
-    fc_model m = view(o, &r->global);
+    fc_model m = view(o, &r->state.global);
     fc_worker *w = &o->crew.worker[0];
-    assert_int_equal(r->eval.seen, t + 1);
+    assert_int_equal(r->state.eval.seen, t + 1);
     for (int s = 0; s <= t; s++) {
         long correct = 0, masked = 0;
-        for (size_t i = 0; i < r->tasks.n_test[s]; i++) {
-            uint32_t sample = r->tasks.test[s][i];
-            int best = 0, own = r->tasks.first[s],
-                label = r->tasks.logit[r->data.test.label[sample]];
-            fc_worker_load(w, &r->net, &r->data.test, &sample, 1, (fc_key){0}, -1);
+        for (size_t i = 0; i < r->setup->tasks.n_test[s]; i++) {
+            uint32_t sample = r->setup->tasks.test[s][i];
+            int best = 0, own = r->setup->tasks.first[s],
+                label = r->setup->tasks.logit[r->setup->data.test.label[sample]];
+            fc_worker_load(w, &r->setup->net, &r->setup->data.test, &sample, 1, (fc_key){0}, -1);
             fc_vit_forward(w->acts, &m, w->x, 1, NULL, NULL);
             const fc_real *z = fc_acts_logits(w->acts);
-            for (int c = 0; c < r->tasks.first[t + 1]; c++)
+            for (int c = 0; c < r->setup->tasks.first[t + 1]; c++)
                 best = z[c] > z[best] ? c : best;
-            for (int c = own; c < r->tasks.first[s + 1]; c++)
+            for (int c = own; c < r->setup->tasks.first[s + 1]; c++)
                 own = z[c] > z[own] ? c : own;
             correct += best == label;
             masked += own == label;
         }
-        assert_int_equal(r->eval.correct[s], correct);
-        assert_int_equal(r->eval.masked[s], masked);
-        assert_int_equal(r->eval.total[s], r->tasks.n_test[s]);
+        assert_int_equal(r->state.eval.correct[s], correct);
+        assert_int_equal(r->state.eval.masked[s], masked);
+        assert_int_equal(r->state.eval.total[s], r->setup->tasks.n_test[s]);
     }
 }
 
@@ -225,7 +229,7 @@ static fc_key key_of(const oracle *o, int t, int round, int client)
 
 static const uint32_t *samples_of(const oracle *o, int t, int client, size_t *n)
 {
-    const fc_partition *p = &o->run.partition;
+    const fc_partition *p = &o->run.setup->partition;
     *n = p->start[t][client + 1] - p->start[t][client];
     return p->sample[t] + p->start[t][client];
 }
@@ -233,7 +237,7 @@ static const uint32_t *samples_of(const oracle *o, int t, int client, size_t *n)
 /* Participant i: trained from o->before on o->w. */
 static void train(oracle *o, int i, int t, int round)
 {
-    const fc_tasks *k = &o->run.tasks;
+    const fc_tasks *k = &o->run.setup->tasks;
     fc_fit_result result;
     fc_fit f = {.w = o->w,
                 .groups = o->v->groups[round % 2],
@@ -345,7 +349,8 @@ static void merge(oracle *o, unsigned groups)
         else
             merge_by_grams(o, l->B, l->d_out, o->rank, i, l);
     }
-    merge_by_grams(o, o->head_w, o->run.net.classes, o->run.net.shape.width, o->layers, NULL);
+    merge_by_grams(o, o->head_w, o->run.setup->net.classes, o->run.setup->net.shape.width,
+                   o->layers, NULL);
 }
 
 /* --- one run ----------------------------------------------------------------------------------
@@ -356,7 +361,7 @@ static void merge(oracle *o, unsigned groups)
  * training. A client that may be new in a round gets all. */
 static void check_bytes_down(oracle *o, int t, int round)
 {
-    const fc_params *p = &o->run.global;
+    const fc_params *p = &o->run.state.global;
     bool lora = o->layers > 0, all = o->v->strangers && round > 0;
     unsigned groups = round == 0 ? o->v->groups[0] : o->v->groups[(round - 1) % 2];
     if (lora && (round == 0 || all))
@@ -371,7 +376,7 @@ static void check_bytes_down(oracle *o, int t, int round)
     }
     if (o->v->sends_deltas && (round == 0 || all))
         n += (size_t)t * n_AB;
-    ok(o, fc_server_bytes_down(&bytes, &o->run, t, round, &o->err));
+    ok(o, fc_plan_bytes_down(&bytes, &o->setup, t, round, &o->err));
     assert_in_range(bytes, 4 * n + 8, 4 * n + 400);
 }
 
@@ -380,10 +385,9 @@ static void find_clients(oracle *o, int t, int round)
 {
     fc_run *r = &o->run;
     fc_cohort c;
-    fc_client_job job = {.task = t, .round = round, .grams = o->v->grams};
-    job.groups = round < ROUNDS ? fc_server_groups(r, round) : 0;
-    ok(o, fc_cohort_init(&c, r, &o->arena, &o->err));
-    ok(o, fc_cohort_draw(&c, r, &job, r->sim_s, &o->err));
+    const fc_work work = fc_plan_work(r->setup, t, round);
+    ok(o, fc_cohort_init(&c, r->setup, &o->arena, &o->err));
+    ok(o, fc_cohort_draw(&c, r->setup, &work, r->state.sim_s, &o->err));
     o->n = 0;
     for (int i = 0; i < c.n; i++)
         if (c.member[i].fate == FC_FATE_OK)
@@ -402,7 +406,7 @@ static void check_round(oracle *o, int t, int round)
 {
     fc_run *r = &o->run;
     unsigned groups = o->v->groups[round % 2];
-    memcpy(o->before.p, r->global.p, r->global.n * sizeof *r->global.p);
+    memcpy(o->before.p, r->state.global.p, r->state.global.n * sizeof *r->state.global.p);
     find_clients(o, t, round);
     for (int i = 0; i < o->n; i++) {
         dense_model(o, o->v->train, NULL);
@@ -417,23 +421,23 @@ static void check_round(oracle *o, int t, int round)
     check_bytes_down(o, t, round);
 
     ok(o, fc_server_round(r, t, round, &o->err));
-    assert_int_equal(r->at.steps, o->steps);
-    for (int i = 0; i < r->global.nspec; i++) {
-        const fc_spec *s = &r->global.spec[i];
+    assert_int_equal(r->state.at.steps, o->steps);
+    for (int i = 0; i < r->state.global.nspec; i++) {
+        const fc_spec *s = &r->state.global.spec[i];
         size_t n = (size_t)s->rows * (size_t)s->cols;
         if (groups >> s->group & 1)
-            assert_all_close(r->global.p + s->offset, o->want + s->offset, n, 1e-4, 1e-5);
+            assert_all_close(r->state.global.p + s->offset, o->want + s->offset, n, 1e-4, 1e-5);
         else
-            assert_memory_equal(r->global.p + s->offset, o->before.p + s->offset,
+            assert_memory_equal(r->state.global.p + s->offset, o->before.p + s->offset,
                                 n * sizeof(fc_real));
     }
     if (round < o->v->first_eval) {
-        assert_int_equal(r->eval.seen, t);
+        assert_int_equal(r->state.eval.seen, t);
         return;
     }
-    dense_model(o, o->v->eval, o->layers ? &r->global : NULL);
+    dense_model(o, o->v->eval, o->layers ? &r->state.global : NULL);
     if (o->layers)
-        assert_all_close(r->w_scratch, o->w, r->w0.n, 1e-6, 1e-6);
+        assert_all_close(r->scratch.w_scratch, o->w, r->setup->w0.n, 1e-6, 1e-6);
     check_counts(o, t);
 }
 
@@ -443,15 +447,15 @@ static void gram_merge_of_tasks(oracle *o, int t)
     fc_run *r = &o->run;
     fc_mark mark = fc_arena_mark(&o->arena);
     for (int i = 0; i < o->n; i++)
-        take_grams(o, i, t, ROUNDS, &r->global);
-    memcpy(o->w, r->w0.p, r->w0.n * sizeof *o->w);
+        take_grams(o, i, t, ROUNDS, &r->state.global);
+    memcpy(o->w, r->setup->w0.p, r->setup->w0.n * sizeof *o->w);
     for (int i = 0; i < o->layers; i++) {
         layer *l = &o->layer[i];
         int d = l->d_in;
         double *delta = get(o, (size_t)(l->d_out * d), sizeof *delta);
         double *G = get(o, (size_t)(d * d), sizeof *G), *Q = get(o, (size_t)(d * d), sizeof *Q);
         double *sum = get(o, (size_t)(l->d_out * d), sizeof *sum);
-        add_delta(o, delta, l, &r->global, 1);
+        add_delta(o, delta, l, &r->state.global, 1);
         for (int k = 0; k < o->n; k++)
             for (int j = 0; j < d * d; j++)
                 G[j] += gram_of(o, k, i)[j];
@@ -469,53 +473,53 @@ static void gram_merge_of_tasks(oracle *o, int t)
 static void check_end_of_task(oracle *o, int t)
 {
     fc_run *r = &o->run;
-    long before = r->eval.correct[0];
+    long before = r->state.eval.correct[0];
     if (o->v->grams) {
         find_clients(o, t, ROUNDS);
         gram_merge_of_tasks(o, t);
         check_bytes_down(o, t, ROUNDS);
     }
     for (int i = 0; i < o->layers; i++)
-        add_delta(o, o->deltas + o->layer[i].w, &o->layer[i], &r->global, 1);
+        add_delta(o, o->deltas + o->layer[i].w, &o->layer[i], &r->state.global, 1);
     ok(o, fc_server_end_task(r, t, &o->err));
     if (o->v->grams) {
-        assert_all_close(r->w_scratch, o->w, r->w0.n, 1e-5, 1e-6);
+        assert_all_close(r->scratch.w_scratch, o->w, r->setup->w0.n, 1e-5, 1e-6);
         check_counts(o, t);
     } else {
-        assert_int_equal(r->eval.correct[0], before); /* the last round's model stays */
+        assert_int_equal(r->state.eval.correct[0], before); /* the last round's model stays */
     }
-    assert_int_equal(r->acc.done, t + 1);
+    assert_int_equal(r->state.acc.done, t + 1);
     for (int s = 0; s <= t; s++)
-        assert_int_equal(r->acc.correct[t * r->acc.ld + s], r->eval.correct[s]);
+        assert_int_equal(r->state.acc.correct[t * r->state.acc.ld + s], r->state.eval.correct[s]);
 }
 
 /* A fresh A within its bounds, B = 0, the head as it was. */
 static void check_begin_of_task(oracle *o, int t)
 {
     fc_run *r = &o->run;
-    memcpy(o->before.p, r->global.p, r->global.n * sizeof *r->global.p);
+    memcpy(o->before.p, r->state.global.p, r->state.global.n * sizeof *r->state.global.p);
     ok(o, fc_server_begin_task(r, t, &o->err));
     fc_server_prepare_task(r);
     for (int i = 0; i < o->layers; i++) {
         const layer *l = &o->layer[i];
         int same = 0, outside = 0, n = o->rank * l->d_in;
         for (size_t j = l->A; j < l->A + (size_t)n; j++) {
-            same += r->global.p[j] == o->before.p[j];
-            outside += fabs((double)r->global.p[j]) > 1 / sqrt(l->d_in);
+            same += r->state.global.p[j] == o->before.p[j];
+            outside += fabs((double)r->state.global.p[j]) > 1 / sqrt(l->d_in);
         }
         assert_int_equal(same, 0);
         assert_int_equal(outside, 0);
         for (int j = 0; j < l->d_out * o->rank; j++)
-            assert_true(r->global.p[l->B + (size_t)j] == 0);
+            assert_true(r->state.global.p[l->B + (size_t)j] == 0);
     }
-    assert_memory_equal(r->global.p + o->head_w, o->before.p + o->head_w,
-                        (r->global.n - o->head_w) * sizeof(fc_real));
+    assert_memory_equal(r->state.global.p + o->head_w, o->before.p + o->head_w,
+                        (r->state.global.n - o->head_w) * sizeof(fc_real));
 }
 
 /* The adapted layers, found by their names. */
 static void find_layers(oracle *o)
 {
-    const fc_params *w = &o->run.w0, *p = &o->run.global;
+    const fc_params *w = &o->run.setup->w0, *p = &o->run.state.global;
     for (int i = 0; i < w->nspec; i++) {
         char name[2][FC_NAME_MAX];
         int stem = (int)strlen(w->spec[i].name) - (int)strlen("weight");
@@ -532,7 +536,7 @@ static void find_layers(oracle *o)
         l->Q = get(o, (size_t)(l->d_in * l->d_in), sizeof *l->Q);
         o->rank = a->rows;
     }
-    assert_int_equal(o->layers, o->run.net.mode == FC_TRAIN_LORA ? LAYERS : 0);
+    assert_int_equal(o->layers, o->run.setup->net.mode == FC_TRAIN_LORA ? LAYERS : 0);
     o->head_w = fc_params_find(p, "head.weight")->offset;
     o->head_b = fc_params_find(p, "head.bias")->offset;
 }
@@ -548,29 +552,29 @@ static void open_oracle(oracle *o, const variant *v)
         set[n] = (char *)(uintptr_t)v->set[n];
     const char *path = fc_tmp_put(&o->tmp, "config.yaml", base_config, strlen(base_config));
     ok(o, fc_config_load(&o->cfg, path, set, n, &o->err));
-    ok(o, fc_run_open(r, &o->cfg, (fc_console){0}, &o->err));
+    ok(o, fc_run_open(r, &o->setup, &o->cfg, (fc_console){0}, NULL, &o->err));
     ok(o, fc_run_start(r, o->tmp.dir, false, &o->err));
     find_layers(o);
-    ok(o, fc_params_alloc(&o->before, &r->global, &o->arena, &o->err));
-    o->deltas = get(o, r->w0.n, sizeof *o->deltas);
-    o->w = get(o, r->w0.n, sizeof *o->w);
-    o->want = get(o, r->global.n, sizeof *o->want);
+    ok(o, fc_params_alloc(&o->before, &r->state.global, &o->arena, &o->err));
+    o->deltas = get(o, r->setup->w0.n, sizeof *o->deltas);
+    o->w = get(o, r->setup->w0.n, sizeof *o->w);
+    o->want = get(o, r->state.global.n, sizeof *o->want);
     for (int i = 0; i <= o->layers; i++) {
-        dim[i] = i < o->layers ? o->layer[i].d_in : r->net.shape.width;
+        dim[i] = i < o->layers ? o->layer[i].d_in : r->setup->net.shape.width;
         alpha[i] = 1;
     }
     for (int i = 0; i < CLIENTS; i++) {
-        ok(o, fc_params_alloc(&o->client[i], &r->global, &o->arena, &o->err));
+        ok(o, fc_params_alloc(&o->client[i], &r->state.global, &o->arena, &o->err));
         ok(o, fc_grams_init(&o->gram[i], o->layers + 1, dim, alpha, &o->arena, &o->err));
     }
-    fc_crew_plan plan = {.net = &r->net,
-                         .like = &r->global,
+    fc_crew_plan plan = {.net = &r->setup->net,
+                         .like = &r->state.global,
                          .threads = 1,
                          .clients = 1,
                          .batch = 8,
-                         .samples = r->data.train.n,
+                         .samples = r->setup->data.train.n,
                          .grams = &o->gram[0],
-                         .max_side = r->max_side};
+                         .max_side = r->setup->max_side};
     ok(o, fc_crew_init(&o->crew, &plan, &o->err));
     o->trainer = &o->crew.trainer[0];
 }
@@ -579,16 +583,16 @@ static void check_run(const variant *v)
 {
     oracle o;
     open_oracle(&o, v);
-    for (int t = 0; t < o.run.tasks.n; t++) {
+    for (int t = 0; t < o.run.setup->tasks.n; t++) {
         check_begin_of_task(&o, t);
         for (int round = 0; round < ROUNDS; round++)
             check_round(&o, t, round);
         check_end_of_task(&o, t);
     }
-    if (o.run.devices.on)
+    if (o.run.setup->devices.on)
         assert_true(o.idle > 0 && o.partial > 0);
     fc_crew_free(&o.crew);
-    fc_run_close(&o.run);
+    fc_run_close(&o.run, &o.setup);
     fc_config_free(&o.cfg);
     fc_arena_free(&o.arena);
     fc_tmp_remove(&o.tmp);

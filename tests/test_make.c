@@ -1,5 +1,5 @@
 /* What the options of a config ask for, made: pixels, optimiser, images. */
-#include "sim/run.h"
+#include "sim/config/make.h"
 #include "tests/tmp.h"
 
 typedef struct fixture {

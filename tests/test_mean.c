@@ -1,5 +1,5 @@
 /* Mean and spread, and Student's t, against published quantiles and closed forms. */
-#include "core/mean.h"
+#include "core/base/mean.h"
 
 #include "tests/close.h"
 

@@ -1,8 +1,8 @@
 /* Files as task vectors, of networks that are no ViT: which tensors a set has, what is linear, what
  * an input lacks, layers that are stored the other way round, heads; and what does not fit. */
 #include "core/merge/merge.h"
-#include "core/threads.h"
-#include "sim/merge_files.h"
+#include "core/base/threads.h"
+#include "sim/models/merge_files.h"
 #include "tests/tmp.h"
 
 FC_TMP_FIXTURE

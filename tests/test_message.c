@@ -1,11 +1,11 @@
 /* Messages of clients: round trip, sizes by the published formulas, refusal of what does not fit.
  */
-#include "sim/message.h"
+#include "sim/fed/message.h"
 
-#include "core/fisher.h"
-#include "core/rng.h"
-#include "core/safetensors.h"
-#include "core/vit.h"
+#include "core/vit/fisher.h"
+#include "core/base/rng.h"
+#include "core/base/safetensors.h"
+#include "core/vit/vit.h"
 #include "tests/tmp.h"
 
 #include <limits.h>

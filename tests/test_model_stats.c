@@ -1,6 +1,6 @@
 /* The file of fcil stats: what is written is read again by the names of the tensors; other files
  * and other sizes are refused. */
-#include "sim/model_stats.h"
+#include "sim/models/model_stats.h"
 #include "tests/tmp.h"
 
 FC_TMP_FIXTURE

@@ -1,6 +1,6 @@
 /* OPCM: golden vectors, the hand example, thin form against dense form, edges. */
-#include "core/linalg.h"
-#include "core/merge/opcm.h"
+#include "core/linalg/linalg.h"
+#include "core/merge/rules/opcm.h"
 #include "tests/updates.h"
 
 static void golden_opcm(void **state)

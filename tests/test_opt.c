@@ -1,5 +1,5 @@
 /* Option rows: what each type accepts, refuses and prints; nearest words. */
-#include "core/opt.h"
+#include "core/base/opt.h"
 #include "tests/close.h"
 
 #include <string.h>

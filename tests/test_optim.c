@@ -1,5 +1,5 @@
 /* Optimisers against torch 1.13 on a fixed sequence of gradients; schedules by hand. */
-#include "core/optim.h"
+#include "core/vit/optim.h"
 #include "tests/close.h"
 
 #include <string.h>

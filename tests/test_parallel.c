@@ -1,6 +1,6 @@
 /* Pieces of work over the threads: each once, the lowest failure, calls inside calls. */
-#include "core/parallel.h"
-#include "core/threads.h"
+#include "core/base/parallel.h"
+#include "core/base/threads.h"
 #include "tests/close.h"
 
 #include <omp.h>

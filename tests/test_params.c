@@ -1,5 +1,5 @@
 /* Layouts: offsets, matrix views, groups. */
-#include "core/params.h"
+#include "core/base/params.h"
 #include "tests/close.h"
 
 #include <string.h>

@@ -1,6 +1,6 @@
 /* Laws of every partition (each sample at most once, in its task; seeds; minima), theory of the
  * Dirichlet ones, what is special about each, refusals with advice, and partition.csv. */
-#include "core/file.h"
+#include "core/base/file.h"
 #include "datasets/part_common.h"
 #include "datasets/partition.h"
 #include "tests/fake_data.h"

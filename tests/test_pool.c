@@ -1,10 +1,13 @@
 /* One pool of threads: order and exclusion of its loops, the same bytes of trained clients and
  * Grams for any number of threads and any delay, the same failure, and no allocation inside a step.
  * Linked with --wrap (tests/meson.build), which sends the allocations of our code through here. */
-#include "sim/pool.h"
+#include "sim/parallel/pool.h"
 
-#include "core/threads.h"
-#include "sim/run.h"
+#include "core/base/threads.h"
+#include "sim/fed/evaluate.h"
+#include "sim/run/loop.h"
+#include "sim/fed/server.h"
+#include "sim/run/setup.h"
 #include "tests/tiny_net.h"
 #include "tests/tmp.h"
 
@@ -412,6 +415,7 @@ static const char config[] =
 typedef struct whole_run {
     fc_tmp tmp;
     fc_config cfg;
+    fc_setup setup;
     fc_run run;
 } whole_run;
 
@@ -423,14 +427,14 @@ static void open_run(whole_run *w, int threads, const char *option)
     w->tmp = fc_tmp_new();
     const char *path = fc_tmp_put(&w->tmp, "config.yaml", config, strlen(config));
     assert_int_equal(fc_config_load(&w->cfg, path, set, 2, &err), FC_OK);
-    assert_int_equal(fc_run_open(&w->run, &w->cfg, (fc_console){0}, &err), FC_OK);
+    assert_int_equal(fc_run_open(&w->run, &w->setup, &w->cfg, (fc_console){0}, NULL, &err), FC_OK);
     assert_int_equal(fc_run_start(&w->run, w->tmp.dir, false, &err), FC_OK);
-    w->run.crew.pool.jitter = jitter;
+    w->run.scratch.crew.pool.jitter = jitter;
 }
 
 static void close_run(whole_run *w)
 {
-    fc_run_close(&w->run);
+    fc_run_close(&w->run, &w->setup);
     fc_config_free(&w->cfg);
     fc_tmp_remove(&w->tmp);
 }
@@ -450,7 +454,7 @@ static void test_evaluation_allocates_nothing(void **state)
             assert_int_equal(fc_eval_run(&w.run, &m, 1, NULL, &err), FC_OK);
             assert_true(time == 0 || allocations == before);
         }
-        assert_int_equal(w.run.eval.total[0] + w.run.eval.total[1], 60);
+        assert_int_equal(w.run.state.eval.total[0] + w.run.state.eval.total[1], 60);
         close_run(&w);
     }
 }
@@ -463,7 +467,7 @@ static void test_same_failure(void **state)
         whole_run w;
         fc_error err = {0};
         open_run(&w, thread_counts[c], "method.name=fedavg");
-        w.run.global.p[0] = NAN;
+        w.run.state.global.p[0] = NAN;
         assert_says(fc_run_loop(&w.run, &err), &err, FC_EFAIL, "task 1, round 1, client 0,",
                     "received were not finite");
         close_run(&w);

@@ -1,6 +1,6 @@
 /* Progress: durations, ETA, what a terminal and what a file gets. */
 #define _GNU_SOURCE /* openpty */
-#include "sim/progress.h"
+#include "sim/io/progress.h"
 
 #include "tests/close.h"
 

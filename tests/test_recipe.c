@@ -1,5 +1,5 @@
 /* Recipes: what they hold, what they refuse, and the verdict worked by hand. */
-#include "sim/recipe.h"
+#include "sim/sweep/recipe.h"
 
 #include "tests/close.h"
 #include "tests/tmp.h"

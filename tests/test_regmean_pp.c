@@ -1,9 +1,9 @@
 /* RegMean++: its defining equation, block by block, with Grams taken here; laws; threads; stop. */
-#include "sim/regmean_pp.h"
+#include "sim/train/regmean_pp.h"
 
-#include "core/gemm.h"
-#include "core/threads.h"
-#include "sim/signals.h"
+#include "core/linalg/gemm.h"
+#include "core/base/threads.h"
+#include "sim/parallel/signals.h"
 #include "tests/tiny_net.h"
 #include "tests/tmp.h"
 #include "tests/tv_fixture.h"
@@ -25,8 +25,8 @@ typedef struct fixture {
     tvx f;
     int tensor[TENSORS];
     uint32_t sample[TASKS][N];
-    fc_regmean_pp_task task[TASKS];
-    fc_regmean_pp job;
+    fc_task_images task[TASKS];
+    fc_regmean_pp_job job;
 } fixture;
 
 /* Sleeps now and then, so that items are done in any order. */
@@ -56,7 +56,7 @@ static void open_fixture(fixture *x, int threads, int rank)
     for (int i = 0; i < TASKS; i++) {
         for (uint32_t k = 0; k < N; k++)
             x->sample[i][k] = (uint32_t)i + 4 * k;
-        x->task[i] = (fc_regmean_pp_task){x->sample[i], (size_t)(N - 25 * i)};
+        x->task[i] = (fc_task_images){.sample = x->sample[i], .n = (size_t)(N - 25 * i)};
     }
     fc_crew_plan plan = {.net = net,
                          .like = &x->t.start,
@@ -67,14 +67,14 @@ static void open_fixture(fixture *x, int threads, int rank)
                          .max_side = 8};
     assert_int_equal(fc_crew_init(&x->crew, &plan, &x->t.err), FC_OK);
     x->crew.pool.jitter = threads > 1 ? jitter : NULL;
-    x->job = (fc_regmean_pp){.net = net,
-                             .crew = &x->crew,
-                             .split = &x->t.data.train,
-                             .w0 = &x->t.w0,
-                             .in = &x->f.set,
-                             .tensor = x->tensor,
-                             .task = x->task,
-                             .off_diagonal = RATIO_PERCENT / 100.};
+    x->job = (fc_regmean_pp_job){.net = net,
+                                 .crew = &x->crew,
+                                 .split = &x->t.data.train,
+                                 .w0 = &x->t.w0,
+                                 .in = &x->f.set,
+                                 .tensor = x->tensor,
+                                 .task = x->task,
+                                 .off_diagonal = RATIO_PERCENT / 100.};
 }
 
 static void close_fixture(fixture *x)

@@ -1,7 +1,7 @@
 /* CSV files and run directories, read back; runs that differ in their seeds only, put together. */
-#include "sim/result.h"
+#include "sim/report/result.h"
 
-#include "sim/csv.h"
+#include "sim/io/csv.h"
 #include "tests/close.h"
 #include "tests/tmp.h"
 

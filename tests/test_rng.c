@@ -1,5 +1,5 @@
 /* Random streams: Philox's published vector, keys, and the moments of every distribution. */
-#include "core/rng.h"
+#include "core/base/rng.h"
 #include "tests/close.h"
 
 #include <Random123/philox.h>

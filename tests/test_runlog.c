@@ -1,9 +1,9 @@
 /* The files of a run directory: bytes worked by hand, cutting on resume, refusals. */
-#include "sim/runlog.h"
+#include "sim/record/runlog.h"
 
-#include "core/file.h"
-#include "sim/manifest.h"
-#include "sim/outfile.h"
+#include "core/base/file.h"
+#include "sim/record/manifest.h"
+#include "sim/io/outfile.h"
 #include "tests/tmp.h"
 
 #include <jansson.h>
@@ -458,12 +458,12 @@ static void test_mark(void **state)
 {
     (void)state;
     fc_error err = {0};
-    assert_int_equal(fc_runlog_mark(dir, "STOPPED", "at 3", NULL), FC_OK);
+    assert_int_equal(fc_runlog_mark(dir, FC_MARK_STOPPED, "at 3", NULL), FC_OK);
     assert_file("STOPPED", "at 3\n");
-    assert_int_equal(fc_runlog_mark(dir, "DONE", "", NULL), FC_OK);
+    assert_int_equal(fc_runlog_mark(dir, FC_MARK_DONE, "", NULL), FC_OK);
     assert_file("DONE", "\n");
     assert_false(exists("STOPPED"));
-    assert_int_equal(fc_runlog_mark("/dev/null/x", "DONE", "", &err), FC_EFAIL);
+    assert_int_equal(fc_runlog_mark("/dev/null/x", FC_MARK_DONE, "", &err), FC_EFAIL);
     assert_non_null(strstr(err.msg, "/dev/null/x/DONE"));
 }
 

@@ -1,5 +1,5 @@
 /* safetensors: what is written is read back; bytes of the format; every dtype; metadata. */
-#include "core/safetensors.h"
+#include "core/base/safetensors.h"
 #include "tests/tmp.h"
 
 static void test_round_trip(void **state)

@@ -1,6 +1,6 @@
 /* Order statistics against a sort. */
-#include "core/rng.h"
-#include "core/select.h"
+#include "core/base/rng.h"
+#include "core/base/select.h"
 #include "tests/close.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
 /* Signals: the first asks to stop, a second SIGINT kills, writes fail instead of killing. */
-#include "sim/signals.h"
+#include "sim/parallel/signals.h"
 
 #include "tests/close.h"
 

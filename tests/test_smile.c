@@ -1,8 +1,8 @@
 /* SMILE: golden vectors, the hand example, batches against single tokens, edges; in float, and in
  * double in the gradient-check build. */
-#include "core/gemm.h"
-#include "core/linalg.h"
-#include "core/merge/smile.h"
+#include "core/linalg/gemm.h"
+#include "core/linalg/linalg.h"
+#include "core/merge/rules/smile.h"
 #include "tests/engine.h"
 #include "tests/updates.h"
 

@@ -1,7 +1,7 @@
 /* SMILE in the forward pass of a ViT: exact cases, the definition token by token, engines, threads.
  * In float, and in double in the gradient-check build. */
-#include "core/linalg.h"
-#include "core/merge/smile.h"
+#include "core/linalg/linalg.h"
+#include "core/merge/rules/smile.h"
 #include "tests/expert_fixture.h"
 #include "tests/slow_vit.h"
 

@@ -1,11 +1,12 @@
 /* Spectral rules and spaces: golden vectors, hand examples, laws, edges. What is
  * compared is never a singular vector: all results are free of LAPACK's choice of signs. */
-#include "core/gemm.h"
-#include "core/merge/rule_cart.h"
-#include "core/merge/rule_iso.h"
-#include "core/merge/rule_task_arithmetic.h"
-#include "core/merge/rule_ties.h"
-#include "core/merge/rule_tsv.h"
+#include "core/linalg/gemm.h"
+#include "core/merge/rules/rule_average.h"
+#include "core/merge/rules/rule_cart.h"
+#include "core/merge/rules/rule_iso.h"
+#include "core/merge/rules/rule_task_arithmetic.h"
+#include "core/merge/rules/rule_ties.h"
+#include "core/merge/rules/rule_tsv.h"
 #include "core/merge/space.h"
 #include "core/merge/spectral.h"
 #include "tests/updates.h"

@@ -1,9 +1,9 @@
 /* Grams: hand-worked sums, diagonal against full storage, strides, scaling of off-diagonals; and
  * the accuracy metrics on a hand-worked matrix. */
-#include "core/metrics.h"
-#include "core/rng.h"
-#include "core/stats.h"
-#include "core/threads.h"
+#include "core/base/metrics.h"
+#include "core/base/rng.h"
+#include "core/vit/stats.h"
+#include "core/base/threads.h"
 #include "tests/close.h"
 
 #include <string.h>

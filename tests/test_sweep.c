@@ -1,7 +1,7 @@
 /* From the file of a sweep to its runs: axes, draws, conditions, duplicates, ids. */
-#include "sim/sweep.h"
+#include "sim/sweep/sweep_load.h"
 
-#include "sim/config.h"
+#include "sim/config/config.h"
 #include "tests/tmp.h"
 
 #include <math.h>

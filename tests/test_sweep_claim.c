@@ -1,8 +1,9 @@
 /* Claims of runs between processes, and which runs a search wants. */
-#include "sim/sweep_claim.h"
+#include "sim/jobs/sweep_claim.h"
 
-#include "sim/sweep_state.h"
-#include "sim/sweep_work.h"
+#include "sim/jobs/sweep_halving.h"
+#include "sim/jobs/sweep_state.h"
+#include "sim/jobs/sweep_work.h"
 #include "tests/tmp.h"
 
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* The procedural world: same bytes for same keys, other classes for other numbers, variation within
  * a class, and a difficulty between trivial and hopeless. */
-#include "core/threads.h"
+#include "core/base/threads.h"
 #include "datasets/dataset.h"
 #include "tests/close.h"
 

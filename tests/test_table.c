@@ -1,5 +1,5 @@
 /* Tables of text in four languages, with what each of them would take for its own. */
-#include "sim/table.h"
+#include "sim/draw/table.h"
 
 #include "tests/close.h"
 

@@ -1,5 +1,5 @@
 /* TensorBoard event files: known checksums, and records byte by byte. */
-#include "sim/tensorboard.h"
+#include "sim/io/tensorboard.h"
 
 #include "tests/close.h"
 

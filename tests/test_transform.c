@@ -1,5 +1,5 @@
 /* Resampling against Pillow (golden), exact cases, and the boxes of every augmentation. */
-#include "core/rng.h"
+#include "core/base/rng.h"
 #include "datasets/transform.h"
 #include "tests/close.h"
 

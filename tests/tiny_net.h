@@ -4,7 +4,7 @@
 #ifndef FC_TESTS_TINY_NET_H
 #define FC_TESTS_TINY_NET_H
 
-#include "sim/fit.h"
+#include "sim/train/fit.h"
 #include "tests/close.h"
 #include "tests/engine.h"
 

@@ -2,7 +2,7 @@
 #ifndef FC_TEST_TMP_H
 #define FC_TEST_TMP_H
 
-#include "core/file.h"
+#include "core/base/file.h"
 #include "tests/close.h"
 
 #include <dirent.h>

@@ -3,8 +3,8 @@
 #define FC_TEST_TV_FIXTURE_H
 
 #include "core/merge/combine.h"
-#include "core/rng.h"
-#include "core/threads.h"
+#include "core/base/rng.h"
+#include "core/base/threads.h"
 #include "tests/close.h"
 
 #include <string.h>

@@ -1,7 +1,7 @@
 #include "sim/methods/lora_merge.h"
 
 #include "core/merge/merge.h"
-#include "core/merge/rule_regmean.h"
+#include "core/merge/rules/rule_regmean.h"
 
 fc_gram_plan fc_lora_merge_grams(const fc_config *c)
 {

@@ -5,16 +5,14 @@
 #ifndef FC_METHOD_H
 #define FC_METHOD_H
 
-#include "core/deltas.h"
-#include "core/opt.h"
-#include "core/stats.h"
-#include "core/status.h"
-#include "core/vit.h"
-#include "sim/config.h"
+#include "core/vit/deltas.h"
+#include "core/base/opt.h"
+#include "core/vit/stats.h"
+#include "core/base/status.h"
+#include "core/vit/vit.h"
+#include "sim/config/config.h"
 
 #include <stdbool.h>
-
-typedef struct fc_run fc_run;
 
 /* One array of the server's state that a checkpoint holds. */
 typedef struct fc_state_field {

@@ -1,0 +1,129 @@
+/* One experiment in three parts: what is set up (const once opened), what changes and a checkpoint
+ * holds, and what can be made again. */
+#ifndef FC_STATE_H
+#define FC_STATE_H
+
+#include "core/vit/deltas.h"
+#include "core/base/metrics.h"
+#include "datasets/dataset.h"
+#include "datasets/partition.h"
+#include "datasets/tasks.h"
+#include "sim/record/checkpoint.h"
+#include "sim/config/config.h"
+#include "sim/fed/devices.h"
+#include "sim/train/eval.h"
+#include "sim/train/fit_fisher.h"
+#include "sim/methods/method.h"
+#include "sim/io/progress.h"
+#include "sim/parallel/ranks.h"
+#include "sim/record/reporter.h"
+#include "sim/record/runlog.h"
+
+/* Data, network, tasks, partition, devices, options: opened by sim/run/setup.c, then const. */
+typedef struct fc_setup {
+    fc_config *cfg;
+    const fc_method *method;
+    fc_net net;
+    char hash[9];             /* names the run: of all that can change its results */
+    const char *weights_path; /* "" = random */
+    char weights_sha256[65];
+    char source_hash[9]; /* of the run of tasks.from, whose deltas and rows are all there before the
+                            first task and nothing is trained; "": none */
+
+    fc_dataset data;
+    fc_tasks tasks;
+    fc_partition partition;
+    fc_devices devices;
+    int max_side; /* of any image */
+
+    fc_params w0;
+    fc_params layout; /* of the block that is trained (p NULL) */
+    fc_params fisher; /* layout of the Fisher information that clients send (p NULL); n = 0: none */
+    fc_gram_plan grams;
+    fc_grams gram_shape; /* slots and head; n = 0: the method sends none */
+    int slots;
+    int *slot_A, *slot_B, *slot_W;
+    size_t *slot_offset; /* (slots) of its weight in a backbone block */
+    bool folds;          /* rounds add to the weights that clients train on (fc_method.folds) */
+    bool keeps_rows;     /* head rows of the finished tasks are kept as they were learnt */
+    int threads;         /* of this rank */
+    fc_arena arena;
+} fc_setup;
+
+/* Where the run stands: `next_round` rounds of `next_task` are done; next_round == fed.rounds: its
+ * end is due. */
+typedef struct fc_position {
+    int64_t next_task, next_round, seq, steps;
+    int64_t bytes_up, bytes_down;
+    int64_t clients_late, clients_lost; /* updates that were not merged */
+} fc_position;
+
+/* All that a checkpoint holds: fc_state_fields lists it once. */
+typedef struct fc_state {
+    fc_params global;
+    fc_deltas deltas;
+    fc_real *folded;    /* (w0.n) what the rounds of this task added to the weights that clients
+                           train on; NULL unless setup.folds */
+    fc_real *task_head; /* (C, D), then (C): head rows of the finished tasks as they were learnt;
+                           NULL unless setup.keeps_rows */
+    fc_acc_matrix acc;
+    fc_eval eval; /* the last evaluation */
+    fc_position at;
+    double sim_s;    /* simulated clock; 0 without a model of devices */
+    double clock[2]; /* wall and CPU seconds of earlier processes */
+    int64_t log_offset[FC_LOG_N];
+} fc_state;
+
+/* What can be made again: packed weights, buffers, threads, open files. */
+typedef struct fc_scratch {
+    fc_packed packed_train;   /* of w_train; empty in full fine-tuning */
+    fc_packed packed_scratch; /* of the Gram or evaluated model, forward only */
+    fc_real *w_train;         /* what clients train on; == w0.p unless the method adds to it */
+    fc_real *w_buffer;        /* owned copy behind w_train, or NULL */
+    fc_real *w_scratch;       /* Gram model, then evaluated model (LoRA only) */
+    fc_crew crew;
+    fc_fisher_room fisher; /* of the crew's clients; part.n = 0: the rule needs none */
+    fc_progress progress;
+    fc_ranks ranks; /* rank 0 is the server */
+    fc_runlog log;
+    fc_reporter reporter;
+    double start_wall, start_cpu;
+    fc_arena arena;
+} fc_scratch;
+
+typedef struct fc_run {
+    const fc_setup *setup;
+    fc_state state;
+    fc_scratch scratch;
+} fc_run;
+
+/* Fresh state and its buffers: memory, threads. r->scratch.progress and .ranks are there already.
+ * Nothing is written. On error the caller frees what is there. */
+fc_status fc_run_init(fc_run *r, const fc_setup *s, fc_error *err);
+void fc_run_free(fc_run *r); /* accepts {0}; the set-up stays the caller's */
+
+size_t fc_client_samples(const fc_setup *s, int t, int client);
+int fc_client_classes(const fc_setup *s, int t, int client); /* distinct ones among its samples */
+
+/* Numbers of fc_state.task_head. */
+size_t fc_task_head_size(const fc_setup *s);
+/* The head rows of task t as they are now. */
+void fc_task_head_keep(fc_state *st, const fc_setup *s, int t);
+
+/* w_train packed, or NULL in full fine-tuning, where each client packs its own weights. */
+const fc_packed *fc_run_packed(const fc_run *r);
+
+/* What a checkpoint of this run must match. */
+fc_ckpt_id fc_run_ckpt_id(const fc_setup *s);
+/* Size of a checkpoint, which is put together in memory. */
+size_t fc_state_bytes(const fc_setup *s);
+/* Save the state with `task` tasks and `round` rounds of the next one done. */
+fc_status fc_run_checkpoint(fc_run *r, int task, int round, fc_error *err);
+/* State of the newest checkpoint in dir; *found false if there is none. */
+fc_status fc_run_restore(fc_run *r, const char *dir, bool *found, fc_error *err);
+/* What rank 0 starts from, new or restored (s: how that went), to all ranks. */
+fc_status fc_run_share(fc_run *r, fc_status s, fc_error *err);
+/* What follows from the position: counts of tasks done. */
+void fc_run_derive(fc_run *r);
+
+#endif
