@@ -1,10 +1,14 @@
-/* Prediction of work and bytes against what a run really does; who takes part in a round. */
+/* Prediction of work, bytes and memory against what a run really does; who takes part in a round.
+ * Linked with --wrap (tests/meson.build), which sends the allocations of our code through here. */
 #include "sim/fed/cohort.h"
 #include "sim/run/cost.h"
 #include "sim/run/estimate.h"
 #include "sim/run/loop.h"
 #include "sim/run/setup.h"
 #include "tests/tmp.h"
+
+#include <malloc.h>
+#include <stdatomic.h>
 
 static const char config[] =
     "run: {seed: 3, threads: 2}\n"
@@ -151,6 +155,94 @@ static void test_costs(void **state)
     check_costs("method.name=lora_merge", "merge.rule=fisher " DEVICES);
 }
 
+/* --- memory -----------------------------------------------------------------------------------
+ */
+
+static atomic_long held, held_most; /* bytes of our code */
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t n);
+void *__real_aligned_alloc(size_t align, size_t n);
+void __real_free(void *p);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t n);
+void *__wrap_aligned_alloc(size_t align, size_t n);
+void __wrap_free(void *p);
+
+static void *count(void *p)
+{
+    long size = (long)malloc_usable_size(p), now = atomic_fetch_add(&held, size) + size;
+    long most = atomic_load(&held_most);
+    while (now > most && !atomic_compare_exchange_weak(&held_most, &most, now))
+        ;
+    return p;
+}
+
+static void discount(void *p)
+{
+    atomic_fetch_sub(&held, (long)malloc_usable_size(p));
+}
+
+void *__wrap_malloc(size_t n)
+{
+    return count(__real_malloc(n));
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+    return count(__real_calloc(n, size));
+}
+
+void *__wrap_realloc(void *p, size_t n)
+{
+    discount(p);
+    return count(__real_realloc(p, n));
+}
+
+void *__wrap_aligned_alloc(size_t align, size_t n)
+{
+    return count(__real_aligned_alloc(align, n));
+}
+
+void __wrap_free(void *p)
+{
+    discount(p);
+    __real_free(p);
+}
+
+/* What is predicted beyond what is in use already, but for the weights packed for evaluation, which
+ * are allocated and only untouched, is what the run then allocates: no less, and hardly more. */
+static void check_memory(const char *method, const char *options)
+{
+    fixture f;
+    fc_error err = {0};
+    fc_estimate e;
+    double more;
+    open_run(&f, method, options);
+    assert_int_equal(fc_estimate_make(&e, &f.run, 1e-12, &err), FC_OK);
+    assert_int_equal(fc_estimate_memory(&more, &f.setup, f.setup.threads, &err), FC_OK);
+    assert_close((e.memory_mib - fc_rss_peak()) * 1048576, more, 1e-3, 1 << 20);
+    more -= (double)fc_packed_bytes(&f.setup.net.shape, false, &f.setup.net.engine);
+    long before = held;
+    held_most = before;
+    assert_int_equal(fc_run_loop(&f.run, &err), FC_OK);
+    double taken = (double)(held_most - before);
+    if (!(more > 0.97 * taken && more < 1.15 * taken))
+        fail_msg("%s %s: %.0f bytes predicted, %.0f taken", method, options, more, taken);
+    close_run(&f);
+}
+
+static void test_memory(void **state)
+{
+    (void)state;
+#define WIDE "run.threads=1 fed.rounds=2 backbone.width=96 backbone.depth=2 "
+    check_memory("method.name=fedavg", WIDE "fed.clients=2");
+    check_memory("method.name=fedavg", WIDE "merge.rule=fisher fed.clients=1");
+    check_memory("method.name=lora_merge", WIDE "merge.rule=ties fed.clients=3 train.lora_rank=16");
+}
+
 /* --- participants -----------------------------------------------------------------------------
  */
 
@@ -248,6 +340,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_work),
         cmocka_unit_test(test_costs),
+        cmocka_unit_test(test_memory),
         cmocka_unit_test(test_number_of_participants),
         cmocka_unit_test(test_draw_per_task_and_per_round),
         cmocka_unit_test(test_draws_are_fair),

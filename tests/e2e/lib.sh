@@ -96,14 +96,17 @@ drop_columns() {
                            { line = ""; for (i = 1; i <= NF; i++) if (keep[i]) line = line "," $i; print line }' "$file"
 }
 
+# bytes FILE FROM N: N bytes of a file.
+bytes() { dd if="$1" iflag=skip_bytes,count_bytes skip="$2" count="$3" status=none; }
+
 # data FILE NAME: the bytes of one tensor of a safetensors file.
 data() {
     local header begin end
     header=$(od -An -t u8 -N 8 "$1" | tr -d ' ')
-    read -r begin end < <(tail -c +9 "$1" | head -c "$header" |
-        sed 's/.*"'"$2"'": *{[^}]*"data_offsets": *\[\([0-9]*\), *\([0-9]*\)\].*/\1 \2/')
+    read -r begin end <<< "$(bytes "$1" 8 "$header" |
+        sed 's/.*"'"$2"'": *{[^}]*"data_offsets": *\[\([0-9]*\), *\([0-9]*\)\].*/\1 \2/')"
     [ "$end" -gt "$begin" ] || fail "$1: no tensor $2"
-    tail -c +$((9 + header + begin)) "$1" | head -c $((end - begin))
+    bytes "$1" $((8 + header + begin)) $((end - begin))
 }
 
 # tensor FILE NAME: its SHA-256; numbers FILE NAME: those of a tensor of floats, one per line.
