@@ -1,6 +1,6 @@
-/* The AMX instructions that core/linalg/isa_amx.c uses, in plain C: Intel's manual, volume 2, LDTILECFG,
- * TILELOADD, TILEZERO, TDPBF16PS, TILESTORED, TILERELEASE. What would be a fault of the processor
- * (a bad configuration, a tile outside of it, shapes that do not fit) ends the test. */
+/* The AMX instructions that core/linalg/isa_amx.c uses, in plain C: Intel's manual, volume 2,
+ * LDTILECFG, TILELOADD, TILEZERO, TDPBF16PS, TILESTORED, TILERELEASE. What would be a fault of the
+ * processor (a bad configuration, a tile outside of it, shapes that do not fit) ends the test. */
 #ifndef FC_TESTS_AMX_EMULATED_H
 #define FC_TESTS_AMX_EMULATED_H
 

@@ -2,9 +2,9 @@
 #ifndef FC_TEST_EXPERT_FIXTURE_H
 #define FC_TEST_EXPERT_FIXTURE_H
 
-#include "core/merge/combine.h"
 #include "core/base/rng.h"
 #include "core/base/threads.h"
+#include "core/merge/combine.h"
 #include "core/vit/vit.h"
 #include "tests/close.h"
 #include "tests/engine.h"

@@ -2,8 +2,8 @@
 #ifndef FC_TESTS_ISA_FIXTURE_H
 #define FC_TESTS_ISA_FIXTURE_H
 
-#include "core/linalg/isa.h"
 #include "core/base/rng.h"
+#include "core/linalg/isa.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -13,7 +13,8 @@
 #include <unistd.h>
 
 #ifdef FC_AMX_EMULATED
-/* core/linalg/isa_amx.c on top of tests/amx_emulated.h; its layers and float products need AVX-512. */
+/* core/linalg/isa_amx.c on top of tests/amx_emulated.h; its layers and float products need AVX-512.
+ */
 extern const fc_isa fc_isa_amx_emulated;
 #endif
 

@@ -2,9 +2,9 @@
 #ifndef FC_TEST_MERGE_FIXTURE_H
 #define FC_TEST_MERGE_FIXTURE_H
 
-#include "core/merge/merge.h"
 #include "core/base/rng.h"
 #include "core/base/threads.h"
+#include "core/merge/merge.h"
 #include "tests/close.h"
 
 #include <stdbool.h>

@@ -1,9 +1,9 @@
 /* Rounds of clients merged by rules over task vectors: the laws that each row declares, for every
  * row of the table and every space it works in; edges; memory. */
+#include "core/base/threads.h"
 #include "core/merge/collect.h"
 #include "core/merge/merge.h"
 #include "core/merge/rules/rule_fisher.h"
-#include "core/base/threads.h"
 #include "tests/merge_fixture.h"
 
 #include <malloc.h>

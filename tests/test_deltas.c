@@ -1,7 +1,7 @@
 /* fc_deltas against the dense sums they stand for: P = sum_t B_t A_t Gs_t, Q = sum_t Gs_t. */
-#include "core/vit/deltas.h"
 #include "core/base/rng.h"
 #include "core/base/threads.h"
+#include "core/vit/deltas.h"
 #include "tests/close.h"
 
 #include <string.h>

@@ -2,12 +2,12 @@
  * the run did last; an adapter is the delta that the run has. Every method, at the end and in the
  * middle of a task. */
 #include "core/base/safetensors.h"
-#include "sim/models/adapter.h"
 #include "sim/fed/evaluate.h"
+#include "sim/fed/server.h"
+#include "sim/models/adapter.h"
+#include "sim/models/model_meta.h"
 #include "sim/run/export.h"
 #include "sim/run/loop.h"
-#include "sim/models/model_meta.h"
-#include "sim/fed/server.h"
 #include "sim/run/setup.h"
 #include "tests/tmp.h"
 

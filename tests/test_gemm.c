@@ -1,7 +1,7 @@
 /* Matrix products against plain loops in double: those of BLAS, and those of every table of kernels
  * that runs here, in float and in bf16, on random shapes, transpositions and leading dimensions. */
-#include "core/linalg/gemm.h"
 #include "core/base/rng.h"
+#include "core/linalg/gemm.h"
 #include "tests/close.h"
 #include "tests/isa_fixture.h"
 

@@ -1,6 +1,6 @@
 /* Grams, merges, cross-task deltas and metrics against golden vectors, in double to 1e-10. */
-#include "core/vit/deltas.h"
 #include "core/base/metrics.h"
+#include "core/vit/deltas.h"
 #include "core/vit/stats.h"
 #include "tests/golden.h"
 #include "tests/merge_fixture.h"

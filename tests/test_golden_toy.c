@@ -7,12 +7,12 @@
  * Built in float and in double, to 1e-10 of the largest element of a tensor in double, which proves
  * the formulas. Float: 1e-3 (measured: 6e-6, and up to 5e-4 with 40 other seeds and shapes), since
  * AdamW divides by |gradient| and so amplifies the rounding of tiny gradients. */
+#include "core/base/threads.h"
+#include "core/merge/merge.h"
 #include "core/vit/deltas.h"
 #include "core/vit/head.h"
 #include "core/vit/kernels.h"
-#include "core/merge/merge.h"
 #include "core/vit/optim.h"
-#include "core/base/threads.h"
 #include "tests/engine.h"
 #include "tests/golden.h"
 

@@ -1,7 +1,7 @@
 /* Gradient of every kernel against central differences, in double. The scalar that is
  * differentiated is sum_i c_i y_i with fixed random c; its gradient by y is c. */
-#include "core/vit/kernels.h"
 #include "core/base/rng.h"
+#include "core/vit/kernels.h"
 #include "tests/close.h"
 #include "tests/engine.h"
 

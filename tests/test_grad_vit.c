@@ -1,6 +1,6 @@
 /* Gradients of the whole network against central differences, in double: every way of training. */
-#include "core/vit/head.h"
 #include "core/base/rng.h"
+#include "core/vit/head.h"
 #include "core/vit/vit.h"
 #include "tests/close.h"
 #include "tests/engine.h"

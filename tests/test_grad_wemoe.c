@@ -1,7 +1,7 @@
 /* Gradient of the mean entropy with respect to WEMoE's gates, through the whole network, against
  * central differences in double. */
-#include "core/vit/head.h"
 #include "core/merge/rules/wemoe.h"
+#include "core/vit/head.h"
 #include "tests/expert_fixture.h"
 
 enum { LO = 1, HI = 4 };

@@ -1,7 +1,7 @@
 /* Every kernel against its definition, written as plain loops in double, on odd shapes. */
 #include "core/base/arena.h"
-#include "core/vit/kernels.h"
 #include "core/base/rng.h"
+#include "core/vit/kernels.h"
 #include "tests/close.h"
 #include "tests/engine.h"
 

@@ -1,9 +1,9 @@
 /* fc_spd_solve: residuals, the Moore-Penrose solution of singular systems, refusals. SVD, QR, polar
  * factor: the equations that define them. */
-#include "core/linalg/gemm.h"
-#include "core/linalg/linalg.h"
 #include "core/base/rng.h"
 #include "core/base/threads.h"
+#include "core/linalg/gemm.h"
+#include "core/linalg/linalg.h"
 #include "tests/close.h"
 
 #include <float.h>

@@ -1,7 +1,7 @@
 /* The contract of every merge rule: declared laws, purity, threads, refusals; and for the closed
  * forms a slow direct check of the equation that defines them. */
-#include "core/merge/merge.h"
 #include "core/base/threads.h"
+#include "core/merge/merge.h"
 #include "tests/merge_fixture.h"
 
 #include <float.h>

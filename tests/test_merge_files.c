@@ -1,7 +1,7 @@
 /* Files as task vectors, of networks that are no ViT: which tensors a set has, what is linear, what
  * an input lacks, layers that are stored the other way round, heads; and what does not fit. */
-#include "core/merge/merge.h"
 #include "core/base/threads.h"
+#include "core/merge/merge.h"
 #include "sim/models/merge_files.h"
 #include "tests/tmp.h"
 

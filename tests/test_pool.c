@@ -5,8 +5,8 @@
 
 #include "core/base/threads.h"
 #include "sim/fed/evaluate.h"
-#include "sim/run/loop.h"
 #include "sim/fed/server.h"
+#include "sim/run/loop.h"
 #include "sim/run/setup.h"
 #include "tests/tiny_net.h"
 #include "tests/tmp.h"

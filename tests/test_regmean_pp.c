@@ -1,8 +1,8 @@
 /* RegMean++: its defining equation, block by block, with Grams taken here; laws; threads; stop. */
 #include "sim/train/regmean_pp.h"
 
-#include "core/linalg/gemm.h"
 #include "core/base/threads.h"
+#include "core/linalg/gemm.h"
 #include "sim/parallel/signals.h"
 #include "tests/tiny_net.h"
 #include "tests/tmp.h"

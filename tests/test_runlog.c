@@ -2,8 +2,8 @@
 #include "sim/record/runlog.h"
 
 #include "core/base/file.h"
-#include "sim/record/manifest.h"
 #include "sim/io/outfile.h"
+#include "sim/record/manifest.h"
 #include "tests/tmp.h"
 
 #include <jansson.h>

@@ -2,8 +2,8 @@
  * the accuracy metrics on a hand-worked matrix. */
 #include "core/base/metrics.h"
 #include "core/base/rng.h"
-#include "core/vit/stats.h"
 #include "core/base/threads.h"
+#include "core/vit/stats.h"
 #include "tests/close.h"
 
 #include <string.h>

@@ -1,7 +1,7 @@
 /* Layouts, starts, files and the plumbing of forward and backward (gradients: test_grad_vit). */
-#include "core/vit/head.h"
 #include "core/base/rng.h"
 #include "core/base/safetensors.h"
+#include "core/vit/head.h"
 #include "core/vit/vit.h"
 #include "tests/close.h"
 #include "tests/engine.h"

@@ -1,7 +1,7 @@
 /* WEMoE in the forward pass of a ViT: exact cases, the definition with a merged matrix per image,
  * chunks, batches, training. In float, and in double in the gradient-check build. */
-#include "core/vit/head.h"
 #include "core/merge/rules/wemoe.h"
+#include "core/vit/head.h"
 #include "core/vit/optim.h"
 #include "tests/expert_fixture.h"
 #include "tests/slow_vit.h"

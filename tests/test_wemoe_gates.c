@@ -2,8 +2,8 @@
  * its images, same bytes for any number of threads. */
 #include "sim/train/wemoe_gates.h"
 
-#include "core/vit/head.h"
 #include "core/base/threads.h"
+#include "core/vit/head.h"
 #include "tests/tiny_net.h"
 #include "tests/tv_fixture.h"
 

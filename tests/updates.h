@@ -2,9 +2,9 @@
 #ifndef FC_TEST_UPDATES_H
 #define FC_TEST_UPDATES_H
 
-#include "core/merge/combine.h"
 #include "core/base/rng.h"
 #include "core/base/threads.h"
+#include "core/merge/combine.h"
 #include "tests/golden.h"
 
 enum { UPDATES = 32, SIZE = 4096 };
