@@ -61,6 +61,7 @@ typedef struct fc_setup {
     size_t sent_numbers; /* of the arrays that one client sends */
     bool gradient;       /* clients take the gradient of all their images before they train */
     bool slice_terms;    /* pieces have loss terms of logits or features */
+    bool second_batch;   /* one of them has a second batch */
     bool has_teacher;    /* one of them has a teacher */
     bool task_grams;     /* clients send the Grams of the slots once more at the end of a task */
     bool keeps_rows;     /* head rows of the finished tasks are kept as they were learnt */
