@@ -2,7 +2,7 @@
 
 #include "core/base/threads.h"
 
-fc_status fc_parallel_for(int n, fc_piece *piece, void *ctx, fc_error *err)
+fc_status fc_parallel_for(int n, fc_parallel_piece *piece, void *ctx, fc_error *err)
 {
     int failed = n; /* lowest piece that failed */
     fc_error first = {0};

@@ -534,6 +534,12 @@ static void chunk_backward(fc_acts *a, const fc_model *m, chunk c, const fc_grad
 
 void fc_vit_backward(fc_acts *a, const fc_model *m, const fc_real *dlogits, const fc_grads *g)
 {
+    fc_vit_backward_features(a, m, dlogits, NULL, g);
+}
+
+void fc_vit_backward_features(fc_acts *a, const fc_model *m, const fc_real *dlogits,
+                              const fc_real *dfeatures, const fc_grads *g)
+{
     const fc_vit_shape *s = &a->shape;
     int n = a->n;
     bool backbone = g->w || g->A || g->B || g->gates;
@@ -547,6 +553,8 @@ void fc_vit_backward(fc_acts *a, const fc_model *m, const fc_real *dlogits, cons
     if (!backbone)
         return;
     assert(a->keep && (a->keep_inputs || !(g->w || g->A)) && !m->smile);
+    for (size_t i = 0; dfeatures && i < (size_t)n * (size_t)s->width; i++)
+        a->dfeature[i] += dfeatures[i];
 
     /* dtop = norm'(dfeature) (n, D) */
     memset(a->dtop, 0, (size_t)n * (size_t)s->width * sizeof *a->dtop);

@@ -29,5 +29,9 @@ void fc_vit_forward(fc_acts *a, const fc_model *m, const fc_real *x, int n, fc_g
 /* dlogits (n, classes) of the last forward with the same model and g. Adds to g. Stops at the
  * lowest layer that has anything to train. Serial, no allocation. */
 void fc_vit_backward(fc_acts *a, const fc_model *m, const fc_real *dlogits, const fc_grads *g);
+/* The same for a loss of logits and features: dfeatures (n, D) its gradient with respect to
+ * fc_acts_features where the logits stand still; NULL: none. */
+void fc_vit_backward_features(fc_acts *a, const fc_model *m, const fc_real *dlogits,
+                              const fc_real *dfeatures, const fc_grads *g);
 
 #endif

@@ -2,9 +2,9 @@
 #include "sim/bench/bench.h"
 
 #include "core/base/arena.h"
-#include "core/linalg/gemm.h"
 #include "core/base/rng.h"
 #include "core/base/threads.h"
+#include "core/linalg/gemm.h"
 #include "sim/train/fit.h"
 
 #include <string.h>

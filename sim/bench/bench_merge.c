@@ -2,9 +2,9 @@
  * over task vectors on one weight. */
 #include "sim/bench/bench.h"
 
-#include "core/merge/merge.h"
 #include "core/base/rng.h"
 #include "core/base/threads.h"
+#include "core/merge/merge.h"
 #include "sim/io/progress.h"
 
 #include <string.h>

@@ -2,9 +2,9 @@
  * random weights and procedural images of 32 px, the size of CIFAR's. */
 #include "sim/bench/bench.h"
 
+#include "core/base/threads.h"
 #include "core/vit/head.h"
 #include "core/vit/kernels.h"
-#include "core/base/threads.h"
 #include "datasets/dataset.h"
 #include "sim/train/fit.h"
 

@@ -1,7 +1,7 @@
 /* fcil bench: its command line. */
 #include "core/merge/space.h"
-#include "sim/cli/args.h"
 #include "sim/bench/bench.h"
+#include "sim/cli/args.h"
 #include "sim/cli/cmd.h"
 #include "sim/io/text.h"
 

@@ -2,9 +2,10 @@
 #include "core/merge/merge.h"
 #include "sim/cli/args.h"
 #include "sim/cli/cmd.h"
+#include "sim/config/config.h"
 #include "sim/config/config_parts.h"
-#include "sim/methods/method.h"
 #include "sim/io/text.h"
+#include "sim/methods/method.h"
 
 #include <stdbool.h>
 #include <stdio.h>

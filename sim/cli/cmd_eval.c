@@ -2,9 +2,9 @@
 #include "core/base/file.h"
 #include "sim/cli/args.h"
 #include "sim/cli/cmd.h"
-#include "sim/report/confusion.h"
-#include "sim/models/model_on_data.h"
 #include "sim/io/outfile.h"
+#include "sim/models/model_on_data.h"
+#include "sim/report/confusion.h"
 
 #include <jansson.h>
 #include <stdio.h>

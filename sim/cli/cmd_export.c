@@ -1,9 +1,9 @@
 /* fcil export RUN_DIR --to peft|timm -o TO */
 #include "sim/cli/args.h"
 #include "sim/cli/cmd.h"
+#include "sim/io/outfile.h"
 #include "sim/run/experiment.h"
 #include "sim/run/export.h"
-#include "sim/io/outfile.h"
 
 #include <stdio.h>
 
@@ -13,9 +13,9 @@ typedef struct options {
 } options;
 
 enum { TO, OUTPUT };
-enum { TIMM, PEFT };
+enum { PEFT, TIMM };
 static const fc_flag flags[] = {
-    [TO] = FC_FLAG_CHOICE("--to", "FORMAT", options, to, NULL, "timm|peft",
+    [TO] = FC_FLAG_CHOICE("--to", "FORMAT", options, to, NULL, "peft|timm",
                           "timm: the model that it tested last, with timm's names; peft: one LoRA "
                           "adapter for each task, DIR/task01, DIR/task02, ..., in PEFT's format, "
                           "with the rows of the head of that task; a task that is not finished: as "

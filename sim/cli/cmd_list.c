@@ -4,9 +4,9 @@
 #include "datasets/partition.h"
 #include "sim/cli/args.h"
 #include "sim/cli/cmd.h"
+#include "sim/io/text.h"
 #include "sim/methods/method.h"
 #include "sim/report/metric.h"
-#include "sim/io/text.h"
 
 #include <jansson.h>
 #include <stdbool.h>

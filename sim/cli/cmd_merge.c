@@ -2,8 +2,8 @@
 #include "core/merge/merge.h"
 #include "sim/cli/args.h"
 #include "sim/cli/cmd.h"
-#include "sim/models/expert_file.h"
 #include "sim/config/make.h"
+#include "sim/models/expert_file.h"
 #include "sim/models/merge_network.h"
 
 #include <stddef.h>

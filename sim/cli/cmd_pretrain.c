@@ -2,8 +2,8 @@
 #include "sim/cli/args.h"
 #include "sim/cli/cmd.h"
 #include "sim/config/make.h"
-#include "sim/run/pretrain.h"
 #include "sim/parallel/signals.h"
+#include "sim/run/pretrain.h"
 
 static const fc_flag flags[] = {FC_FLAG_OUTPUT("FILE", "where to write it instead of pretrain.out"),
                                 FC_FLAG_DATA,

@@ -1,10 +1,10 @@
 /* fcil plot and fcil report: pictures and pages of runs that are there. */
 #include "core/base/file.h"
 #include "sim/cli/args.h"
-#include "sim/report/bars.h"
 #include "sim/cli/cmd.h"
-#include "sim/report/curves.h"
 #include "sim/io/outfile.h"
+#include "sim/report/bars.h"
+#include "sim/report/curves.h"
 #include "sim/report/report.h"
 #include "sim/report/result.h"
 

@@ -2,11 +2,11 @@
 #include "core/merge/merge.h"
 #include "sim/cli/args.h"
 #include "sim/cli/cmd.h"
+#include "sim/io/outfile.h"
+#include "sim/parallel/signals.h"
 #include "sim/run/estimate.h"
 #include "sim/run/experiment.h"
 #include "sim/run/loop.h"
-#include "sim/io/outfile.h"
-#include "sim/parallel/signals.h"
 
 #include <jansson.h>
 #include <math.h>

@@ -1,9 +1,9 @@
 /* fcil stats MODEL [CONFIG] [key=value ...] -o FILE */
 #include "sim/cli/args.h"
 #include "sim/cli/cmd.h"
-#include "sim/train/fit_fisher.h"
 #include "sim/models/model_on_data.h"
 #include "sim/models/model_stats.h"
+#include "sim/train/fit_fisher.h"
 #include "sim/train/task_images.h"
 
 #include <stdio.h>

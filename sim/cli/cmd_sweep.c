@@ -1,14 +1,14 @@
 /* fcil sweep: many runs from one file. */
 #include "sim/cli/args.h"
 #include "sim/cli/cmd.h"
-#include "sim/report/metric.h"
 #include "sim/jobs/sweep_collect.h"
-#include "sim/sweep/sweep_load.h"
 #include "sim/jobs/sweep_plan.h"
 #include "sim/jobs/sweep_run.h"
 #include "sim/jobs/sweep_slurm.h"
 #include "sim/jobs/sweep_state.h"
 #include "sim/jobs/sweep_status.h"
+#include "sim/report/metric.h"
+#include "sim/sweep/sweep_load.h"
 
 #include <stdbool.h>
 #include <stdlib.h>

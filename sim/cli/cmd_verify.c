@@ -2,10 +2,10 @@
 #include "core/base/file.h"
 #include "sim/cli/args.h"
 #include "sim/cli/cmd.h"
-#include "sim/io/outfile.h"
-#include "sim/sweep/recipe.h"
-#include "sim/jobs/sweep_run.h"
 #include "sim/draw/table.h"
+#include "sim/io/outfile.h"
+#include "sim/jobs/sweep_run.h"
+#include "sim/sweep/recipe.h"
 
 #include <jansson.h>
 #include <math.h>

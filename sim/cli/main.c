@@ -1,9 +1,9 @@
 /* fcil: the verbs, and the one place that prints an error and exits. */
-#include "core/linalg/isa.h"
 #include "core/base/opt.h"
+#include "core/linalg/isa.h"
 #include "sim/cli/cmd.h"
-#include "sim/parallel/ranks.h"
 #include "sim/io/text.h"
+#include "sim/parallel/ranks.h"
 #include "version.h"
 
 #include <cblas.h>

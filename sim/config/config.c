@@ -3,8 +3,8 @@
 #include "sim/config/config.h"
 
 #include "core/base/file.h"
-#include "core/vit/fisher.h"
 #include "core/merge/merge.h"
+#include "core/vit/fisher.h"
 #include "core/vit/optim.h"
 #include "datasets/dataset.h"
 #include "datasets/partition.h"
@@ -108,11 +108,62 @@ static fc_status own_options(void **out, own_rows o, fc_arena *arena, fc_error *
     return *out ? fc_opt_defaults(*out, o.options, o.n, arena, err) : FC_EFAIL;
 }
 
+/* The options of the pieces, filled with the defaults. */
+static fc_status piece_options(fc_config *c, fc_error *err)
+{
+    c->piece_options =
+        fc_arena_alloc(&c->arena, (size_t)fc_piece_count, sizeof *c->piece_options, err);
+    if (!c->piece_options)
+        return FC_EFAIL;
+    for (int i = 0; i < fc_piece_count; i++) {
+        const fc_piece *p = fc_piece_table[i];
+        const own_rows rows = {p->name, p->options, p->n_options, p->options_size, NULL};
+        FC_TRY(own_options(&c->piece_options[i], rows, &c->arena, err));
+    }
+    return FC_OK;
+}
+
+/* The rows of all pieces of a section, to f; returns how many. */
+static int piece_fields(fc_config_field *f, const fc_config *c, const char *section)
+{
+    int n = 0;
+    for (int i = 0; i < fc_piece_count; i++) {
+        const fc_piece *p = fc_piece_table[i];
+        for (int j = 0; strcmp(p->section, section) == 0 && j < p->n_options; j++)
+            f[n++] = (fc_config_field){section, &p->options[j], c->piece_options[i], p};
+    }
+    return n;
+}
+
+static bool table_has(const char *section)
+{
+    for (int i = 0; i < fc_config_n_opts; i++)
+        if (strcmp(fc_config_sections[i], section) == 0)
+            return true;
+    return false;
+}
+
+/* Those of sections that the table has not, each once. */
+static int piece_sections(fc_config_field *f, const fc_config *c)
+{
+    int n = 0;
+    for (int i = 0; i < fc_piece_count; i++) {
+        const char *section = fc_piece_table[i]->section;
+        bool there = table_has(section);
+        for (int j = 0; j < i; j++)
+            there = there || strcmp(fc_piece_table[j]->section, section) == 0;
+        n += there ? 0 : piece_fields(f + n, c, section);
+    }
+    return n;
+}
+
 const fc_config_field *fc_config_fields(fc_config *c, int *n, fc_error *err)
 {
     size_t most = (size_t)fc_config_n_opts + 1;
     for (int i = 0; i < OWN_N; i++)
         most += (size_t)own_now(c, i).n;
+    for (int i = 0; i < fc_piece_count; i++)
+        most += (size_t)fc_piece_table[i]->n_options;
     fc_config_field *f = fc_arena_alloc(&c->arena, most, sizeof *f, err);
     if (!f)
         return NULL;
@@ -124,18 +175,20 @@ const fc_config_field *fc_config_fields(fc_config *c, int *n, fc_error *err)
         int which = own_of(section);
         if (which == OWN_RULE && first) { /* the table has no section `method` */
             own_rows m = own_now(c, OWN_METHOD);
-            f[k++] = (fc_config_field){"method", &fc_config_method_row, c};
+            f[k++] = (fc_config_field){"method", &fc_config_method_row, c, NULL};
             for (int j = 0; j < m.n; j++)
-                f[k++] = (fc_config_field){"method", &m.options[j], m.base};
+                f[k++] = (fc_config_field){"method", &m.options[j], m.base, NULL};
         }
-        f[k++] = (fc_config_field){section, &fc_config_opts[i], c};
+        f[k++] = (fc_config_field){section, &fc_config_opts[i], c, NULL};
+        if (last)
+            k += piece_fields(f + k, c, section);
         if (which < 0 || !last)
             continue;
         own_rows o = own_now(c, which);
         for (int j = 0; j < o.n; j++)
-            f[k++] = (fc_config_field){section, &o.options[j], o.base};
+            f[k++] = (fc_config_field){section, &o.options[j], o.base, NULL};
     }
-    *n = k;
+    *n = k + piece_sections(f + k, c);
     return f;
 }
 
@@ -260,6 +313,13 @@ const fc_opt *fc_setting_option(const fc_setting *s)
     for (int i = 0; i < fc_config_n_opts; i++)
         if (is(s, fc_config_sections[i], fc_config_opts[i].key))
             return &fc_config_opts[i];
+    for (int i = 0; i < fc_piece_count; i++) {
+        const fc_piece *p = fc_piece_table[i];
+        const fc_opt *row =
+            strcmp(p->section, s->section) == 0 ? row_of(p->options, p->n_options, s->key) : NULL;
+        if (row)
+            return row;
+    }
     return own_row(&owner, s);
 }
 
@@ -381,7 +441,7 @@ static fc_status apply(fc_config *c, const fc_settings *all, const choice *chose
             return unknown_key(c, f, n, s, err);
         }
         int which = own_of(s->section);
-        if (to->base != c && which > OWN_METHOD && s->level < chosen->level[which])
+        if (to->base != c && !to->piece && which > OWN_METHOD && s->level < chosen->level[which])
             continue; /* the same word of a rule that was replaced */
         if (s->used)
             *s->used = true;
@@ -458,7 +518,8 @@ fc_status fc_setting_parse(fc_setting *s, const char *text, const char *at, fc_a
     return FC_OK;
 }
 
-static fc_status load(fc_config *c, const char *path, const fc_setting *more, int n, fc_error *err)
+static fc_status load_config(fc_config *c, const char *path, const fc_setting *more, int n,
+                             fc_error *err)
 {
     fc_settings all = {0};
     choice chosen;
@@ -479,6 +540,7 @@ static fc_status load(fc_config *c, const char *path, const fc_setting *more, in
     void **options[OWN_N] = {&c->method_options, &c->rule_options, &c->task_rule_options};
     for (int i = 0; i < OWN_N; i++)
         FC_TRY(own_options(options[i], own_now(c, i), &c->arena, err));
+    FC_TRY(piece_options(c, err));
     return apply(c, &all, &chosen, err);
 }
 
@@ -486,7 +548,7 @@ fc_status fc_config_load_settings(fc_config *c, const char *path, const fc_setti
                                   fc_error *err)
 {
     *c = (fc_config){0};
-    fc_status st = load(c, path, more, n, err);
+    fc_status st = load_config(c, path, more, n, err);
     if (st != FC_OK)
         fc_config_free(c);
     return st;

@@ -1,9 +1,9 @@
 /* The configuration of one run: YAML file(s) + command line -> const fc_config.
  *
- * sim/config/config_table.def is the one list of options: this struct, the parser, range checks, `config
- * explain` and the resolved dump are made from it. Methods and merges bring rows of their own
- * (fc_method.options, fc_merge_method.options), which live in the sections `method`, `merge` and
- * `task_merge`. */
+ * sim/config/config_table.def is the one list of options: this struct, the parser, range checks,
+ * `config explain` and the resolved dump are made from it. Methods and merges bring rows of their
+ * own (fc_method.options, fc_merge_method.options), which live in the sections `method`, `merge`
+ * and `task_merge`; pieces (fc_piece.options) in the section that they name. */
 #ifndef FC_CONFIG_H
 #define FC_CONFIG_H
 
@@ -46,6 +46,7 @@ typedef struct fc_config {
     void *rule_options;
     const fc_merge_method *task_rule; /* tasks.merge; NULL: the method's own way */
     void *task_rule_options;
+    void **piece_options; /* (fc_piece_count) own structs of sim/methods/piece_table.def */
     fc_arena arena;
 } fc_config;
 

@@ -1,8 +1,9 @@
 /* fc_config to text: the resolved file, and the hash that names a run's folder. */
 #include "core/base/file.h"
+#include "sim/config/config.h"
 #include "sim/config/config_parts.h"
-#include "sim/methods/method.h"
 #include "sim/io/text.h"
+#include "sim/methods/method.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -17,7 +18,9 @@ bool fc_config_changes_results(const fc_config_field *f)
         {"run", "checkpoint_s"}, {"log", "*"},   {"pretrain", "out"},
     };
     if (f->opt->type == FC_OPT_INPUT)
-        return false; /* the content counts, not the place: fc_run_open */
+        return false; /* the content counts, not the place: fc_setup_name */
+    if (f->piece && !f->piece->on(f->base))
+        return false; /* a piece that is off does nothing */
     for (size_t i = 0; i < sizeof without / sizeof *without; i++)
         if (strcmp(f->section, without[i][0]) == 0 &&
             (*without[i][1] == '*' || strcmp(f->opt->key, without[i][1]) == 0))

@@ -5,9 +5,11 @@
 
 #include "core/base/arena.h"
 #include "core/base/opt.h"
-#include "sim/config/config.h"
 
 #include <stdbool.h>
+
+typedef struct fc_config fc_config;
+typedef struct fc_piece fc_piece;
 
 /* One setting as it was written. */
 typedef struct fc_setting {
@@ -64,7 +66,8 @@ const char *fc_beside(const char *file, const char *path, fc_arena *arena, fc_er
 typedef struct fc_config_field {
     const char *section;
     const fc_opt *opt;
-    void *base; /* the struct that opt->offset counts from */
+    void *base;            /* the struct that opt->offset counts from */
+    const fc_piece *piece; /* whose option it is; NULL: another's */
 } fc_config_field;
 
 /* The rows of the table, and method.name beside them: fields of fc_config. */

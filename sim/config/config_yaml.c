@@ -1,5 +1,6 @@
 /* Config files to settings: a tree of two levels, scalars and flat lists, after those of its bases.
  */
+#include "sim/config/config.h"
 #include "sim/config/config_parts.h"
 #include "sim/io/yaml.h"
 

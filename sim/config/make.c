@@ -1,7 +1,7 @@
 #include "sim/config/make.h"
 
-#include "core/linalg/isa.h"
 #include "core/base/threads.h"
+#include "core/linalg/isa.h"
 #include "sim/methods/method.h"
 
 #include <string.h>

@@ -9,7 +9,8 @@
 /* --- frame -------------------------------------------------------------------------------------
  */
 
-/* Colours that figures share with sim/draw/plot.c follow these: --l0 .. of lines, --t0 .. of labels. */
+/* Colours that figures share with sim/draw/plot.c follow these: --l0 .. of lines, --t0 .. of
+ * labels. */
 static const char light[] =
     ":root{--bg:#fff;--ink:#1a1a1a;--soft:#595959;--axis:#444;--rule:#dcdcdc;--panel:#f4f5f7;"
     "--heat:#6fb3ec;--good:#00653f;--bad:#a02c00";

@@ -1,6 +1,7 @@
 #include "sim/fed/cohort.h"
 
 #include "core/base/rng.h"
+#include "sim/fed/down.h"
 #include "sim/fed/flop.h"
 
 #include <math.h>
@@ -109,7 +110,7 @@ fc_status fc_cohort_draw(fc_cohort *c, const fc_setup *s, const fc_work *work, d
 {
     double start = clock, last = 0;
     c->sim_s = 0;
-    FC_TRY(fc_plan_bytes_down(&c->bytes_down, s, work->task, work->round, err));
+    FC_TRY(fc_down_size(&c->bytes_down, s, work->task, work->round, err));
     FC_TRY(fc_plan_bytes_up(&c->bytes_up, s, work, err));
     c->n = fc_participants(s, work->task, work->round, &start, c->id);
     for (int i = 0; i < c->n; i++)

@@ -18,7 +18,7 @@ double fc_client_flop(const fc_setup *s, const fc_work *w, int client)
 {
     double n = (double)fc_client_samples(s, w->task, client), flop = 0;
     if (w->groups)
-        flop += n * s->cfg->train.epochs * fc_fit_flop(&s->net, w->groups);
+        flop += n * (s->cfg->train.epochs + s->gradient) * fc_fit_flop(&s->net, w->groups);
     if (w->grams)
         flop += n * s->grams.passes * fc_forward_flop(s);
     if (w->fisher)

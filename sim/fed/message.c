@@ -16,18 +16,22 @@ static fc_st_entry vector(const char *name, size_t n, const float *data)
         .name = name, .dtype = FC_F32, .ndim = 1, .dim = {(int64_t)n}, .data = data};
 }
 
-/* One entry per trained group, and one for Fisher information; p and fisher may be NULL. Returns
+enum { ENTRIES_MAX = FC_NGROUP + 2 + FC_PARTS_MAX };
+
+/* An entry per trained group, for Fisher information and each part; Grams are the caller's. Returns
  * how many. */
-static int entries(fc_st_entry *e, const fc_params *p, unsigned groups, const fc_params *fisher)
+static int list_entries(fc_st_entry e[ENTRIES_MAX], const fc_message_body *b)
 {
     int n = 0;
-    for (int g = 0; p && g < FC_NGROUP; g++) {
-        size_t offset, count = groups >> g & 1 ? fc_params_group(p, (fc_group)g, &offset) : 0;
+    for (int g = 0; b->p && g < FC_NGROUP; g++) {
+        size_t offset, count = b->groups >> g & 1 ? fc_params_group(b->p, (fc_group)g, &offset) : 0;
         if (count)
-            e[n++] = vector(group_name[g], count, p->p ? p->p + offset : NULL);
+            e[n++] = vector(group_name[g], count, b->p->p ? b->p->p + offset : NULL);
     }
-    if (fisher)
-        e[n++] = vector("fisher", fisher->n, fisher->p);
+    if (b->fisher)
+        e[n++] = vector("fisher", b->fisher->n, b->fisher->p);
+    for (int i = 0; i < b->parts; i++)
+        e[n++] = vector(b->part[i].name, b->part[i].n, b->part[i].p);
     return n;
 }
 
@@ -84,39 +88,40 @@ static void write_meta(meta_text *m, const fc_message_head *h)
     }
 }
 
-fc_status fc_message_pack(fc_message *out, const fc_message_head *h, const fc_params *p,
-                          unsigned groups, const fc_grams *grams, const fc_params *fisher,
+fc_status fc_message_pack(fc_message *out, const fc_message_head *h, const fc_message_body *body,
                           fc_error *err)
 {
     meta_text meta;
-    write_meta(&meta, h);
-    fc_st_entry entry[FC_NGROUP + 2];
-    int n = entries(entry, p, groups, fisher);
+    fc_st_entry entry[ENTRIES_MAX];
+    int n = list_entries(entry, body);
     float *wire = NULL;
-    if (grams) {
-        size_t count = fc_message_gram_count(grams);
+    if (h)
+        write_meta(&meta, h);
+    if (body->grams) {
+        size_t count = fc_message_gram_count(body->grams);
         wire = malloc(count * sizeof *wire);
         if (!wire)
             return fc_fail(err, FC_EFAIL, "out of memory: %zu numbers of Grams", count);
-        gram_copy(wire, grams, true);
+        gram_copy(wire, body->grams, true);
         entry[n++] = vector("grams", count, wire);
     }
-    fc_status s = fc_st_serialize(&out->data, &out->n, entry, n, (const char *const(*)[2])meta.pair,
-                                  N_META, err);
+    fc_status s =
+        fc_st_serialize(&out->data, &out->n, entry, n,
+                        h ? (const char *const(*)[2])meta.pair : NULL, h ? N_META : 0, err);
     free(wire);
     return s;
 }
 
-fc_status fc_message_size(size_t *bytes, const fc_params *p, unsigned groups, const fc_grams *grams,
-                          const fc_params *fisher, fc_error *err)
+fc_status fc_message_size(size_t *bytes, bool head, const fc_message_body *body, fc_error *err)
 {
     meta_text meta;
-    fc_st_entry entry[FC_NGROUP + 2];
-    int n = entries(entry, p, groups, fisher);
+    fc_st_entry entry[ENTRIES_MAX];
+    int n = list_entries(entry, body);
     write_meta(&meta, &(fc_message_head){0});
-    if (grams)
-        entry[n++] = vector("grams", fc_message_gram_count(grams), NULL);
-    return fc_st_size(bytes, entry, n, (const char *const(*)[2])meta.pair, N_META, err);
+    if (body->grams)
+        entry[n++] = vector("grams", fc_message_gram_count(body->grams), NULL);
+    return fc_st_size(bytes, entry, n, head ? (const char *const(*)[2])meta.pair : NULL,
+                      head ? N_META : 0, err);
 }
 
 static fc_status read_vector(float *out, size_t n, const char *name, const fc_st *f, fc_error *err)
@@ -162,27 +167,28 @@ static fc_status read_head(fc_message_head *h, const fc_st *f, fc_error *err)
     return FC_OK;
 }
 
-fc_status fc_message_unpack(fc_message_head *head, fc_params *p, unsigned groups, fc_grams *grams,
-                            fc_params *fisher, const fc_message *m, fc_error *err)
+fc_status fc_message_unpack(fc_message_head *head, const fc_message_body *body, const fc_message *m,
+                            fc_error *err)
 {
     fc_st f;
-    fc_st_entry entry[FC_NGROUP + 1];
+    fc_st_entry entry[ENTRIES_MAX];
     float *wire = NULL;
-    FC_TRY(fc_st_parse(&f, m->data, m->n, "message of a client", err));
-    fc_status s = read_head(head, &f, err);
-    int n = entries(entry, p, groups, fisher), expected = n + (grams != NULL);
+    FC_TRY(fc_st_parse(&f, m->data, m->n, head ? "message of a client" : "message of the server",
+                       err));
+    fc_status s = head ? read_head(head, &f, err) : FC_OK;
+    int n = list_entries(entry, body), expected = n + (body->grams != NULL);
     if (s == FC_OK && f.n > expected)
         s = fc_fail(err, FC_ECKPT, "%s: %d tensors, expected %d", f.path, f.n, expected);
     for (int i = 0; s == FC_OK && i < n; i++)
         s = read_vector((float *)(uintptr_t)entry[i].data, (size_t)entry[i].dim[0], entry[i].name,
                         &f, err);
-    if (s == FC_OK && grams) {
-        size_t count = fc_message_gram_count(grams);
+    if (s == FC_OK && body->grams) {
+        size_t count = fc_message_gram_count(body->grams);
         wire = malloc(count * sizeof *wire);
         s = wire ? read_vector(wire, count, "grams", &f, err)
                  : fc_fail(err, FC_EFAIL, "out of memory: %zu numbers of Grams", count);
         if (s == FC_OK)
-            gram_copy(wire, grams, false);
+            gram_copy(wire, body->grams, false);
     }
     free(wire);
     fc_st_close(&f);
@@ -193,14 +199,4 @@ void fc_message_free(fc_message *m)
 {
     free(m->data);
     *m = (fc_message){0};
-}
-
-fc_status fc_message_down_size(size_t *bytes, const fc_params *p, unsigned groups, size_t deltas,
-                               fc_error *err)
-{
-    fc_st_entry entry[FC_NGROUP + 1];
-    int n = entries(entry, p, groups, NULL);
-    if (deltas > 0)
-        entry[n++] = vector("deltas", deltas, NULL);
-    return fc_st_size(bytes, entry, n, NULL, 0, err);
 }

@@ -17,9 +17,6 @@ fc_work fc_plan_work(const fc_setup *s, int t, int round);
 /* Groups trained, sent and merged in a round (bits 1 << fc_group). */
 unsigned fc_plan_groups(const fc_setup *s, int round);
 
-/* Do clients send the Grams of the slots once more at the end of a task? */
-bool fc_plan_task_grams(const fc_setup *s);
-
 /* Is there a test after task t at all? */
 bool fc_plan_tests_task(const fc_setup *s, int t);
 /* Is there a test after this round of task t (round == fed.rounds: at the end of a task, beside the
@@ -30,10 +27,8 @@ bool fc_plan_evaluates(const fc_setup *s, int t, int round);
 int fc_plan_wanted(const fc_setup *s);
 int fc_plan_cohort_max(const fc_setup *s);
 
-/* Bytes to one client at the start of a round of task t (round == fed.rounds: the end of the task).
- */
-fc_status fc_plan_bytes_down(size_t *bytes, const fc_setup *s, int t, int round, fc_error *err);
-/* Bytes of what one client sends. */
+/* Bytes of the message that one client makes, and of what it sends (none where nothing is sent). */
+fc_status fc_plan_message(size_t *bytes, const fc_setup *s, const fc_work *w, fc_error *err);
 fc_status fc_plan_bytes_up(size_t *bytes, const fc_setup *s, const fc_work *w, fc_error *err);
 /* The layout of the Grams that it sends; n = 0: none. */
 fc_grams fc_plan_grams(const fc_setup *s, const fc_work *w);

@@ -20,6 +20,8 @@ typedef struct fc_round {
     fc_params params; /* one client's, unpacked */
     fc_grams grams;
     fc_params fisher;
+    fc_real *sent;  /* (setup.sent_numbers) its arrays */
+    double *weight; /* (n) of the clients in the merge, where their factors go down; else NULL */
     fc_wave wave;
     double save_after; /* fc_wall() from which finished clients are saved */
     /* result */

@@ -1,6 +1,8 @@
 #include "sim/fed/server.h"
 
+#include "sim/fed/down.h"
 #include "sim/fed/evaluate.h"
+#include "sim/fed/pieces.h"
 #include "sim/fed/plan.h"
 #include "sim/fed/round.h"
 #include "sim/fed/task_merge.h"
@@ -15,7 +17,7 @@ static void set_gram_model(fc_round *x, fc_run *r)
     if (!x->job.work.grams || !r->setup->method->gram_base)
         return;
     memcpy(r->scratch.w_scratch, r->setup->w0.p, r->setup->w0.n * sizeof *r->setup->w0.p);
-    r->setup->method->gram_base(r->setup->cfg, &r->state.deltas, r->scratch.w_scratch,
+    r->setup->method->gram_base(&r->setup->about, &r->state.deltas, r->scratch.w_scratch,
                                 &x->job.gram_scale);
     fc_packed_fill(&r->scratch.packed_scratch, &r->setup->net.shape, r->scratch.w_scratch);
     x->job.gram_w = r->scratch.w_scratch;
@@ -40,11 +42,11 @@ fc_status fc_server_model(fc_model *m, fc_run *r, bool task_end, fc_error *err)
     m->rank = 0; /* B A goes into w */
     memcpy(r->scratch.w_scratch, r->setup->w0.p, r->setup->w0.n * sizeof *r->setup->w0.p);
     if (task_end && r->setup->method->task_base)
-        return r->setup->method->task_base(r->setup->cfg, &r->state.deltas, r->scratch.w_scratch,
+        return r->setup->method->task_base(&r->setup->about, &r->state.deltas, r->scratch.w_scratch,
                                            err);
     before.tasks -= task_end;
     if (r->setup->method->eval_base)
-        r->setup->method->eval_base(r->setup->cfg, &before, r->scratch.w_scratch, &m->scale);
+        r->setup->method->eval_base(&r->setup->about, &before, r->scratch.w_scratch, &m->scale);
     for (size_t i = 0; r->state.folded && i < r->setup->w0.n; i++)
         r->scratch.w_scratch[i] += m->scale * r->state.folded[i];
     if (m->scale != 0)
@@ -120,9 +122,10 @@ fc_status fc_server_begin_task(fc_run *r, int t, fc_error *err)
         FC_TRY(fc_runlog_event(&r->scratch.log, "task_start", t + 1, 0, classes, err));
     if (r->setup->net.mode == FC_TRAIN_LORA)
         fresh_lora(r, t, 0);
+    fc_pieces_reset(&r->state, r->setup, -1);
     if (r->state.folded)
         memset(r->state.folded, 0, r->setup->w0.n * sizeof *r->state.folded);
-    if (r->setup->method->restarts && r->setup->method->restarts(r->setup->cfg))
+    if (r->setup->trained.restarts)
         memcpy(r->state.global.p, r->setup->w0.p, r->setup->w0.n * sizeof *r->setup->w0.p);
     return FC_OK;
 }
@@ -134,7 +137,7 @@ void fc_server_prepare_task(fc_run *r)
     if (base || r->state.folded) {
         memcpy(r->scratch.w_buffer, r->setup->w0.p, r->setup->w0.n * sizeof *r->setup->w0.p);
         if (base)
-            r->setup->method->train_base(r->setup->cfg, &r->state.deltas, r->scratch.w_buffer);
+            r->setup->method->train_base(&r->setup->about, &r->state.deltas, r->scratch.w_buffer);
         for (size_t i = 0; r->state.folded && i < r->setup->w0.n; i++)
             r->scratch.w_buffer[i] += r->state.folded[i];
         r->scratch.w_train = r->scratch.w_buffer;
@@ -143,11 +146,46 @@ void fc_server_prepare_task(fc_run *r)
         fc_packed_fill(&r->scratch.packed_train, &r->setup->net.shape, r->scratch.w_train);
 }
 
+/* The arrays of the server, to all ranks. */
+static fc_status share_arrays(fc_run *r, fc_status s, fc_error *err)
+{
+    for (int i = 0; i < r->setup->n_pieces; i++)
+        for (int a = 0; a < r->setup->piece[i].n_arrays; a++) {
+            fc_array *x = &r->state.array[i][a];
+            if (x->p)
+                s = fc_ranks_share(&r->scratch.ranks, s, x->p, x->n * sizeof *x->p, err);
+        }
+    return s;
+}
+
+/* What the pieces do after the merge; start: the block before it. Each note is an event. */
+static fc_status step_pieces(const fc_round *x, fc_run *r, const fc_real *start, fc_error *err)
+{
+    const fc_setup *s = r->setup;
+    const fc_piece_server common = {.groups = x->job.work.groups,
+                                    .task = x->job.work.task,
+                                    .round = x->job.work.round,
+                                    .clients = x->row.clients_ok,
+                                    .start = start,
+                                    .global = r->state.global.p};
+    double note[FC_PIECES_MAX];
+    FC_TRY(fc_pieces_step(note, &r->state, s, &common, err));
+    for (int i = 0; i < s->n_pieces; i++) {
+        char text[96];
+        if (isnan(note[i]))
+            continue;
+        snprintf(text, sizeof text, "%s: %.6g", s->piece[i].piece->note, note[i]);
+        FC_TRY(
+            fc_runlog_event(&r->scratch.log, "server_step", x->row.task, x->row.round, text, err));
+    }
+    return FC_OK;
+}
+
 /* The merge of what was folded becomes the global state, which stays as it was if that is nothing.
  */
-static fc_status merge(fc_round *x, fc_run *r, fc_error *err)
+static fc_status merge_updates(fc_round *x, fc_run *r, fc_error *err)
 {
-    fc_params merged;
+    fc_params merged, start;
     if (x->loss_n == 0)
         return fc_runlog_event(&r->scratch.log, "no_update", x->row.task, x->row.round,
                                "no update with a sample: the model stays as it was", err);
@@ -155,7 +193,15 @@ static fc_status merge(fc_round *x, fc_run *r, fc_error *err)
     x->merge.lost = &lost;
     FC_TRY(fc_params_alloc(&merged, &r->state.global, &r->scratch.arena, err));
     FC_TRY(fc_merge_finish(x->merge_state, r->setup->cfg->rule, &x->merge, &merged, err));
+    if (fc_pieces_have_step(r->setup)) {
+        FC_TRY(fc_params_alloc(&start, &r->state.global, &r->scratch.arena, err));
+        memcpy(start.p, r->state.global.p, start.n * sizeof *start.p);
+    }
     memcpy(r->state.global.p, merged.p, merged.n * sizeof *merged.p);
+    if (r->state.stack)
+        fc_down_stack_scale(&r->state, r->setup, x->weight, x->row.clients_ok);
+    if (fc_pieces_have_step(r->setup))
+        FC_TRY(step_pieces(x, r, start.p, err));
     if (isnan(lost))
         return FC_OK;
     char text[96];
@@ -164,11 +210,25 @@ static fc_status merge(fc_round *x, fc_run *r, fc_error *err)
     return fc_runlog_event(&r->scratch.log, "truncated", x->row.task, x->row.round, text, err);
 }
 
+/* What rank 0 has merged, to all ranks. s: how that went. */
+static fc_status share_merged(fc_run *r, fc_status s, fc_error *err)
+{
+    fc_ranks *ranks = &r->scratch.ranks;
+    fc_state *st = &r->state;
+    s = fc_ranks_share(ranks, s, st->global.p, st->global.n * sizeof *st->global.p, err);
+    if (st->folded)
+        s = fc_ranks_share(ranks, s, st->folded, r->setup->w0.n * sizeof *st->folded, err);
+    if (st->stack)
+        s = fc_ranks_share(ranks, s, st->stack, fc_down_stack_size(r->setup) * sizeof *st->stack,
+                           err);
+    return share_arrays(r, s, err);
+}
+
 fc_status fc_server_round(fc_run *r, int t, int round, fc_error *err)
 {
     fc_mark mark = fc_arena_mark(&r->scratch.arena);
     fc_round x;
-    if (r->state.folded && round > 0)
+    if (r->setup->trained.folds && round > 0)
         fc_server_prepare_task(r);
     FC_TRY(fc_round_init(&x, r, t, round, err));
     set_gram_model(&x, r);
@@ -177,14 +237,10 @@ fc_status fc_server_round(fc_run *r, int t, int round, fc_error *err)
     FC_TRY(fc_round_run(&x, r, err));
 
     double begin = fc_wall();
-    fc_status s = r->scratch.ranks.me == 0 ? merge(&x, r, err) : FC_OK;
-    s = fc_ranks_share(&r->scratch.ranks, s, r->state.global.p,
-                       r->state.global.n * sizeof *r->state.global.p, err);
-    if (r->state.folded) {
-        s = fc_ranks_share(&r->scratch.ranks, s, r->state.folded,
-                           r->setup->w0.n * sizeof *r->state.folded, err);
+    fc_status s = r->scratch.ranks.me == 0 ? merge_updates(&x, r, err) : FC_OK;
+    s = share_merged(r, s, err);
+    if (r->setup->trained.folds)
         fresh_lora(r, t, round + 1);
-    }
     FC_TRY(s);
     x.row.merge_s = fc_wall() - begin;
 
@@ -249,7 +305,7 @@ static fc_status push_delta(fc_run *r, const fc_grams *Gs, fc_error *err)
         fc_deltas_push_dense(&r->state.deltas, r->state.folded, NULL);
     } else if (r->state.deltas.W) { /* the backbone is the first part of the block */
         memcpy(r->scratch.w_scratch, r->setup->w0.p, r->setup->w0.n * sizeof *r->setup->w0.p);
-        if (!r->setup->method->restarts || !r->setup->method->restarts(r->setup->cfg))
+        if (!r->setup->trained.restarts)
             fc_deltas_add_sum(r->scratch.w_scratch, &r->state.deltas, r->state.deltas.tasks, 1);
         fc_deltas_push_dense(&r->state.deltas, r->state.global.p, r->scratch.w_scratch);
     }
@@ -293,16 +349,29 @@ static fc_status eval_tasks(fc_round *x, fc_run *r, int t, fc_error *err)
     return FC_OK;
 }
 
+/* What the pieces do at the end of a task. */
+static fc_status end_pieces(fc_run *r, int t, fc_error *err)
+{
+    const fc_piece_server common = {.task = t,
+                                    .round = r->setup->cfg->fed.rounds,
+                                    .start = r->state.global.p,
+                                    .global = r->state.global.p};
+    bool server = r->scratch.ranks.me == 0;
+    fc_status s = server ? fc_pieces_end_task(&r->state, r->setup, &common, err) : FC_OK;
+    return r->setup->n_pieces ? share_arrays(r, s, err) : s;
+}
+
 fc_status fc_server_end_task(fc_run *r, int t, fc_error *err)
 {
     fc_mark mark = fc_arena_mark(&r->scratch.arena);
     fc_round x = {.row = fc_round_row_new(t, r->setup->cfg->fed.rounds)};
-    bool grams = fc_plan_task_grams(r->setup);
+    bool grams = r->setup->task_grams;
     if (grams)
         FC_TRY(collect_task_grams(&x, r, t, err));
     if (grams && r->scratch.ranks.me == 0 && x.row.clients_ok == 0)
         FC_TRY(fc_runlog_event(&r->scratch.log, "no_update", t + 1, x.row.round,
                                "no Grams: the task has no weight in the merged model", err));
+    FC_TRY(end_pieces(r, t, err));
     FC_TRY(push_delta(r, grams ? &x.sum : NULL, err));
     if (r->state.task_head && !*r->setup->source_hash)
         fc_task_head_keep(&r->state, r->setup, t);

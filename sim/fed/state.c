@@ -1,6 +1,8 @@
 #include "sim/fed/state.h"
 
 #include "core/vit/head.h"
+#include "sim/fed/down.h"
+#include "sim/fed/pieces.h"
 #include "sim/fed/plan.h"
 #include "sim/train/vit_merge.h"
 
@@ -77,6 +79,8 @@ static fc_status state_init(fc_run *r, fc_error *err)
         memcpy(st->global.p, s->w0.p, s->w0.n * sizeof *s->w0.p);
     fc_head_init(&st->global, fc_seed(s->cfg, s->cfg->seed.init));
     FC_TRY(counts_init(r, err));
+    FC_TRY(fc_pieces_state(st, s, arena, err));
+    FC_TRY(fc_params_alloc(&r->scratch.received, &s->layout, arena, err));
     r->scratch.w_train = s->w0.p;
     if (s->keeps_rows) {
         st->task_head = fc_arena_alloc(arena, fc_task_head_size(s), sizeof *st->task_head, err);
@@ -90,14 +94,18 @@ static fc_status state_init(fc_run *r, fc_error *err)
     if (s->net.mode != FC_TRAIN_LORA)
         return FC_OK;
     const fc_grams slots = fc_grams_first(&s->gram_shape, s->slots);
-    if (s->folds) {
+    if (s->trained.folds) {
         FC_TRY(fc_deltas_init_dense(&st->deltas, shape, s->w0.n, s->tasks.n, arena, err));
         FC_TRY(backbone_copy(&st->folded, r, err));
+        size_t stack = fc_down_stack_size(s);
+        st->stack = stack ? fc_arena_alloc(arena, stack, sizeof *st->stack, err) : NULL;
+        if (stack && !st->stack)
+            return FC_EFAIL;
     } else {
         FC_TRY(fc_deltas_init(&st->deltas, shape, s->net.rank, s->tasks.n,
-                              fc_plan_task_grams(s) ? &slots : NULL, arena, err));
+                              s->task_grams ? &slots : NULL, arena, err));
     }
-    if (s->method->train_base || s->folds)
+    if (s->method->train_base || s->trained.folds)
         FC_TRY(backbone_copy(&r->scratch.w_buffer, r, err));
     return backbone_copy(&r->scratch.w_scratch, r, err);
 }
@@ -120,6 +128,7 @@ static fc_status crew_init(fc_run *r, fc_error *err)
                          .batch = s->cfg->train.batch,
                          .samples = longest,
                          .grams = s->gram_shape.n ? &s->gram_shape : NULL,
+                         .slice_terms = s->slice_terms,
                          .max_side = s->max_side};
     fc_grams full;
     if (rule) {
@@ -141,7 +150,9 @@ static fc_status packed_init(fc_run *r, fc_error *err)
     const fc_net *n = &r->setup->net;
     FC_TRY(fc_packed_new(&r->scratch.packed_scratch, &n->shape, false, &n->engine, err));
     if (n->mode == FC_TRAIN_FULL)
-        return FC_OK;
+        return r->setup->has_teacher
+                   ? fc_packed_new(&r->scratch.packed_start, &n->shape, false, &n->engine, err)
+                   : FC_OK;
     return fc_packed_new(&r->scratch.packed_train, &n->shape, n->mode == FC_TRAIN_LORA, &n->engine,
                          err);
 }
@@ -151,12 +162,36 @@ const fc_packed *fc_run_packed(const fc_run *r)
     return r->scratch.packed_train.block ? &r->scratch.packed_train : NULL;
 }
 
+/* Buffers of the trainers for what pieces want, and the file of clients. */
+static fc_status rooms_init(fc_run *r, fc_error *err)
+{
+    const fc_setup *s = r->setup;
+    fc_scratch *x = &r->scratch;
+    size_t trainers = (size_t)x->crew.trainers;
+    x->sent = fc_arena_alloc(&x->arena, trainers, sizeof *x->sent, err);
+    x->gradient = fc_arena_alloc(&x->arena, trainers, sizeof *x->gradient, err);
+    if (!x->sent || !x->gradient)
+        return FC_EFAIL;
+    for (size_t i = 0; i < trainers; i++) {
+        if (s->sent_numbers)
+            x->sent[i] = fc_arena_alloc(&x->arena, s->sent_numbers, sizeof **x->sent, err);
+        if (s->gradient)
+            x->gradient[i] = fc_arena_alloc(&x->arena, s->layout.n, sizeof **x->gradient, err);
+        if ((s->sent_numbers && !x->sent[i]) || (s->gradient && !x->gradient[i]))
+            return FC_EFAIL;
+    }
+    return s->own_numbers ? fc_client_store_init(&x->store, s->own_numbers, s->partition.clients,
+                                                 fc_plan_cohort_max(s), &x->arena, err)
+                          : FC_OK;
+}
+
 fc_status fc_run_init(fc_run *r, const fc_setup *s, fc_error *err)
 {
     r->setup = s;
     FC_TRY(state_init(r, err));
     FC_TRY(packed_init(r, err));
-    return crew_init(r, err);
+    FC_TRY(crew_init(r, err));
+    return rooms_init(r, err);
 }
 
 void fc_run_free(fc_run *r)
@@ -164,7 +199,9 @@ void fc_run_free(fc_run *r)
     fc_crew_free(&r->scratch.crew);
     fc_packed_free(&r->scratch.packed_train);
     fc_packed_free(&r->scratch.packed_scratch);
+    fc_packed_free(&r->scratch.packed_start);
     fc_runlog_close(&r->scratch.log);
+    fc_client_store_close(&r->scratch.store);
     fc_arena_free(&r->scratch.arena);
     *r = (fc_run){0};
 }
@@ -172,7 +209,7 @@ void fc_run_free(fc_run *r)
 /* --- checkpoints --------------------------------------------------------------------------------
  */
 
-enum { FIELDS_MAX = 20 };
+enum { FIELDS_MAX = 20 + FC_PIECE_FIELDS_MAX };
 
 /* A member of st, or NULL. */
 #define AT(member) (st ? st->member : NULL)
@@ -180,8 +217,8 @@ enum { FIELDS_MAX = 20 };
 /* The one list of what is saved and loaded. st NULL: sizes only. */
 static int state_fields(fc_state_field f[FIELDS_MAX], const fc_setup *s, fc_state *st)
 {
-    bool lora = s->net.mode == FC_TRAIN_LORA, factors = lora && !s->folds;
-    bool dense = (lora && s->folds) || (s->net.mode == FC_TRAIN_FULL && s->keeps_rows);
+    bool lora = s->net.mode == FC_TRAIN_LORA, factors = lora && !s->trained.folds;
+    bool dense = (lora && s->trained.folds) || (s->net.mode == FC_TRAIN_FULL && s->keeps_rows);
     size_t T = (size_t)s->tasks.n, n_A = 0, n_B = 0;
     if (factors)
         fc_slot_offsets(&s->net.shape, s->slots, s->net.rank, &n_A, &n_B);
@@ -193,11 +230,13 @@ static int state_fields(fc_state_field f[FIELDS_MAX], const fc_setup *s, fc_stat
     }
     if (dense)
         f[n++] = (fc_state_field){"deltas.W", FC_F32, T * s->w0.n, AT(deltas.W)};
-    if (s->folds)
+    if (s->trained.folds)
         f[n++] = (fc_state_field){"folded", FC_F32, s->w0.n, AT(folded)};
+    if (fc_down_stack_size(s) > 0)
+        f[n++] = (fc_state_field){"stack", FC_F32, fc_down_stack_size(s), AT(stack)};
     if (s->keeps_rows)
         f[n++] = (fc_state_field){"task_head", FC_F32, fc_task_head_size(s), AT(task_head)};
-    if (factors && fc_plan_task_grams(s)) {
+    if (factors && s->task_grams) {
         const fc_grams slots = fc_grams_first(&s->gram_shape, s->slots);
         f[n++] = (fc_state_field){"deltas.AG", FC_F64, T * n_A, AT(deltas.AG)};
         f[n++] = (fc_state_field){"deltas.Q", FC_F64, slots.size, AT(deltas.Q.g)};
@@ -213,7 +252,7 @@ static int state_fields(fc_state_field f[FIELDS_MAX], const fc_setup *s, fc_stat
     f[n++] = (fc_state_field){"sim_s", FC_F64, 1, st ? &st->sim_s : NULL};
     f[n++] = (fc_state_field){"clock", FC_F64, 2, AT(clock)};
     f[n++] = (fc_state_field){"log", FC_I64, FC_LOG_N, AT(log_offset)};
-    return n;
+    return n + fc_pieces_fields(f + n, s, st);
 }
 _Static_assert(sizeof(long) == sizeof(int64_t), "counts are saved as 64-bit integers");
 
@@ -248,6 +287,8 @@ fc_status fc_run_checkpoint(fc_run *r, int task, int round, fc_error *err)
     fc_ckpt_id id = fc_run_ckpt_id(r->setup);
     fc_status s = fc_runlog_sync(&r->scratch.log, r->state.log_offset, err);
     if (s == FC_OK)
+        s = fc_client_store_sync(&r->scratch.store, err);
+    if (s == FC_OK)
         s = fc_checkpoint_save(r->scratch.log.dir, (long)r->state.at.seq, &id, text, field,
                                state_fields(field, r->setup, &r->state), err);
     r->state.clock[0] = begin;
@@ -261,6 +302,7 @@ void fc_run_derive(fc_run *r)
     st->deltas.tasks = st->deltas.tasks_max ? (int)st->at.next_task : 0;
     st->acc.done = (int)st->at.next_task;
     st->eval.seen = (int)st->at.next_task + (st->at.next_round > 0);
+    memcpy(r->scratch.received.p, st->global.p, st->global.n * sizeof *st->global.p);
 }
 
 fc_status fc_run_restore(fc_run *r, const char *dir, bool *found, fc_error *err)

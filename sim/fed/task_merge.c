@@ -66,7 +66,7 @@ fc_status fc_task_merge_check(const fc_setup *s, fc_error *err)
         return fc_fail(err, FC_EUSAGE,
                        "task_merge.scale: %s keeps the updates apart, there is nothing to scale",
                        rule->name);
-    if (by_grams(rule) && (s->net.mode != FC_TRAIN_LORA || s->folds || !fc_plan_task_grams(s)))
+    if (by_grams(rule) && (s->net.mode != FC_TRAIN_LORA || s->trained.folds || !s->task_grams))
         return fc_fail(
             err, FC_EUSAGE,
             "tasks.merge: %s needs the Grams of each task, which method %s does not send",
@@ -78,8 +78,8 @@ fc_status fc_task_merge_check(const fc_setup *s, fc_error *err)
                        "tasks.merge: %s takes Grams of its own, and so does method %s: lorm merges "
                        "by those that are there",
                        rule->name, s->method->name);
-    if (fc_vit_merge_check(rule, &space, s->net.mode == FC_TRAIN_LORA && !s->folds, true, &why) !=
-        FC_OK)
+    if (fc_vit_merge_check(rule, &space, s->net.mode == FC_TRAIN_LORA && !s->trained.folds, true,
+                           &why) != FC_OK)
         return fc_fail(err, FC_EUSAGE, "tasks.merge: %s", why.msg);
     return FC_OK;
 }

@@ -10,10 +10,12 @@
 /* Size of the message of a client that failed. */
 static const size_t failed = SIZE_MAX;
 
-fc_status fc_wave_init(fc_wave *w, int max, int ranks, fc_arena *arena, fc_error *err)
+fc_status fc_wave_init(fc_wave *w, int max, size_t numbers, int ranks, fc_arena *arena,
+                       fc_error *err)
 {
     size_t n = (size_t)max;
     *w = (fc_wave){.max = max,
+                   .numbers = numbers,
                    .message = fc_arena_alloc(arena, n, sizeof *w->message, err),
                    .head = fc_arena_alloc(arena, n, sizeof *w->head, err),
                    .error = fc_arena_alloc(arena, n, sizeof *w->error, err),
@@ -21,9 +23,16 @@ fc_status fc_wave_init(fc_wave *w, int max, int ranks, fc_arena *arena, fc_error
                    .size = fc_arena_alloc(arena, n, sizeof *w->size, err),
                    .owner = fc_arena_alloc(arena, n, sizeof *w->owner, err),
                    .load = fc_arena_alloc(arena, (size_t)ranks, sizeof *w->load, err)};
+    if (numbers && !(w->own = fc_arena_alloc(arena, n * numbers, sizeof *w->own, err)))
+        return FC_EFAIL;
     return w->message && w->head && w->error && w->order && w->size && w->owner && w->load
                ? FC_OK
                : FC_EFAIL;
+}
+
+fc_real *fc_wave_own(const fc_wave *w, int slot)
+{
+    return w->own ? w->own + (size_t)slot * w->numbers : NULL;
 }
 
 static int by_length(const void *a, const void *b)
@@ -117,9 +126,13 @@ fc_status fc_wave_collect(fc_wave *w, const fc_setup *s, const fc_work *work, fc
         if (ranks->me == from) {
             fc_ranks_send(ranks, &w->head[i], sizeof w->head[i]);
             fc_ranks_send(ranks, w->message[i].data, w->size[i]);
+            if (w->own)
+                fc_ranks_send(ranks, fc_wave_own(w, i), w->numbers * sizeof *w->own);
         } else if (ranks->me == 0) {
             fc_ranks_receive(ranks, &w->head[i], sizeof w->head[i], from);
             fc_ranks_receive(ranks, w->message[i].data, w->size[i], from);
+            if (w->own)
+                fc_ranks_receive(ranks, fc_wave_own(w, i), w->numbers * sizeof *w->own, from);
             fc_progress_add(progress, fc_client_flop(s, work, w->id[i]), 0, NAN);
             fc_progress_client(progress);
         }

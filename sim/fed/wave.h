@@ -1,8 +1,8 @@
 /* A wave: as many clients of a round as there is room for, with the messages that they send.
  *
- * sim/fed/round.c calls it: it deals the clients to the ranks (sim/parallel/ranks.h), each rank trains its own
- * (sim/fed/client.h), and their messages are collected on rank 0, which folds them in client-id order.
- * A client or rank that fails is reported by the lowest client that failed. */
+ * sim/fed/round.c calls it: it deals the clients to the ranks (sim/parallel/ranks.h), each rank
+ * trains its own (sim/fed/client.h), and their messages are collected on rank 0, which folds them
+ * in client-id order. A client or rank that fails is reported by the lowest client that failed. */
 #ifndef FC_WAVE_H
 #define FC_WAVE_H
 
@@ -26,10 +26,15 @@ typedef struct fc_wave {
     size_t *size; /* of the messages of all ranks */
     int *owner;   /* rank of each client */
     size_t *load; /* (ranks) samples dealt so far */
+    fc_real *own; /* (max, numbers) arrays that the clients keep: as they were, then as they are */
+    size_t numbers;
 } fc_wave;
 
-/* Room for max clients on so many ranks. Memory from the arena. */
-fc_status fc_wave_init(fc_wave *w, int max, int ranks, fc_arena *arena, fc_error *err);
+/* Room for max clients, each of which keeps so many numbers, on so many ranks. Memory from the
+ * arena. */
+fc_status fc_wave_init(fc_wave *w, int max, size_t numbers, int ranks, fc_arena *arena,
+                       fc_error *err);
+fc_real *fc_wave_own(const fc_wave *w, int slot); /* NULL: they keep none */
 
 /* Deal the clients in w->order (longest first), but for those whose message rank 0 has already:
  * each goes to the rank that would be done with it first. w->owner: the rank of each slot;

@@ -1,9 +1,9 @@
 #include "sim/jobs/sweep_collect.h"
 
 #include "core/base/file.h"
-#include "sim/report/compare.h"
 #include "sim/io/outfile.h"
 #include "sim/jobs/sweep_halving.h"
+#include "sim/report/compare.h"
 
 #include <stdio.h>
 #include <string.h>

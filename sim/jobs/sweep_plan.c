@@ -1,10 +1,11 @@
 #include "sim/jobs/sweep_plan.h"
 
 #include "core/base/file.h"
+#include "sim/config/config.h"
 #include "sim/config/config_parts.h"
-#include "sim/run/experiment.h"
 #include "sim/io/outfile.h"
 #include "sim/jobs/sweep_table.h"
+#include "sim/run/experiment.h"
 
 #include <errno.h>
 #include <math.h>

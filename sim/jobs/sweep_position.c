@@ -1,8 +1,8 @@
 #include "sim/jobs/sweep_position.h"
 
 #include "sim/io/csv.h"
-#include "sim/record/runlog.h"
 #include "sim/jobs/sweep_work.h"
+#include "sim/record/runlog.h"
 
 #include <math.h>
 

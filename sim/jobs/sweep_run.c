@@ -5,11 +5,11 @@
 
 #include "core/base/file.h"
 #include "core/base/threads.h"
-#include "sim/record/reporter.h"
-#include "sim/parallel/signals.h"
 #include "sim/jobs/sweep_halving.h"
 #include "sim/jobs/sweep_position.h"
 #include "sim/jobs/sweep_work.h"
+#include "sim/parallel/signals.h"
+#include "sim/record/reporter.h"
 
 #include <errno.h>
 #include <fcntl.h>

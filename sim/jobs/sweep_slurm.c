@@ -5,8 +5,8 @@
 #include "core/base/file.h"
 #include "core/base/threads.h"
 #include "sim/io/outfile.h"
-#include "sim/jobs/sweep_plan.h"
 #include "sim/io/text.h"
+#include "sim/jobs/sweep_plan.h"
 
 #include <ctype.h>
 #include <errno.h>

@@ -7,8 +7,8 @@
 #ifndef FC_SWEEP_STATE_H
 #define FC_SWEEP_STATE_H
 
-#include "sim/sweep/sweep.h"
 #include "sim/jobs/sweep_claim.h"
+#include "sim/sweep/sweep.h"
 
 typedef enum fc_run_state {
     FC_RUN_WAITING, /* nobody works on it, or whoever did let go of it */

@@ -2,10 +2,10 @@
 
 #include "sim/io/outfile.h"
 #include "sim/io/progress.h"
+#include "sim/io/text.h"
 #include "sim/jobs/sweep_halving.h"
 #include "sim/jobs/sweep_position.h"
 #include "sim/jobs/sweep_table.h"
-#include "sim/io/text.h"
 
 #include <limits.h>
 #include <math.h>

@@ -2,8 +2,8 @@
 
 #include "core/base/file.h"
 #include "core/linalg/gemm.h"
-#include "sim/models/adapter_config.h"
 #include "sim/io/outfile.h"
+#include "sim/models/adapter_config.h"
 
 #include <limits.h>
 #include <math.h>

@@ -1,4 +1,5 @@
-/* adapter_config.json of a PEFT adapter: which scale its factors have. Read by sim/models/adapter.h. */
+/* adapter_config.json of a PEFT adapter: which scale its factors have. Read by
+ * sim/models/adapter.h. */
 #ifndef FC_ADAPTER_CONFIG_H
 #define FC_ADAPTER_CONFIG_H
 

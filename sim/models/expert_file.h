@@ -1,6 +1,6 @@
 /* Merges that keep experts beside the backbone, as one safetensors file: the tensors of a
- * timm-named model, and those that the rule writes (sim/train/vit_rule.h), whose names begin with its
- * own.
+ * timm-named model, and those that the rule writes (sim/train/vit_rule.h), whose names begin with
+ * its own.
  *
  * metadata: experts = the rule, experts.tasks = how many tasks each expert stands for, and what the
  * rule has to say.

@@ -1,14 +1,15 @@
-/* The tensors of experts in a safetensors file (sim/models/expert_file.h), as the rule that made them
- * writes and reads them: their names begin with the rule's, and what they stand beside is a weight
- * of the network. A low-rank or dense expert of a layer (core/vit/experts.h) is the same for all rules:
+/* The tensors of experts in a safetensors file (sim/models/expert_file.h), as the rule that made
+ * them writes and reads them: their names begin with the rule's, and what they stand beside is a
+ * weight of the network. A low-rank or dense expert of a layer (core/vit/experts.h) is the same for
+ * all rules:
  *
  *   <rule>.<weight>.<e>.B (m, k), .A (k, n), or .W (m, n) where it is kept whole; .bias (m) where
  * it has one */
 #ifndef FC_EXPERT_TENSORS_H
 #define FC_EXPERT_TENSORS_H
 
-#include "core/vit/experts.h"
 #include "core/base/safetensors.h"
+#include "core/vit/experts.h"
 #include "core/vit/vit.h"
 
 /* --- writing -----------------------------------------------------------------------------------

@@ -1,17 +1,18 @@
 /* Models and adapters from files as task vectors (core/merge/combine.h), and their merge as a file.
  *
- * An input is an adapter folder (sim/models/adapter.h) or a whole model, of any architecture; a whole
- * model and the tensors that an adapter has as a whole need the base: tau = theta - theta_0. A
- * tensor that an input does not have is one that it did not change. Linear weights are the layers
+ * An input is an adapter folder (sim/models/adapter.h) or a whole model, of any architecture; a
+ * whole model and the tensors that an adapter has as a whole need the base: tau = theta - theta_0.
+ * A tensor that an input does not have is one that it did not change. Linear weights are the layers
  * of adapters and two-dimensional tensors whose names end in ".weight", but for embeddings
  * ("embed").
  *
  * The classifier, head.weight and head.bias, is not merged by the rule: inputs that know classes of
- * their own (sim/models/model_meta.h) keep their rows, one input below the other; where all have the same
- * classes, or say nothing and have the same shape, it is the mean.
+ * their own (sim/models/model_meta.h) keep their rows, one input below the other; where all have
+ * the same classes, or say nothing and have the same shape, it is the mean.
  *
  * Used by fcil merge: open; load, and stats where the rule wants them; the rule, on f->set (or sum
- * in place of both); save. Where the rule needs a network, sim/models/merge_network.h stands between. */
+ * in place of both); save. Where the rule needs a network, sim/models/merge_network.h stands
+ * between. */
 #ifndef FC_MERGE_FILES_H
 #define FC_MERGE_FILES_H
 

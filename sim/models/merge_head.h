@@ -1,4 +1,5 @@
-/* The classifier of merged inputs, and what the merged file says of itself: see sim/models/merge_files.h.
+/* The classifier of merged inputs, and what the merged file says of itself: see
+ * sim/models/merge_files.h.
  */
 #ifndef FC_MERGE_HEAD_H
 #define FC_MERGE_HEAD_H

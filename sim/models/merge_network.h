@@ -1,8 +1,8 @@
-/* Merges of files that are more than a function of task vectors (sim/train/vit_merge.h): the base is a
- * timm-named ViT, the inputs are updates of it, and with the head that they have together it is a
- * network. Used by fcil merge, on inputs that sim/models/merge_files.h has loaded: their task vectors and
- * images go into fc_vit_merge_make, and what comes out is saved by merge_files or, with experts,
- * here.
+/* Merges of files that are more than a function of task vectors (sim/train/vit_merge.h): the base
+ * is a timm-named ViT, the inputs are updates of it, and with the head that they have together it
+ * is a network. Used by fcil merge, on inputs that sim/models/merge_files.h has loaded: their task
+ * vectors and images go into fc_vit_merge_make, and what comes out is saved by merge_files or, with
+ * experts, here.
  *
  * Rules that need images take them from the data that the inputs name in their metadata, of each
  * input's own classes, as tasks.merge does in a run (fc_task_images_draw): with the run's seed and
@@ -36,8 +36,8 @@ typedef struct fc_merge_network {
 fc_status fc_merge_network_make(fc_merge_network *m, fc_merge_files *f,
                                 const fc_merge_network_job *job, fc_error *err);
 
-/* A result with experts as a file that fcil eval runs (sim/models/expert_file.h). Errors: FC_EDATA for a
- * model for each input where these have the same classes. */
+/* A result with experts as a file that fcil eval runs (sim/models/expert_file.h). Errors: FC_EDATA
+ * for a model for each input where these have the same classes. */
 fc_status fc_merge_network_save(const fc_merge_network *m, fc_merge_files *f, const char *path,
                                 fc_error *err);
 

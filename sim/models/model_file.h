@@ -1,10 +1,11 @@
 /* A Vision Transformer with a head from files: timm-named safetensors, or an adapter folder
  * (sim/models/adapter.h) and the file of the backbone that it belongs to. Opened by fcil merge
- * (sim/models/merge_files.h) for what the file has, by fcil eval and stats (sim/models/model_on_data.h) to be
- * run. */
+ * (sim/models/merge_files.h) for what the file has, by fcil eval and stats
+ * (sim/models/model_on_data.h) to be run. */
 #ifndef FC_MODEL_FILE_H
 #define FC_MODEL_FILE_H
 
+#include "sim/config/config.h"
 #include "sim/models/adapter.h"
 #include "sim/models/model_meta.h"
 

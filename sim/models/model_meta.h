@@ -9,6 +9,7 @@
 
 #include "core/vit/vit.h"
 #include "datasets/tasks.h"
+#include "sim/config/config.h"
 #include "sim/config/config_parts.h"
 
 typedef const char *const (*fc_pairs)[2]; /* {key, value} */

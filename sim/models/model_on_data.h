@@ -6,10 +6,11 @@
 #ifndef FC_MODEL_ON_DATA_H
 #define FC_MODEL_ON_DATA_H
 
-#include "sim/train/eval.h"
+#include "sim/config/config.h"
+#include "sim/io/progress.h"
 #include "sim/models/expert_file.h"
 #include "sim/models/model_file.h"
-#include "sim/io/progress.h"
+#include "sim/train/eval.h"
 
 typedef struct fc_model_on_data {
     fc_config cfg;

@@ -256,17 +256,19 @@ fc_status fc_checkpoint_load(const char *dir, long *seq, const fc_ckpt_id *id,
 /* --- messages of clients ---------------------------------------------------------------------- */
 
 fc_status fc_checkpoint_client_save(const char *dir, int task, int round, int client,
-                                    const fc_ckpt_id *id, const void *data, size_t n, fc_error *err)
+                                    const fc_ckpt_id *id, const void *data, size_t n,
+                                    const float *own, size_t n_own, fc_error *err)
 {
     char path[FC_PATH_MAX];
     FC_TRY(make_folder(dir, err));
     FC_TRY(client_path(path, dir, task, round, client, err));
-    fc_state_field field = {"message", FC_U8, n, (void *)(uintptr_t)data};
-    return write_fields(path, id, &field, 1, err);
+    const fc_state_field field[] = {{"message", FC_U8, n, (void *)(uintptr_t)data},
+                                    {"own", FC_F32, n_own, (void *)(uintptr_t)own}};
+    return write_fields(path, id, field, n_own ? 2 : 1, err);
 }
 
 unsigned char *fc_checkpoint_client_load(const char *dir, int task, int round, int client,
-                                         const fc_ckpt_id *id, size_t *n)
+                                         const fc_ckpt_id *id, size_t *n, float *own, size_t n_own)
 {
     char path[FC_PATH_MAX];
     fc_st f;
@@ -274,12 +276,15 @@ unsigned char *fc_checkpoint_client_load(const char *dir, int task, int round, i
     if (client_path(path, dir, task, round, client, NULL) != FC_OK ||
         fc_st_open(&f, path, NULL) != FC_OK)
         return NULL;
-    const fc_tensor *t = fc_st_find(&f, "message");
-    if (t && t->dtype == FC_U8 && intact(&f) && check_id(&f, id, NULL) == FC_OK)
+    const fc_tensor *t = fc_st_find(&f, "message"), *o = n_own ? fc_st_find(&f, "own") : NULL;
+    bool whole = n_own == 0 || (o && o->dtype == FC_F32 && o->count == n_own);
+    if (whole && t && t->dtype == FC_U8 && intact(&f) && check_id(&f, id, NULL) == FC_OK)
         data = malloc(t->count ? t->count : 1);
     if (data) {
         memcpy(data, t->data, t->count);
         *n = t->count;
+        if (n_own)
+            memcpy(own, o->data, n_own * sizeof *own);
     }
     fc_st_close(&f);
     return data;

@@ -7,7 +7,15 @@
 #define FC_CHECKPOINT_H
 
 #include "core/base/status.h"
-#include "sim/methods/method.h"
+#include <stddef.h>
+
+/* One array of the state that a checkpoint holds. */
+typedef struct fc_state_field {
+    const char *name;
+    int dtype; /* fc_dtype */
+    size_t n;
+    void *data;
+} fc_state_field;
 
 /* What must match between a checkpoint and the run that reads it. */
 typedef struct fc_ckpt_id {
@@ -26,14 +34,15 @@ fc_status fc_checkpoint_save(const char *dir, long seq, const fc_ckpt_id *id, co
 fc_status fc_checkpoint_load(const char *dir, long *seq, const fc_ckpt_id *id,
                              const fc_state_field *field, int n, fc_error *err);
 
-/* Messages of finished clients of round (task, round). save is atomic. load: the n bytes,
- * malloc'ed; NULL if absent, damaged or of another config, data, weights or partition (then the
- * client trains again). clear removes all of them. */
+/* Messages of finished clients of round (task, round), and the numbers that the client keeps (own,
+ * may be none). save is atomic. load: the n bytes, malloc'ed, and own filled in; NULL if absent,
+ * damaged or of another config, data, weights or partition (then the client trains again). clear
+ * removes all of them. */
 fc_status fc_checkpoint_client_save(const char *dir, int task, int round, int client,
                                     const fc_ckpt_id *id, const void *data, size_t n,
-                                    fc_error *err);
+                                    const float *own, size_t n_own, fc_error *err);
 unsigned char *fc_checkpoint_client_load(const char *dir, int task, int round, int client,
-                                         const fc_ckpt_id *id, size_t *n);
+                                         const fc_ckpt_id *id, size_t *n, float *own, size_t n_own);
 fc_status fc_checkpoint_client_clear(const char *dir, fc_error *err);
 
 /* Remove all checkpoints and messages: a run that starts afresh (fc_runlog_open calls it). */

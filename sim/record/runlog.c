@@ -1,10 +1,10 @@
 #include "sim/record/runlog.h"
 
 #include "core/base/file.h"
-#include "sim/record/checkpoint.h"
 #include "sim/io/csv.h"
 #include "sim/io/outfile.h"
 #include "sim/io/tensorboard.h"
+#include "sim/record/checkpoint.h"
 
 #include <assert.h>
 #include <errno.h>

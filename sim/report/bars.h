@@ -2,8 +2,8 @@
 #ifndef FC_BARS_H
 #define FC_BARS_H
 
-#include "sim/report/metric.h"
 #include "sim/draw/plot.h"
+#include "sim/report/metric.h"
 
 /* One bar per group, the largest mean first, with its label at the left and the mean at its end; of
  * several finished runs also a line of one standard deviation. Groups without a number stand last.

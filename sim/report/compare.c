@@ -1,3 +1,4 @@
+#include "sim/config/config.h"
 #include "sim/report/compare.h"
 
 #include <math.h>

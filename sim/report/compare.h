@@ -3,8 +3,8 @@
 #ifndef FC_COMPARE_H
 #define FC_COMPARE_H
 
-#include "sim/report/metric.h"
 #include "sim/draw/table.h"
+#include "sim/report/metric.h"
 
 /* Mean of the differences between the runs of a group and those of the baseline with the same
  * seeds (n pairs), and p of Student's paired t-test of "no difference" (two-sided, not corrected

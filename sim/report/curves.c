@@ -1,7 +1,7 @@
 #include "sim/report/curves.h"
 
-#include "sim/report/metric.h"
 #include "sim/record/runlog.h"
+#include "sim/report/metric.h"
 
 #include <math.h>
 #include <string.h>

@@ -3,13 +3,13 @@
 #include "sim/report/report.h"
 
 #include "core/base/file.h"
-#include "sim/report/curves.h"
-#include "sim/io/outfile.h"
 #include "sim/draw/page.h"
+#include "sim/io/outfile.h"
 #include "sim/io/progress.h"
-#include "sim/report/report_clients.h"
-#include "sim/record/runlog.h"
 #include "sim/io/text.h"
+#include "sim/record/runlog.h"
+#include "sim/report/curves.h"
+#include "sim/report/report_clients.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* The page that compares groups of runs. Pictures name groups by letters, which a list explains, so
  * that names of any length fit on a phone. */
 #include "core/base/file.h"
-#include "sim/report/curves.h"
 #include "sim/draw/page.h"
+#include "sim/report/curves.h"
 #include "sim/report/report.h"
 
 #include <string.h>

@@ -1,6 +1,7 @@
 #include "sim/report/result.h"
 
 #include "core/base/file.h"
+#include "sim/config/config.h"
 #include "sim/config/config_parts.h"
 #include "sim/io/outfile.h"
 #include "sim/record/runlog.h"

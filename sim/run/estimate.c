@@ -1,11 +1,11 @@
 #include "sim/run/estimate.h"
 
 #include "core/base/rng.h"
-#include "sim/fed/client.h"
-#include "sim/run/cost.h"
-#include "sim/fed/flop.h"
 #include "sim/config/make.h"
+#include "sim/fed/client.h"
+#include "sim/fed/flop.h"
 #include "sim/fed/server.h"
+#include "sim/run/cost.h"
 
 #include <math.h>
 #include <string.h>
@@ -93,10 +93,10 @@ fc_status fc_estimate_memory(double *bytes, const fc_setup *s, int threads, fc_e
     const fc_grams grams = fc_plan_grams(s, &first);
     int clients = fc_plan_cohort_max(s);
     size_t message;
-    FC_TRY(fc_message_size(&message, &s->layout, first.groups, first.grams ? &grams : NULL,
-                           first.fisher ? &s->fisher : NULL, err));
+    FC_TRY(fc_plan_message(&message, s, &first, err));
+    message += s->own_numbers * sizeof(fc_real);
     /* that there is a sum is all that counts here: nothing is merged */
-    fc_real *sum = s->folds ? s->w0.p : NULL;
+    fc_real *sum = s->trained.folds ? s->w0.p : NULL;
     const fc_merge_job job = fc_plan_merge_job(s, &s->layout, sum, 0, 0, clients);
     double packed = (double)fc_packed_bytes(&s->net.shape, false, &s->net.engine);
     double wave = (double)message * fc_plan_wave(message, clients, threads);

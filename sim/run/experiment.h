@@ -3,8 +3,8 @@
 #ifndef FC_EXPERIMENT_H
 #define FC_EXPERIMENT_H
 
-#include "sim/run/run_dir.h"
 #include "sim/fed/state.h"
+#include "sim/run/run_dir.h"
 
 /* Must not move while it is open: run points to setup. */
 typedef struct fc_experiment {

@@ -1,9 +1,9 @@
 #include "sim/run/export.h"
 
+#include "sim/fed/server.h"
 #include "sim/models/adapter.h"
 #include "sim/models/expert_file.h"
 #include "sim/models/model_meta.h"
-#include "sim/fed/server.h"
 
 #include <string.h>
 

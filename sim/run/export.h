@@ -1,14 +1,14 @@
 /* What a run has learnt as files that other programs read: its model with timm's names, its LoRA
- * deltas in PEFT's format. Both say in their metadata what sim/models/model_meta.h lists. Called by fcil
- * export, on a run that is opened and restored. */
+ * deltas in PEFT's format. Both say in their metadata what sim/models/model_meta.h lists. Called by
+ * fcil export, on a run that is opened and restored. */
 #ifndef FC_EXPORT_H
 #define FC_EXPORT_H
 
 #include "sim/fed/state.h"
 
 /* The model that the run tested last, with the rows of the head of all tasks seen, as one
- * safetensors file; with its experts (sim/models/expert_file.h) where it has some. Errors: FC_EDATA if no
- * round is done; FC_EUSAGE for a model for each task. */
+ * safetensors file; with its experts (sim/models/expert_file.h) where it has some. Errors: FC_EDATA
+ * if no round is done; FC_EUSAGE for a model for each task. */
 fc_status fc_export_timm(fc_run *r, const char *path, fc_error *err);
 
 /* Tasks with an adapter: those that are finished, and the one that is going on. */

@@ -1,8 +1,8 @@
 #include "sim/run/loop.h"
 
-#include "sim/run/cost.h"
-#include "sim/io/outfile.h"
 #include "sim/fed/server.h"
+#include "sim/io/outfile.h"
+#include "sim/run/cost.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -30,7 +30,9 @@ fc_status fc_run_start(fc_run *r, const char *dir, bool resumed, fc_error *err)
     fc_log_options o = {.clients = r->setup->cfg->log.clients,
                         .tensorboard = r->setup->cfg->log.tensorboard,
                         .rounds = r->setup->cfg->fed.rounds};
-    return fc_runlog_open(&r->scratch.log, dir, resumed ? r->state.log_offset : NULL, &o, err);
+    FC_TRY(fc_runlog_open(&r->scratch.log, dir, resumed ? r->state.log_offset : NULL, &o, err));
+    return r->setup->own_numbers ? fc_client_store_open(&r->scratch.store, dir, !resumed, err)
+                                 : FC_OK;
 }
 
 /* --- the end ------------------------------------------------------------------------------------

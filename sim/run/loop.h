@@ -2,8 +2,8 @@
  *
  *   begin task -> { round -> checkpoint } ... -> end of the task -> checkpoint      for each task
  *
- * A round: the clients train (sim/fed/client.h), their messages are folded (sim/fed/round.h), the server
- * merges and tests (sim/fed/server.h). */
+ * A round: the clients train (sim/fed/client.h), their messages are folded (sim/fed/round.h), the
+ * server merges and tests (sim/fed/server.h). */
 #ifndef FC_LOOP_H
 #define FC_LOOP_H
 

@@ -1,10 +1,10 @@
 #include "sim/run/pretrain.h"
 
-#include "core/vit/head.h"
 #include "core/base/threads.h"
-#include "sim/train/fit.h"
+#include "core/vit/head.h"
 #include "sim/config/make.h"
 #include "sim/parallel/signals.h"
+#include "sim/train/fit.h"
 
 #include <string.h>
 

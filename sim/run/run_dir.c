@@ -1,9 +1,9 @@
 #include "sim/run/run_dir.h"
 
 #include "core/base/file.h"
-#include "sim/run/loop.h"
-#include "sim/record/manifest.h"
 #include "sim/fed/plan.h"
+#include "sim/record/manifest.h"
+#include "sim/run/loop.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,9 +1,10 @@
 #include "sim/run/setup.h"
 
 #include "core/base/file.h"
-#include "sim/run/backbone.h"
 #include "sim/config/make.h"
+#include "sim/fed/pieces.h"
 #include "sim/fed/task_merge.h"
+#include "sim/run/backbone.h"
 
 #include "version.h"
 
@@ -39,7 +40,7 @@ static fc_status slots_init(fc_setup *s, fc_error *err)
 static fc_status grams_init(fc_setup *s, fc_error *err)
 {
     if (s->method->grams)
-        s->grams = s->method->grams(s->cfg);
+        s->grams = s->method->grams(&s->about);
     if (s->grams.passes == 0) {
         if (s->cfg->rule->needs & FC_MERGE_NEEDS_GRAMS)
             return fc_fail(err, FC_EUSAGE,
@@ -59,16 +60,17 @@ static fc_status check_rule(const fc_setup *s, fc_error *err)
     const fc_space space = {.kind = (fc_space_kind)s->cfg->merge.space,
                             .isotropise = s->cfg->merge.isotropise};
     fc_error why = {0};
-    if (!m->products && (!rule->begin || space.kind != FC_SPACE_FULL) && m->mode != FC_TRAIN_FULL)
+    if (!s->trained.products && (!rule->begin || space.kind != FC_SPACE_FULL) &&
+        s->trained.mode != FC_TRAIN_FULL)
         return fc_fail(err, FC_EUSAGE,
                        "merge.%s merges LoRA updates B A, which method %s does not: method "
                        "lora_merge does",
                        space.kind == FC_SPACE_FULL ? rule->name : "space", m->name);
-    if (m->mode == FC_TRAIN_FULL && space.kind != FC_SPACE_FULL)
+    if (s->trained.mode == FC_TRAIN_FULL && space.kind != FC_SPACE_FULL)
         return fc_fail(err, FC_EUSAGE,
                        "merge.space: it is made of LoRA factors, and method %s trains full weights",
                        m->name);
-    if (fc_merge_check(rule, &space, m->products && !rule->factors, &why) != FC_OK)
+    if (fc_merge_check(rule, &space, s->trained.products && !rule->factors, &why) != FC_OK)
         return fc_fail(err, FC_EUSAGE, "merge.rule: %s", why.msg);
     return FC_OK;
 }
@@ -111,13 +113,37 @@ static fc_status describe(fc_setup *s, fc_error *err)
     const fc_config *c = s->cfg;
     const fc_net *n = &s->net;
     FC_TRY(fc_train_layout(&s->layout, &n->shape, n->mode, n->rank, n->classes, &s->arena, err));
+    s->about.rank = n->rank;
+    s->about.classes = n->classes;
+    s->about.tasks = s->tasks.n;
+    s->about.first = s->tasks.first;
+    s->about.clients = s->partition.clients;
     FC_TRY(slots_init(s, err));
     FC_TRY(grams_init(s, err));
-    s->folds = s->method->folds && s->method->folds(c);
+    FC_TRY(fc_pieces_init(s, err));
+    s->task_grams = s->grams.task_end && s->gram_shape.n > 0;
     s->keeps_rows = c->task_rule && n->mode != FC_TRAIN_HEAD;
     if (c->rule->needs & FC_MERGE_NEEDS_FISHER)
         FC_TRY(fc_fisher_layout(&s->fisher, &n->shape, n->mode, n->classes, &s->arena, err));
     return fc_task_merge_check(s, err);
+}
+
+/* The options, as methods see them. */
+static void set_about(fc_setup *s)
+{
+    const fc_config *c = s->cfg;
+    s->about = (fc_method_setup){.options = c->method_options,
+                                 .rule = c->rule,
+                                 .rule_options = c->rule_options,
+                                 .method = c->method->name,
+                                 .shape = &s->net.shape,
+                                 .w0 = &s->w0,
+                                 .layout = &s->layout,
+                                 .rounds = c->fed.rounds,
+                                 .optim = fc_optim_of(c, (1u << FC_NGROUP) - 1),
+                                 .schedule = (fc_schedule)c->train.schedule,
+                                 .warmup = c->train.warmup,
+                                 .seed = fc_seed(c, c->seed.train)};
 }
 
 static fc_status open_parts(fc_setup *s, fc_ranks *ranks, fc_progress *progress, fc_error *err)
@@ -127,7 +153,9 @@ static fc_status open_parts(fc_setup *s, fc_ranks *ranks, fc_progress *progress,
     s->threads = fc_threads_open(c, progress);
     FC_TRY(fc_engine_open(&s->net.engine, c, progress, err));
     FC_TRY(fc_backbone_open(s, ranks, progress, err));
-    s->net.mode = s->method->mode;
+    set_about(s);
+    s->trained = s->method->trained ? s->method->trained(&s->about) : s->method->trains;
+    s->net.mode = s->about.mode = s->trained.mode;
     s->net.rank = s->net.mode == FC_TRAIN_LORA ? c->train.lora_rank : 0;
     FC_TRY(check_options(s, err));
     FC_TRY(fc_data_open(&s->data, c, err));

@@ -35,7 +35,7 @@ static fc_status check_source(const fc_setup *s, const fc_setup *from, fc_error 
     else if (strcmp(s->data.sha256, from->data.sha256) != 0)
         why = "it has other data";
     else if (s->net.mode != from->net.mode || s->net.rank != from->net.rank ||
-             s->folds != from->folds)
+             s->trained.folds != from->trained.folds)
         why = "its deltas have another form or rank: the methods must be alike";
     else if (!from->keeps_rows)
         why = "it keeps no rows of its tasks: it must have tasks.merge as well";

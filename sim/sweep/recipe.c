@@ -1,8 +1,9 @@
 #include "sim/sweep/recipe.h"
 
+#include "sim/config/config.h"
 #include "sim/config/config_parts.h"
-#include "sim/sweep/sweep_load.h"
 #include "sim/io/yaml.h"
+#include "sim/sweep/sweep_load.h"
 
 #include <math.h>
 #include <stdlib.h>

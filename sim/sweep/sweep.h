@@ -1,5 +1,5 @@
-/* A sweep: one YAML file that says which runs there are (README, "Sweeps"). sim/sweep/sweep_load.h reads
- * it.
+/* A sweep: one YAML file that says which runs there are (README, "Sweeps"). sim/sweep/sweep_load.h
+ * reads it.
  *
  *   name: lr_by_beta                  # run.name of all runs
  *   config: ../tiny/synth_lorm.yaml   # relative to this file; a list is an axis

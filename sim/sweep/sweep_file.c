@@ -1,6 +1,6 @@
 /* The file of a sweep, before it is multiplied out. */
-#include "sim/report/metric.h"
 #include "sim/io/outfile.h"
+#include "sim/report/metric.h"
 #include "sim/sweep/sweep_parts.h"
 
 #include <errno.h>

@@ -1,4 +1,5 @@
 /* The runs of a sweep: every combination of what its file says. */
+#include "sim/config/config.h"
 #include "sim/sweep/sweep_load.h"
 
 #include "core/base/file.h"

@@ -2,9 +2,10 @@
 #ifndef FC_SWEEP_PARTS_H
 #define FC_SWEEP_PARTS_H
 
+#include "sim/config/config.h"
 #include "sim/config/config_parts.h"
-#include "sim/sweep/sweep.h"
 #include "sim/io/yaml.h"
+#include "sim/sweep/sweep.h"
 
 /* Values that one or several options take together. */
 typedef struct fc_axis {

@@ -3,8 +3,8 @@
 #define FC_EVAL_H
 
 #include "datasets/tasks.h"
-#include "sim/train/fit.h"
 #include "sim/parallel/ranks.h"
+#include "sim/train/fit.h"
 
 /* Test counts of one evaluation: tasks 0 .. seen-1. */
 typedef struct fc_eval {

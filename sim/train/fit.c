@@ -26,6 +26,14 @@ static fc_status worker_init(fc_worker *w, const fc_crew_plan *p, fc_arena *aren
         w->grad = fc_arena_alloc(arena, n_grad, sizeof *w->grad, err);
     if (p->grams)
         FC_TRY(fc_grams_like(&w->grams, p->grams, arena, err));
+    if (p->slice_terms) {
+        fc_acts_size forward = {.rank = net->rank, .classes = net->classes, .n_max = FC_SLICE};
+        FC_TRY(fc_acts_new(&w->teacher, &net->shape, &forward, &net->engine, err));
+        w->dfeatures = fc_arena_alloc(arena, (size_t)FC_SLICE * (size_t)net->shape.width,
+                                      sizeof *w->dfeatures, err);
+        if (!w->dfeatures)
+            return FC_EFAIL;
+    }
     return w->x && w->dlogits && w->label && (w->grad || !n_grad) ? FC_OK : FC_EFAIL;
 }
 
@@ -95,6 +103,7 @@ void fc_crew_free(fc_crew *c)
 {
     for (int i = 0; c->worker && i < c->pool.threads; i++) {
         fc_acts_free(c->worker[i].acts);
+        fc_acts_free(c->worker[i].teacher);
         fc_resampler_free(c->worker[i].resampler);
     }
     for (int i = 0; c->trainer && i < c->trainers; i++)
@@ -152,6 +161,71 @@ typedef struct batch {
     double loss; /* sum over the committed slices */
 } batch;
 
+/* The teacher of a term runs over the images of a slice. */
+static void run_teacher(fc_piece_slice *s, fc_worker *w, const fc_trainer *t, const fc_fit *f,
+                        const fc_loss_term *term, const fc_piece_client *at)
+{
+    const fc_net *net = t->net;
+    fc_params block = t->local;
+    block.p = (fc_real *)(uintptr_t)(term->teacher == FC_TEACHER_START
+                                         ? at->start
+                                         : at->array[term->teacher_array].p);
+    fc_model m = fc_model_of(&net->shape, net->mode, net->rank, net->classes, f->w, &block);
+    bool full = net->mode == FC_TRAIN_FULL;
+    m.packed = full ? f->teacher_packed : f->packed;
+    fc_vit_forward(w->teacher, &m, w->x, s->n, NULL, NULL);
+    s->teacher_logits = fc_acts_logits(w->teacher);
+    s->teacher_features = fc_acts_features(w->teacher);
+}
+
+/* Terms of the logits and features of a slice: their sum, and w->dlogits, w->dfeatures += their
+ * gradient. Is there any? */
+static bool slice_terms(fc_worker *w, const batch *b, int n)
+{
+    const fc_fit *f = b->f;
+    const fc_net *net = b->t->net;
+    bool any = false;
+    for (int k = 0; k < f->pieces; k++) {
+        const fc_loss_term *term = f->piece[k]->term;
+        const fc_piece_client *at = &f->at[k];
+        if (!term || !term->slice || (term->now && !term->now(at->setup, at->options, at->task)))
+            continue;
+        if (!any)
+            memset(w->dfeatures, 0, (size_t)n * (size_t)net->shape.width * sizeof *w->dfeatures);
+        any = true;
+        fc_piece_slice s = {.client = at,
+                            .n = n,
+                            .batch = b->n,
+                            .classes = net->classes,
+                            .width = net->shape.width,
+                            .lo = f->lo,
+                            .hi = f->hi,
+                            .label = w->label,
+                            .logits = fc_acts_logits(w->acts),
+                            .features = fc_acts_features(w->acts),
+                            .dlogits = w->dlogits,
+                            .dfeatures = w->dfeatures};
+        if (term->teacher != FC_NO_TEACHER)
+            run_teacher(&s, w, b->t, f, term, at);
+        w->loss += term->slice(&s);
+    }
+    return any;
+}
+
+/* Terms of the trained block: their sum, and t->grad += their gradient. */
+static double block_terms(fc_trainer *t, const fc_fit *f, long steps)
+{
+    double sum = 0;
+    for (int k = 0; k < f->pieces; k++) {
+        const fc_loss_term *term = f->piece[k]->term;
+        fc_piece_client *at = &f->at[k];
+        at->steps = steps;
+        if (term && term->block && (!term->now || term->now(at->setup, at->options, at->task)))
+            sum += term->block(t->grad, at);
+    }
+    return sum;
+}
+
 /* Loss L_s = sum over the images of the slice of CE(logits lo .. hi-1, label) and gradient
  * d (L_s / n) / d theta, n the images of the batch; the first one writes straight into the gradient
  * of the batch. */
@@ -175,7 +249,8 @@ static void slice_gradient(void *ctx, int thread, int i)
     fc_vit_forward(w->acts, &m, w->x, n, NULL, &g);
     w->loss =
         fc_ce(w->dlogits, fc_acts_logits(w->acts), w->label, n, net->classes, f->lo, f->hi, b->n);
-    fc_vit_backward(w->acts, &m, w->dlogits, &g);
+    bool terms = f->pieces > 0 && slice_terms(w, b, n);
+    fc_vit_backward_features(w->acts, &m, w->dlogits, terms ? w->dfeatures : NULL, &g);
 }
 
 static void slice_commit(void *ctx, int thread, int i)
@@ -241,6 +316,7 @@ fc_status fc_fit_run(fc_fit_result *out, fc_trainer *t, const fc_fit *f, fc_erro
         for (size_t at = 0; at < f->n; at += (size_t)f->batch) {
             int n = count_at(f->n, at, f->batch);
             double loss = batch_gradient(t, f, t->order + at, n, epoch);
+            loss += block_terms(t, f, out->steps);
             if (!isfinite(loss))
                 return not_finite(t, f, epoch, out->steps, loss, err);
             double scale =
@@ -260,6 +336,30 @@ fc_status fc_fit_run(fc_fit_result *out, fc_trainer *t, const fc_fit *f, fc_erro
             FC_TRY(f->epoch_end(f->ctx, t, epoch, epoch_sum / (double)f->n, err));
     }
     out->loss_mean = sum / ((double)f->n * f->epochs);
+    return FC_OK;
+}
+
+fc_status fc_fit_gradient(fc_real *out, fc_trainer *t, const fc_fit *f, fc_error *err)
+{
+    fc_fit plain = *f;
+    double flop = fc_fit_flop(t->net, f->groups);
+    plain.pieces = 0;
+    memset(out, 0, t->local.n * sizeof *out);
+    for (size_t at = 0; at < f->n; at += (size_t)f->batch) {
+        int n = count_at(f->n, at, f->batch);
+        double share = (double)n / (double)f->n;
+        batch_gradient(t, &plain, f->sample + at, n, 0);
+        for (int g = 0; g < FC_NGROUP; g++) { /* out += (n / N) grad */
+            size_t first,
+                count = f->groups >> g & 1 ? fc_params_group(&t->local, (fc_group)g, &first) : 0;
+            for (size_t i = 0; i < count; i++)
+                out[first + i] += (fc_real)(share * t->grad[first + i]);
+        }
+        if (f->progress)
+            fc_progress_add(f->progress, flop * n, n, NAN);
+        if (fc_stop_requested())
+            return fc_fail(err, FC_ESTOP, "stopped on request");
+    }
     return FC_OK;
 }
 

@@ -1,17 +1,18 @@
 /* Local training: one model, one list of samples, some epochs. Used by clients and by pretraining.
  *
  * A batch is cut into slices of FC_SLICE images, which all threads that have nothing better to do
- * share (sim/parallel/pool.h). Each slice has its own gradient, and the slices are added in order, so that
- * the bits do not depend on how many threads there are. */
+ * share (sim/parallel/pool.h). Each slice has its own gradient, and the slices are added in order,
+ * so that the bits do not depend on how many threads there are. */
 #ifndef FC_FIT_H
 #define FC_FIT_H
 
-#include "core/vit/optim.h"
 #include "core/base/rng.h"
+#include "core/vit/optim.h"
 #include "core/vit/vit.h"
 #include "datasets/transform.h"
-#include "sim/parallel/pool.h"
 #include "sim/io/progress.h"
+#include "sim/methods/piece.h"
+#include "sim/parallel/pool.h"
 
 /* Images of a slice, and of an item of a Gram pass. */
 enum { FC_SLICE = 8, FC_GRAM_ITEM = 8 * FC_SLICE };
@@ -31,12 +32,14 @@ typedef struct fc_net {
 typedef struct fc_worker {
     fc_acts *acts;
     fc_resampler *resampler;
-    fc_real *x;       /* (FC_SLICE, 3, S, S) */
-    fc_real *dlogits; /* (FC_SLICE, classes) */
-    int *label;       /* (FC_SLICE) logit index of the label */
-    fc_real *grad;    /* of one slice; NULL if batches have one slice */
-    fc_grams grams;   /* of one item of a Gram pass; n = 0 without */
-    double loss;      /* of one slice */
+    fc_real *x;         /* (FC_SLICE, 3, S, S) */
+    fc_real *dlogits;   /* (FC_SLICE, classes) */
+    int *label;         /* (FC_SLICE) logit index of the label */
+    fc_real *grad;      /* of one slice; NULL if batches have one slice */
+    fc_grams grams;     /* of one item of a Gram pass; n = 0 without */
+    double loss;        /* of one slice */
+    fc_acts *teacher;   /* of a teacher's forward pass, and */
+    fc_real *dfeatures; /* (FC_SLICE, width); both NULL unless the plan wants terms of slices */
 } fc_worker;
 
 typedef struct fc_crew fc_crew;
@@ -72,6 +75,7 @@ typedef struct fc_crew_plan {
     size_t samples;        /* longest list */
     const fc_grams *grams; /* layout, or NULL */
     int max_side;          /* of any image */
+    bool slice_terms;      /* loss terms of logits and features, perhaps with a teacher */
     fc_acts_size acts;     /* what models with experts want beside: experts, gate_k, gates, whole */
 } fc_crew_plan;
 
@@ -97,6 +101,10 @@ typedef struct fc_fit {
     int epochs, batch;
     int lo, hi; /* logits of the current task */
     bool no_decay_1d;
+    const fc_piece *const *piece; /* (pieces) whose loss terms are added to the images' own, */
+    fc_piece_client *at;          /* (pieces) at work on this client */
+    int pieces;
+    const fc_packed *teacher_packed; /* of the teacher, in full fine-tuning */
     const uint32_t *sample;
     size_t n;
     fc_key key;            /* seed, task, round, client */
@@ -141,6 +149,11 @@ fc_status fc_fit_grams_alone(fc_grams *out, const fc_gram_job *j, fc_error *err)
  * transform. */
 void fc_worker_load(fc_worker *w, const fc_net *net, const fc_split *split, const uint32_t *sample,
                     int n, fc_key key, int epoch);
+
+/* Gradient of the mean loss over all images of f, once each and augmented as in the first epoch,
+ * without the terms of pieces, into out (t->local.n; 0 where nothing is trained). Errors: FC_ESTOP.
+ */
+fc_status fc_fit_gradient(fc_real *out, fc_trainer *t, const fc_fit *f, fc_error *err);
 
 /* FLOP of one training step per image. */
 double fc_fit_flop(const fc_net *net, unsigned groups);

@@ -1,6 +1,6 @@
-/* Fisher information (core/vit/fisher.h) of a model on images of a split: F = mean_x E_y (d log p(y |
- * x) / d theta)^2, one number for each parameter. For clients, which send it (sim/fed/client.c), for
- * tasks that are merged (sim/train/vit_merge.h) and for fcil stats. */
+/* Fisher information (core/vit/fisher.h) of a model on images of a split: F = mean_x E_y (d log p(y
+ * | x) / d theta)^2, one number for each parameter. For clients, which send it (sim/fed/client.c),
+ * for tasks that are merged (sim/train/vit_merge.h) and for fcil stats. */
 #ifndef FC_FIT_FISHER_H
 #define FC_FIT_FISHER_H
 

@@ -9,7 +9,8 @@
  *
  * So within a block the layers behind the first see the inputs that model i gives them. Deviation:
  * a singular sum has its pseudo-inverse, where the reference inverts. In tau = W - W_0 it is the
- * same sum, since W_0 is common to all. Called by the rule's row, sim/train/vit_rule_regmean_pp.c. */
+ * same sum, since W_0 is common to all. Called by the rule's row, sim/train/vit_rule_regmean_pp.c.
+ */
 #ifndef FC_REGMEAN_PP_H
 #define FC_REGMEAN_PP_H
 

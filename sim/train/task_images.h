@@ -1,6 +1,6 @@
 /* Images that one update stands for: those of its task, or of several. What rules over images are
- * trained or measured on (sim/train/entropy.h, sim/train/regmean_pp.h, sim/train/vit_merge.h); their labels are not
- * read. */
+ * trained or measured on (sim/train/entropy.h, sim/train/regmean_pp.h, sim/train/vit_merge.h);
+ * their labels are not read. */
 #ifndef FC_TASK_IMAGES_H
 #define FC_TASK_IMAGES_H
 

@@ -2,8 +2,9 @@
  * the backbone. One const struct in one file each (sim/vit_rule_<name>.c) and one row in
  * vit_rule_table.def; the name is that of the rule's row in core/merge.
  *
- * sim/train/vit_merge.h asks a rule what it needs and has it make its model, sim/models/expert_file.h has it
- * write and read its experts. What several rules share stands below the table. */
+ * sim/train/vit_merge.h asks a rule what it needs and has it make its model,
+ * sim/models/expert_file.h has it write and read its experts. What several rules share stands below
+ * the table. */
 #ifndef FC_VIT_RULE_H
 #define FC_VIT_RULE_H
 
@@ -11,8 +12,8 @@
 #include "core/merge/rules/rule_emr.h"
 #include "core/merge/rules/smile.h"
 #include "core/merge/rules/wemoe.h"
-#include "sim/train/entropy.h"
 #include "sim/models/expert_tensors.h"
+#include "sim/train/entropy.h"
 
 typedef struct fc_vit_rule fc_vit_rule;
 

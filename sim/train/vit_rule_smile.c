@@ -1,4 +1,5 @@
-/* SMILE (core/merge/rules/smile.h) of tasks or files. In a file of experts, beside those of each layer:
+/* SMILE (core/merge/rules/smile.h) of tasks or files. In a file of experts, beside those of each
+ * layer:
  *
  *   smile.<weight>.gate (1, experts)   singular vectors that the router has of each
  *   smile.<weight>.router (sum of gate, n)

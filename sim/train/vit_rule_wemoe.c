@@ -1,5 +1,5 @@
-/* WEMoE (core/merge/rules/wemoe.h) of tasks or files; its gates are trained by sim/train/wemoe_gates.h. In a
- * file of experts, beside those of the MLPs' layers:
+/* WEMoE (core/merge/rules/wemoe.h) of tasks or files; its gates are trained by
+ * sim/train/wemoe_gates.h. In a file of experts, beside those of the MLPs' layers:
  *
  *   wemoe.<gate tensor>
  *

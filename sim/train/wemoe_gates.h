@@ -1,5 +1,6 @@
-/* WEMoE (core/merge/rules/wemoe.h) of ViTs: its gates trained on unlabelled images (sim/train/entropy.h). As
- * for AdaMerging the caller, the rule's row in sim/train/vit_rule_wemoe.c, says which images. */
+/* WEMoE (core/merge/rules/wemoe.h) of ViTs: its gates trained on unlabelled images
+ * (sim/train/entropy.h). As for AdaMerging the caller, the rule's row in
+ * sim/train/vit_rule_wemoe.c, says which images. */
 #ifndef FC_WEMOE_GATES_H
 #define FC_WEMOE_GATES_H
 
