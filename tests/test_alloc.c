@@ -18,11 +18,11 @@
 #include "sim/train/adamerging.h"
 #include "sim/train/fit_fisher.h"
 #include "sim/train/regmean_pp.h"
-#include "tests/expert_fixture.h"
-#include "tests/merge_fixture.h"
-#include "tests/tiny_net.h"
-#include "tests/tmp.h"
-#include "tests/tv_fixture.h"
+#include "tests/support/expert_fixture.h"
+#include "tests/support/merge_fixture.h"
+#include "tests/support/tiny_net.h"
+#include "tests/support/tmp.h"
+#include "tests/support/tv_fixture.h"
 
 #include <stdarg.h>
 #include <stdatomic.h>
