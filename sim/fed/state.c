@@ -129,6 +129,7 @@ static fc_status crew_init(fc_run *r, fc_error *err)
                          .samples = longest,
                          .grams = s->gram_shape.n ? &s->gram_shape : NULL,
                          .slice_terms = s->slice_terms,
+                         .teacher = s->has_teacher,
                          .max_side = s->max_side};
     fc_grams full;
     if (rule) {
