@@ -90,6 +90,7 @@ static fc_status crew_init(fc_run *r, fc_error *err)
                          .grams = s->gram_shape.n ? &s->gram_shape : NULL,
                          .slice_terms = s->slice_terms,
                          .second_batch = s->second_batch,
+                         .teacher = s->has_teacher,
                          .max_side = s->max_side};
     fc_grams full;
     if (rule) {

@@ -27,9 +27,11 @@ static fc_status worker_init(fc_worker *w, const fc_crew_plan *p, fc_arena *aren
         w->grad = fc_arena_alloc(arena, n_grad, sizeof *w->grad, err);
     if (p->grams)
         FC_TRY(fc_grams_like(&w->grams, p->grams, arena, err));
-    if (p->slice_terms) {
+    if (p->teacher) {
         fc_acts_size forward = {.rank = net->rank, .classes = net->classes, .n_max = FC_SLICE};
         FC_TRY(fc_acts_new(&w->teacher, &net->shape, &forward, &net->engine, err));
+    }
+    if (p->slice_terms) {
         w->dfeatures = fc_arena_alloc(arena, (size_t)FC_SLICE * (size_t)net->shape.width,
                                       sizeof *w->dfeatures, err);
         if (!w->dfeatures)

@@ -38,8 +38,8 @@ typedef struct fc_worker {
     fc_real *grad;      /* of one slice; NULL if batches have one slice */
     fc_grams grams;     /* of one item of a Gram pass; n = 0 without */
     double loss;        /* of one slice */
-    fc_acts *teacher;   /* of a teacher's forward pass, and */
-    fc_real *dfeatures; /* (FC_SLICE, width); both NULL unless the plan wants terms of slices */
+    fc_acts *teacher;   /* of a teacher's forward pass; NULL unless the plan has one */
+    fc_real *dfeatures; /* (FC_SLICE, width); NULL unless the plan wants terms of slices */
 } fc_worker;
 
 typedef struct fc_crew fc_crew;
@@ -77,7 +77,8 @@ typedef struct fc_crew_plan {
     const fc_grams *grams; /* layout, or NULL */
     int max_side;          /* of any image */
     bool second_batch;     /* a loss term has one */
-    bool slice_terms;      /* loss terms of logits and features, perhaps with a teacher */
+    bool slice_terms;      /* loss terms of logits and features, */
+    bool teacher;          /* one of them with a teacher */
     fc_acts_size acts;     /* what models with experts want beside: experts, gate_k, gates, whole */
 } fc_crew_plan;
 
