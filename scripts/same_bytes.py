@@ -8,8 +8,9 @@ Left out, because it differs from run to run or from commit to commit:
                      pictures and table columns of time in reports. Predicted memory must agree to 2 % + 3 MiB.
   versions           version and commit of manifests; the names of cached files, which are hashes of the commit
   checkpoints        crc32, and the tensors clock and log (where a log stood), which hold or follow times
-What NEW has and OLD has not: options in resolved configs and columns of CSV files are left out as well, and
-more lines in lists and help are allowed; each is named once at the end. Exit code 1: anything else differs."""
+What NEW has and OLD has not: options in resolved configs, columns of CSV files and tensors of checkpoints are left
+out as well, and more lines in lists and help are allowed; each is named once at the end. Exit code 1: anything else
+differs, or an option of NEW is unknown to its own `config explain`."""
 import csv
 import json
 import os
@@ -68,22 +69,23 @@ def last_column(lines):
         yield line
 
 
+SECTION = re.compile(r"^(\n|<pre>|)(\w+):\n((?:  .*\n)+)", re.M)
+
+
 def without_new_options(text, extra):
-    """A resolved config: a block of lines for each section."""
-    blocks = []
-    for block in text.split("\n\n"):
-        lines, section = [], None
-        for line in block.split("\n"):
-            head = re.match(r"(?:<pre>)?(\w+):$", line)
-            key = re.match(r"  (\w+):", line)
-            section = head.group(1) if head else section
-            if key and "%s.%s" % (section, key.group(1)) in extra:
-                name("option %s.%s is new" % (section, key.group(1)))
+    """A resolved config: the blank line before a section, its name, its options."""
+
+    def section(m):
+        kept = []
+        for line in m.group(3).splitlines(True):
+            option = "%s.%s" % (m.group(2), line.split(":")[0].strip())
+            if option in extra:
+                name("option %s is new" % option)
             else:
-                lines.append(line)
-        if len(lines) > 1 or lines == block.split("\n"):
-            blocks.append("\n".join(lines))
-    return "\n\n".join(blocks)
+                kept.append(line)
+        return m.group(1) + m.group(2) + ":\n" + "".join(kept) if kept else m.group(1).strip("\n")
+
+    return SECTION.sub(section, text)
 
 
 def text_lines(path, text, extra):
@@ -104,9 +106,10 @@ MEMORY = re.compile(r'"memory_mib": ?([.0-9]+)')
 
 
 def near_memory(a, b):
-    """Two lines with predictions of memory in them that agree to 2 % + 3 MiB: what the program holds already is measured."""
-    pairs = zip(MEMORY.findall(a), MEMORY.findall(b))
-    return MEMORY.sub("", a) == MEMORY.sub("", b) and all(abs(float(x) - float(y)) <= 3 + 0.02 * float(x) for x, y in pairs)
+    """Two lines that differ in predictions of memory alone, by at most 2 % + 3 MiB: what the program holds already when
+    it predicts is measured."""
+    pairs = [(float(x), float(y)) for x, y in zip(MEMORY.findall(a), MEMORY.findall(b))]
+    return MEMORY.sub("", a) == MEMORY.sub("", b) and all(abs(x - y) <= 3 + 0.02 * x for x, y in pairs)
 
 
 def csv_columns(path, old, new):
@@ -187,7 +190,10 @@ def difference(path, old, new, extra):
     if old == new:
         return None
     base = os.path.basename(path)
-    if re.match(r"list-", base):
+    if base.startswith("help-"):
+        name("%s says it in other words" % base)
+        return None
+    if base.startswith("list-"):
         was, now = keys(old.decode()), keys(new.decode())
         gone = [k for k in was if was.count(k) > now.count(k)]
         if gone:
@@ -200,6 +206,10 @@ def difference(path, old, new, extra):
         return None
     if re.search(r"ckpt/.*\.safetensors$", path):
         old, new = checkpoint(old), checkpoint(new)
+        tensors = {line[0].split(" ")[0] for line in old if isinstance(line, tuple)}
+        for line in [t for t in new if isinstance(t, tuple) and t[0].split(" ")[0] not in tensors]:
+            name("checkpoints have a new tensor %s" % line[0].split(" ")[0])
+            new.remove(line)
     elif "tfevents" in base:
         old, new = events(old), events(new)
     elif base.endswith(".pdf") or b"\0" in old or b"\0" in new:
@@ -218,7 +228,8 @@ def difference(path, old, new, extra):
             return "%s:%d:\n    old: %s\n    new: %s" % (path, i + 1, short(a[at:]), short(b[at:]))
     if len(old) != len(new):
         more, side = (old, "old") if len(old) > len(new) else (new, "new")
-        return "%s: %d and %d lines, first in %s alone: %s" % (path, len(old), len(new), side, short(str(more[min(len(old), len(new))])))
+        first = short(str(more[min(len(old), len(new))]))
+        return "%s: %d and %d lines, first in %s alone: %s" % (path, len(old), len(new), side, first)
     return None
 
 
@@ -241,13 +252,20 @@ def read(path):
         return f.read()
 
 
-def explained(side):
-    return set(re.findall(r"^(\w+\.\w+)", read(os.path.join(root, side + ".keys")).decode(), re.M))
+def options(side):
+    """The options of `config explain`, and those of `config show` with each method."""
+    shown = set()
+    for section, lines in re.findall(r"^(\w+):\n((?:  .*\n)+)", read(os.path.join(root, side + ".shown")).decode(), re.M):
+        shown.update("%s.%s" % (section, key) for key in re.findall(r"^  (\w+):", lines, re.M))
+    return set(re.findall(r"^(\w+\.\w+)", read(os.path.join(root, side + ".explained")).decode(), re.M)), shown
 
 
-extra = explained("new") - explained("old")
+explained, shown = options("new")
+extra = explained | shown
+extra -= set.union(*options("old"))
 old, new = files(os.path.join(root, "old")), files(os.path.join(root, "new"))
 faults = ["%s: only in old" % p for p in old if p not in new] + ["%s: only in new" % p for p in new if p not in old]
+faults += ["config explain: NEW does not know its option %s" % key for key in shown - explained]
 for path in sorted(old.keys() & new.keys()):
     fault = difference(path, read(old[path]), read(new[path]), extra)
     if fault:

@@ -58,14 +58,14 @@ else
     trap 'rm -rf "$work"' EXIT
 fi
 old=$(realpath "$1") new=$(realpath "$2")
-for side in old new; do
-    "${!side}" config explain >"$work/$side.keys" || die "${!side} does not run"
-done
-
 # names WHAT: what OLD's `fcil list WHAT` lists.
 names() { "$old" list "$1" --json | sed -n 's/^    "name": "\(.*\)",*$/\1/p'; }
 mapfile -t methods < <(names methods)
 mapfile -t rules < <(names merges)
+for side in old new; do
+    "${!side}" config explain >"$work/$side.explained" || die "${!side} does not run"
+    for method in "${methods[@]}"; do "${!side}" config show "method.name=$method"; done >"$work/$side.shown"
+done
 
 # --- what a case can say ---------------------------------------------------------------------------
 # Programs other than fcil cost more than fcil does here: as few as can be.
@@ -85,8 +85,8 @@ unexpected() { echo "$name: $*" >>"$work/unexpected"; }
 # run WORD...: a run of tiny.yaml. dry WORD...: its prediction.
 run() { fcil run tiny.yaml --threads 2 "$@"; }
 dry() { fcil run tiny.yaml --threads 2 --dry-run --json "$@"; }
-# listing NAME WORD...: what one call prints; more of it in NEW is a named difference.
-listing() { "$work/fcil" "${@:2}" >"list-$1" 2>&1 || true; }
+# listing FILE WORD...: what one call prints. FILE list-...: more of it in NEW is a named difference; help-...: any.
+listing() { "$work/fcil" "${@:2}" >"$1" 2>&1 || true; }
 run_dir() { echo "$1"/*/*/; }
 
 # The files that each case begins with. Three tasks of two classes over three clients: LoRM trains B and A once
@@ -501,24 +501,26 @@ case_partition_file() {
 case_listings() {
     local what m
     for what in datasets methods merges partitions metrics; do
-        listing "$what" list $what
-        listing "$what.json" list $what --json
+        listing list-$what list $what
+        listing list-$what.json list $what --json
     done
-    listing explain config explain
-    listing show config show
-    listing show-verbose config show --verbose
-    for m in "${methods[@]}"; do listing "show-$m" config show tiny.yaml "method.name=$m" tasks.merge=ties merge.rule=dare; done
-    listing help --help
-    for what in run pretrain sweep verify data list config report plot export eval merge stats bench; do listing "help-$what" $what --help; done
+    listing list-explain config explain
+    listing list-show config show
+    listing list-show-verbose config show --verbose
+    for m in "${methods[@]}"; do listing "list-show-$m" config show tiny.yaml "method.name=$m" tasks.merge=ties merge.rule=dare; done
+    listing help-all --help
+    for what in run pretrain sweep verify data list config report plot export eval merge stats bench; do
+        listing help-$what $what --help
+    done
+    listing help-wrong-method run tiny.yaml method.name=lrom
+    listing help-wrong-verb sweep rnu
     cp -r "$root/configs" .
     fcil config check configs/{base,merging,paper,tiny}/*.yaml
     rm -r configs
     want=2
     fcil run tiny.yaml train.lrr=1
-    fcil run tiny.yaml method.name=lrom
     fcil run tiny.yaml tasks.merge=ties task_merge.p=0.5
     fcil run tiny.yaml tasks.merge=opcm task_merge.space=core
-    fcil sweep rnu
 }
 
 # interrupted SIGNAL CODE WORD...: a run that gets the signal after its third row, and is then resumed. What is
