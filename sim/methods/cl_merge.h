@@ -11,14 +11,22 @@
 
 #include "sim/methods/method.h"
 
+#include <stddef.h>
+
 typedef struct fc_cl_merge_options {
     int cl_merge;
 } fc_cl_merge_options;
 
 #define FC_CL_MERGE_CHOICES "run_sum|run_mean|individual_sum|individual_mean"
-#define FC_CL_MERGE_HELP                                                                           \
-    "how the deltas of the tasks are combined: trained on top of the others (run) or of W0 "       \
-    "(individual); sum or mean"
+/* Its row, where a method's own options begin with fc_cl_merge_options. */
+#define FC_CL_MERGE_ROW                                                                            \
+    {                                                                                              \
+        .key = "cl_merge", .type = FC_OPT_CHOICE,                                                  \
+        .offset = offsetof(fc_cl_merge_options, cl_merge), .def = "individual_mean",               \
+        .choices = FC_CL_MERGE_CHOICES,                                                            \
+        .help = "how the deltas of the tasks are combined: trained on top of the others (run) or " \
+                "of W0 (individual); sum or mean"                                                  \
+    }
 
 extern const fc_opt fc_cl_merge_rows[1];
 
