@@ -6,6 +6,7 @@
 #include "core/base/opt.h"
 #include "core/base/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -67,6 +68,10 @@ extern const int fc_data_count;
  * was expected), *out then {0}. */
 fc_status fc_dataset_load(fc_dataset *out, const fc_data_request *q, fc_error *err);
 void fc_dataset_free(fc_dataset *d); /* accepts {0} */
+
+/* Which images of s are among the last n of their class (of so many classes), from the arena; NULL
+ * with err set when memory is out. */
+bool *fc_last_of_class(const fc_split *s, int classes, int n, fc_arena *arena, fc_error *err);
 
 /* The last `hold` training images of each class become the test images. Errors FC_EUSAGE where a
  * class has no more than that. */

@@ -1,6 +1,7 @@
 /* Option rows: text to fields and back. Types come from the row, never from the spelling.
  *
- * The only reader of environment variables outside core/base/threads.c and main: PATH values name them.
+ * The only reader of environment variables outside core/base/threads.c and main: PATH values name
+ * them.
  */
 #include "core/base/opt.h"
 

@@ -31,7 +31,8 @@ typedef enum fc_stream {
     FC_STREAM_ADAPT,     /* order of a task's unlabelled images */
     FC_STREAM_INIT_GATE, /* gates between experts (sample = tensor) */
     FC_STREAM_MERGE,     /* which images of a task a merge looks at */
-    FC_STREAM_SERVER     /* what the server step of a method draws */
+    FC_STREAM_SERVER,    /* what the server step of a method draws */
+    FC_STREAM_REPLAY     /* second batch of a step (sample = step) */
 } fc_stream;
 
 /* Fields that do not apply stay 0. */

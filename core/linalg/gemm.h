@@ -7,8 +7,8 @@
 #ifndef FC_GEMM_H
 #define FC_GEMM_H
 
-#include "core/linalg/isa.h"
 #include "core/base/real.h"
+#include "core/linalg/isa.h"
 
 #include <stdbool.h>
 

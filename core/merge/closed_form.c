@@ -1,8 +1,8 @@
 #include "core/merge/closed_form.h"
 
+#include "core/base/parallel.h"
 #include "core/linalg/gemm.h"
 #include "core/linalg/linalg.h"
-#include "core/base/parallel.h"
 
 #include <assert.h>
 #include <math.h>

@@ -1,10 +1,10 @@
 #include "core/merge/collect.h"
 
+#include "core/base/parallel.h"
+#include "core/base/threads.h"
 #include "core/linalg/gemm.h"
 #include "core/merge/closed_form.h"
 #include "core/merge/collect_parts.h"
-#include "core/base/parallel.h"
-#include "core/base/threads.h"
 
 #include <assert.h>
 #include <float.h>

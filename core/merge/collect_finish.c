@@ -1,10 +1,10 @@
 /* The result of a round of task vectors. */
+#include "core/base/parallel.h"
 #include "core/linalg/linalg.h"
 #include "core/merge/closed_form.h"
 #include "core/merge/collect.h"
 #include "core/merge/collect_parts.h"
 #include "core/merge/lora_average.h"
-#include "core/base/parallel.h"
 
 #include <math.h>
 #include <string.h>

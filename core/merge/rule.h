@@ -12,12 +12,12 @@
 #define FC_RULE_H
 
 #include "core/base/arena.h"
-#include "core/merge/combine.h"
-#include "core/merge/space.h"
 #include "core/base/opt.h"
 #include "core/base/params.h"
-#include "core/vit/stats.h"
 #include "core/base/status.h"
+#include "core/merge/combine.h"
+#include "core/merge/space.h"
+#include "core/vit/stats.h"
 
 /* What one client sends. */
 typedef struct fc_update {

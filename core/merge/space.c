@@ -1,8 +1,8 @@
 #include "core/merge/space.h"
 
+#include "core/base/parallel.h"
 #include "core/linalg/gemm.h"
 #include "core/merge/spectral.h"
-#include "core/base/parallel.h"
 
 #include <string.h>
 

@@ -1,7 +1,7 @@
 #include "core/merge/spectral.h"
 
-#include "core/linalg/gemm.h"
 #include "core/base/parallel.h"
+#include "core/linalg/gemm.h"
 
 #include <string.h>
 

@@ -1,8 +1,8 @@
 #include "core/vit/deltas.h"
 
+#include "core/base/parallel.h"
 #include "core/linalg/gemm.h"
 #include "core/linalg/linalg.h"
-#include "core/base/parallel.h"
 
 #include <assert.h>
 #include <stdio.h>

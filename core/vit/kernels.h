@@ -7,8 +7,8 @@
 #ifndef FC_KERNELS_H
 #define FC_KERNELS_H
 
-#include "core/linalg/gemm.h"
 #include "core/base/real.h"
+#include "core/linalg/gemm.h"
 
 #include <stddef.h>
 

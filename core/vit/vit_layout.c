@@ -1,7 +1,7 @@
 #include "core/vit/vit_layout.h"
 
-#include "core/linalg/gemm.h"
 #include "core/base/rng.h"
+#include "core/linalg/gemm.h"
 
 #include <stdio.h>
 #include <string.h>

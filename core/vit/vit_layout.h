@@ -6,8 +6,8 @@
 
 #include "core/base/arena.h"
 #include "core/base/params.h"
-#include "core/vit/stats.h"
 #include "core/base/status.h"
+#include "core/vit/stats.h"
 
 #include <stdint.h>
 

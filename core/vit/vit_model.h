@@ -16,8 +16,8 @@ typedef struct fc_model {
     const fc_real *head_b;   /* (classes) */
     const fc_packed *packed; /* of w, for the engine of the activations; NULL: packed as they are
                                 needed */
-    const struct fc_smile *smile; /* (slots) experts of each layer (core/vit/smile_layer.h), or NULL;
-                                     the head alone can be trained with them */
+    const struct fc_smile *smile; /* (slots) experts of each layer (core/vit/smile_layer.h), or
+                                     NULL; the head alone can be trained with them */
     const struct fc_wemoe *wemoe; /* experts of the MLPs and their gates (core/vit/wemoe_gate.h), or
                                      NULL */
 } fc_model;

@@ -1,5 +1,6 @@
 /* MLPs of a Vision Transformer whose weights are merged anew for each image x: the layers of WEMoE
- * (Tang et al., ICML 2024, arXiv 2402.00433). How they are made of updates: core/merge/rules/wemoe.h.
+ * (Tang et al., ICML 2024, arXiv 2402.00433). How they are made of updates:
+ * core/merge/rules/wemoe.h.
  *
  *     theta_l(x) = theta_0 + sum_i w_i(x) tau_i                         fc1, fc2 of block l
  *     w(x)       = mean over tokens t of g(h_t)                         no softmax
@@ -15,8 +16,8 @@
 #ifndef FC_WEMOE_GATE_H
 #define FC_WEMOE_GATE_H
 
-#include "core/vit/experts.h"
 #include "core/base/params.h"
+#include "core/vit/experts.h"
 
 typedef struct fc_wemoe {
     int tasks, width, router_layers;

@@ -1,6 +1,7 @@
 /* fcil export RUN_DIR --to peft|timm -o TO */
 #include "sim/cli/args.h"
 #include "sim/cli/cmd.h"
+#include "sim/fed/saved.h"
 #include "sim/io/outfile.h"
 #include "sim/run/experiment.h"
 #include "sim/run/export.h"

@@ -104,6 +104,7 @@ fc_status fc_client_run(fc_message *out, fc_message_head *head, fc_run *r, fc_tr
                 .piece = piece,
                 .at = at,
                 .pieces = s->n_pieces,
+                .extra = fc_pieces_extra(s, work->task),
                 .teacher_packed = &r->scratch.packed_start,
                 .sample = s->partition.sample[work->task] + s->partition.start[work->task][client],
                 .n = fc_client_samples(s, work->task, client),

@@ -1,5 +1,7 @@
 #include "sim/fed/flop.h"
 
+#include "sim/fed/pieces.h"
+
 double fc_forward_flop(const fc_setup *s)
 {
     return fc_vit_flop(&s->net.shape, s->net.rank, s->net.classes, s->net.mode, 0, false);
@@ -17,8 +19,10 @@ double fc_client_fisher_flop(const fc_setup *s, int task, double n)
 double fc_client_flop(const fc_setup *s, const fc_work *w, int client)
 {
     double n = (double)fc_client_samples(s, w->task, client), flop = 0;
+    const fc_fit_extra extra = fc_pieces_extra(s, w->task);
     if (w->groups)
-        flop += n * (s->cfg->train.epochs + s->gradient) * fc_fit_flop(&s->net, w->groups);
+        flop += n * s->cfg->train.epochs * fc_fit_flop_with(&s->net, w->groups, &extra) +
+                n * s->gradient * fc_fit_flop(&s->net, w->groups);
     if (w->grams)
         flop += n * s->grams.passes * fc_forward_flop(s);
     if (w->fisher)

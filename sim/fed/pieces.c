@@ -43,6 +43,10 @@ static fc_status use_piece(fc_setup *s, const fc_piece *p, const void *options, 
                            piece_name(s, s->n_pieces - 1));
         s->has_teacher = true;
     }
+    if (p->term && p->term->second && s->second_batch)
+        return fc_fail(err, FC_EUSAGE, "%s: a second one with a batch of its own in each step",
+                       piece_name(s, s->n_pieces - 1));
+    s->second_batch = s->second_batch || (p->term && p->term->second);
     s->gradient = s->gradient || (p->gradient && p->gradient(&s->about, options));
     return FC_OK;
 }
@@ -103,6 +107,19 @@ bool fc_pieces_have_step(const fc_setup *s)
         if (s->piece[i].piece->server_step)
             return true;
     return false;
+}
+
+fc_fit_extra fc_pieces_extra(const fc_setup *s, int task)
+{
+    fc_fit_extra x = {0};
+    for (int i = 0; i < s->n_pieces; i++) {
+        const fc_loss_term *term = s->piece[i].piece->term;
+        if (!term || (term->now && !term->now(&s->about, s->piece[i].options, task)))
+            continue;
+        x.teacher = x.teacher || (term->slice && term->teacher != FC_NO_TEACHER);
+        x.second = x.second || term->second;
+    }
+    return x;
 }
 
 const fc_real *fc_pieces_teacher(const fc_state *st, const fc_setup *s)
@@ -293,6 +310,6 @@ fc_status fc_pieces_end_task(fc_state *st, const fc_setup *s, const fc_piece_ser
 
 fc_piece_server fc_pieces_of_method(const fc_state *st, const fc_setup *s)
 {
-    const fc_piece_server none = {0};
-    return server_view(st, s, 0, &none);
+    const fc_piece_server none = {.setup = &s->about, .layout = &s->layout, .note = NAN};
+    return s->method->piece ? server_view(st, s, 0, &none) : none;
 }

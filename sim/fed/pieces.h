@@ -45,6 +45,9 @@ fc_status fc_pieces_end_task(fc_state *st, const fc_setup *s, const fc_piece_ser
 /* The method's piece on the server, for fc_method.predict. */
 fc_piece_server fc_pieces_of_method(const fc_state *st, const fc_setup *s);
 
+/* What the loss terms of a task cost beside the images themselves. */
+fc_fit_extra fc_pieces_extra(const fc_setup *s, int task);
+
 /* The array that a term has as a teacher, NULL: none has. */
 const fc_real *fc_pieces_teacher(const fc_state *st, const fc_setup *s);
 

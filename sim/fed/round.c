@@ -1,4 +1,5 @@
 #include "sim/fed/round.h"
+#include "sim/fed/saved.h"
 
 #include "sim/fed/down.h"
 #include "sim/fed/flop.h"

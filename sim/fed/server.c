@@ -132,7 +132,9 @@ fc_status fc_server_begin_task(fc_run *r, int t, fc_error *err)
 
 void fc_server_prepare_task(fc_run *r)
 {
-    bool base = r->setup->method->train_base && r->state.deltas.tasks > 0;
+    /* in full fine-tuning the tasks are in the trained block already */
+    bool base = r->setup->net.mode == FC_TRAIN_LORA && r->setup->method->train_base &&
+                r->state.deltas.tasks > 0;
     r->scratch.w_train = r->setup->w0.p;
     if (base || r->state.folded) {
         memcpy(r->scratch.w_buffer, r->setup->w0.p, r->setup->w0.n * sizeof *r->setup->w0.p);
@@ -186,9 +188,12 @@ static fc_status step_pieces(const fc_round *x, fc_run *r, const fc_real *start,
 static fc_status merge_updates(fc_round *x, fc_run *r, fc_error *err)
 {
     fc_params merged, start;
-    if (x->loss_n == 0)
+    if (x->loss_n == 0) {
+        if (r->state.stack)
+            fc_down_stack_scale(&r->state, r->setup, NULL, 0);
         return fc_runlog_event(&r->scratch.log, "no_update", x->row.task, x->row.round,
                                "no update with a sample: the model stays as it was", err);
+    }
     double lost = NAN;
     x->merge.lost = &lost;
     FC_TRY(fc_params_alloc(&merged, &r->state.global, &r->scratch.arena, err));

@@ -61,6 +61,7 @@ typedef struct fc_setup {
     size_t sent_numbers; /* of the arrays that one client sends */
     bool gradient;       /* clients take the gradient of all their images before they train */
     bool slice_terms;    /* pieces have loss terms of logits or features */
+    bool second_batch;   /* one of them has a second batch */
     bool has_teacher;    /* one of them has a teacher */
     bool task_grams;     /* clients send the Grams of the slots once more at the end of a task */
     bool keeps_rows;     /* head rows of the finished tasks are kept as they were learnt */
@@ -125,11 +126,6 @@ typedef struct fc_run {
     fc_scratch scratch;
 } fc_run;
 
-/* Fresh state and its buffers: memory, threads. r->scratch.progress and .ranks are there already.
- * Nothing is written. On error the caller frees what is there. */
-fc_status fc_run_init(fc_run *r, const fc_setup *s, fc_error *err);
-void fc_run_free(fc_run *r); /* accepts {0}; the set-up stays the caller's */
-
 size_t fc_client_samples(const fc_setup *s, int t, int client);
 int fc_client_classes(const fc_setup *s, int t, int client); /* distinct ones among its samples */
 
@@ -140,18 +136,5 @@ void fc_task_head_keep(fc_state *st, const fc_setup *s, int t);
 
 /* w_train packed, or NULL in full fine-tuning, where each client packs its own weights. */
 const fc_packed *fc_run_packed(const fc_run *r);
-
-/* What a checkpoint of this run must match. */
-fc_ckpt_id fc_run_ckpt_id(const fc_setup *s);
-/* Size of a checkpoint, which is put together in memory. */
-size_t fc_state_bytes(const fc_setup *s);
-/* Save the state with `task` tasks and `round` rounds of the next one done. */
-fc_status fc_run_checkpoint(fc_run *r, int task, int round, fc_error *err);
-/* State of the newest checkpoint in dir; *found false if there is none. */
-fc_status fc_run_restore(fc_run *r, const char *dir, bool *found, fc_error *err);
-/* What rank 0 starts from, new or restored (s: how that went), to all ranks. */
-fc_status fc_run_share(fc_run *r, fc_status s, fc_error *err);
-/* What follows from the position: counts of tasks done. */
-void fc_run_derive(fc_run *r);
 
 #endif

@@ -238,37 +238,36 @@ fc_status fc_task_merge_model(fc_model *out, const fc_run *r, const fc_vit_merge
 /* Each task by its own expert: the task of an image is known. */
 static fc_status test_experts(fc_run *r, const fc_vit_merged *m, int t, fc_error *err)
 {
+    const fc_setup *s = r->setup;
+    fc_eval *e = &r->state.eval, sum;
     fc_arena arena = {0};
-    long *count[3] = {0};
-    bool *skip = fc_arena_alloc(&arena, (size_t)r->setup->tasks.n, sizeof *skip, err);
-    fc_vit_merged one = {.w = fc_arena_alloc(&arena, r->setup->w0.n, sizeof *one.w, err)};
-    for (int k = 0; k < 3; k++)
-        count[k] = fc_arena_alloc(&arena, (size_t)r->setup->tasks.n, sizeof **count, err);
-    fc_status s = skip && one.w && count[0] && count[1] && count[2] ? FC_OK : FC_EFAIL;
-    double loss = 0;
-    for (int k = 0; s == FC_OK && k <= t; k++) {
+    bool *skip = fc_arena_alloc(&arena, (size_t)s->tasks.n, sizeof *skip, err);
+    fc_vit_merged one = {.w = fc_arena_alloc(&arena, s->w0.n, sizeof *one.w, err)};
+    fc_status status = skip && one.w ? fc_eval_init(&sum, s->tasks.n, &arena, err) : FC_EFAIL;
+    double images = 0;
+    for (int k = 0; status == FC_OK && k <= t; k++) {
         for (int i = 0; i <= t; i++)
             skip[i] = i != k;
-        memcpy(one.w, m->w, r->setup->w0.n * sizeof *one.w);
-        s = fc_vit_merge_expert(one.w, m, &r->setup->w0, k, err);
+        memcpy(one.w, m->w, s->w0.n * sizeof *one.w);
+        status = fc_vit_merge_expert(one.w, m, &s->w0, k, err);
         fc_model model = model_of(r, &one);
-        if (s == FC_OK)
-            s = fc_eval_run(r, &model, t, skip, err);
-        count[0][k] = r->state.eval.correct[k];
-        count[1][k] = r->state.eval.masked[k];
-        count[2][k] = r->state.eval.total[k];
-        loss += r->state.eval.loss * (double)r->state.eval.total[k];
+        if (status == FC_OK)
+            status = fc_eval_run(r, &model, t, skip, err);
+        sum.correct[k] = e->correct[k];
+        sum.masked[k] = e->masked[k];
+        sum.total[k] = e->total[k];
+        sum.loss += e->loss * (double)e->total[k];
     }
-    double images = 0;
-    for (int k = 0; s == FC_OK && k <= t; k++) {
-        r->state.eval.correct[k] = count[0][k];
-        r->state.eval.masked[k] = count[1][k];
-        r->state.eval.total[k] = count[2][k];
-        images += (double)count[2][k];
+    for (int k = 0; status == FC_OK && k <= t; k++) {
+        e->correct[k] = sum.correct[k];
+        e->masked[k] = sum.masked[k];
+        e->total[k] = sum.total[k];
+        images += (double)sum.total[k];
     }
-    r->state.eval.loss = loss / images;
+    if (status == FC_OK)
+        e->loss = sum.loss / images;
     fc_arena_free(&arena);
-    return s;
+    return status;
 }
 
 fc_status fc_task_merge_test(fc_run *r, const fc_vit_merged *m, int t, fc_error *err)
@@ -352,25 +351,7 @@ fc_status fc_task_merge(fc_vit_merged *out, double *scale, fc_run *r, fc_error *
 
 size_t fc_task_merge_extra(const fc_setup *s, const fc_vit_merged *m)
 {
-    size_t n = 0, slots = (size_t)fc_vit_slots(&s->net.shape);
-    for (size_t i = 0; m->smile && i < slots; i++) {
-        const fc_smile *layer = &m->smile[i];
-        n += fc_experts_numbers(&layer->of);
-        for (int e = 0; e < layer->of.n; e++)
-            n += (size_t)layer->gate[e] * (size_t)layer->of.cols;
-    }
-    for (int i = 0; m->wemoe && i < 2 * s->net.shape.depth; i++)
-        n += fc_experts_numbers(&m->wemoe->mlp[i]);
-    n += m->wemoe ? m->wemoe->gates.n : 0;
-    for (int t = 0; m->emr && t < m->emr->tensors; t++) /* masks count as bits of floats */
-        n += fc_tv_size(&m->emr->shape[t]) * (32 + (size_t)m->emr->n) / 32;
-    for (int i = 0; m->of && i < m->of->n; i++)
-        for (int t = 0; t < m->of->tensors; t++) {
-            const fc_tv_shape *shape = &m->of->shape[t];
-            int rank = fc_tv_at(m->of, i, t)->rank;
-            n += rank ? (size_t)rank * (size_t)(shape->rows + shape->cols) : fc_tv_size(shape);
-        }
-    return n + (m->emr ? (size_t)m->emr->n : 0);
+    return fc_vit_merge_extra(m, &s->net.shape);
 }
 
 double fc_task_merge_flop(const fc_setup *s, int n)

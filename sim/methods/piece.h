@@ -21,6 +21,7 @@
 #include "core/vit/vit_layout.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* What is const in a run, as methods and pieces see it. */
 typedef struct fc_method_setup {
@@ -93,10 +94,12 @@ typedef struct fc_piece_client {
 /* Images of a slice of a batch, while its gradient is made. */
 typedef struct fc_piece_slice {
     const fc_piece_client *client;
-    int n, batch;                                     /* images of the slice, of the batch */
-    int classes, width, lo, hi;                       /* logits of the task: lo .. hi - 1 */
-    const int *label;                                 /* (n) */
-    const fc_real *logits, *features;                 /* (n, classes), (n, width) */
+    int n, batch;                     /* images of the slice, of the batch */
+    int classes, width, lo, hi;       /* logits of the task: lo .. hi - 1 */
+    bool second;                      /* of the second batch of the step (fc_loss_term.second) */
+    const uint32_t *sample;           /* (n) which training images they are */
+    const int *label;                 /* (n) */
+    const fc_real *logits, *features; /* (n, classes), (n, width) */
     const fc_real *teacher_logits, *teacher_features; /* alike; NULL without a teacher */
     fc_real *dlogits, *dfeatures; /* += gradient of the term's mean over the batch */
 } fc_piece_slice;
@@ -112,6 +115,10 @@ typedef struct fc_loss_term {
      * `teacher_array` of the server, a whole block. */
     enum { FC_NO_TEACHER, FC_TEACHER_START, FC_TEACHER_ARRAY } teacher;
     int teacher_array;
+    /* A second batch, e.g. of a memory: fills sample (most) with training images of the client and
+     * returns how many (0: none in this step). `slice` is called for them too, with `second` set,
+     * and nothing else of the loss is. NULL: none. */
+    int (*second)(uint32_t *sample, int most, const fc_piece_client *c, fc_rng *rng);
     /* Is there a term in this task? NULL: always. */
     bool (*now)(const fc_method_setup *s, const void *options, int task);
 } fc_loss_term;

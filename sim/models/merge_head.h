@@ -4,7 +4,7 @@
 #ifndef FC_MERGE_HEAD_H
 #define FC_MERGE_HEAD_H
 
-#include "sim/models/merge_files.h"
+#include "sim/models/merge_inputs.h"
 
 /* Fills rows, width, head_w, head_b and metadata of f from its inputs. Errors: FC_EDATA where their
  * heads can neither be joined nor averaged. */

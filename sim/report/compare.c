@@ -1,5 +1,5 @@
-#include "sim/config/config.h"
 #include "sim/report/compare.h"
+#include "sim/config/config.h"
 
 #include <math.h>
 #include <string.h>

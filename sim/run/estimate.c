@@ -1,4 +1,5 @@
 #include "sim/run/estimate.h"
+#include "sim/fed/saved.h"
 
 #include "core/base/rng.h"
 #include "sim/config/make.h"

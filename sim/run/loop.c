@@ -1,4 +1,5 @@
 #include "sim/run/loop.h"
+#include "sim/fed/saved.h"
 
 #include "sim/fed/server.h"
 #include "sim/io/outfile.h"

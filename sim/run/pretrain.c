@@ -33,17 +33,15 @@ static fc_status split_held_out(pretraining *p, fc_error *err)
 {
     int hold = p->c->pretrain.hold_out;
     const fc_split *s = &p->data.train;
-    int *count = fc_arena_alloc(&p->arena, (size_t)p->data.classes, sizeof *count, err);
+    bool *last = fc_last_of_class(s, p->data.classes, hold, &p->arena, err);
     p->fit = fc_arena_alloc(&p->arena, s->n, sizeof *p->fit, err);
     p->held = fc_arena_alloc(&p->arena, s->n, sizeof *p->held, err);
-    if (!count || !p->fit || !p->held)
+    if (!last || !p->fit || !p->held)
         return FC_EFAIL;
     for (size_t i = s->n; i-- > 0;)
-        if (count[s->label[i]]++ < hold)
+        if (last[i])
             p->held[p->n_held++] = (uint32_t)i;
-    memset(count, 0, (size_t)p->data.classes * sizeof *count);
-    for (size_t i = s->n; i-- > 0;)
-        if (count[s->label[i]]++ >= hold)
+        else
             p->fit[p->n_fit++] = (uint32_t)i;
     if (p->n_fit == 0)
         return fc_fail(err, FC_EUSAGE,
@@ -137,21 +135,15 @@ static fc_status prepare(pretraining *p, fc_error *err)
     for (int i = 0; i < p->data.classes; i++)
         p->logit[i] = i;
     p->net.mode = FC_TRAIN_FULL;
-    p->net.classes = p->data.classes;
-    p->net.transform = fc_transform_of(c, p->net.shape.image);
-    p->net.train = &p->data.train;
-    p->net.logit = p->logit;
+    const fc_transform transform = fc_transform_of(c, p->net.shape.image);
+    fc_net_sees(&p->net, &p->data.train, &transform, p->logit, p->data.classes);
     FC_TRY(split_held_out(p, err));
     FC_TRY(
         fc_train_layout(&layout, &p->net.shape, FC_TRAIN_FULL, 0, p->net.classes, &p->arena, err));
     FC_TRY(fc_params_alloc(&p->best, &layout, &p->arena, err));
-    fc_crew_plan plan = {.net = &p->net,
-                         .like = &layout,
-                         .threads = fc_threads(),
-                         .clients = 1,
-                         .batch = c->train.batch,
-                         .samples = p->n_fit,
-                         .max_side = fc_dataset_side(&p->data)};
+    fc_crew_plan plan = fc_crew_plan_one(&p->net, &layout, fc_threads(), fc_dataset_side(&p->data));
+    plan.batch = c->train.batch;
+    plan.samples = p->n_fit;
     FC_TRY(fc_crew_init(&p->crew, &plan, err));
     fc_params *start = &p->crew.trainer[0].local;
     memcpy(start->p, w0.p, w0.n * sizeof *w0.p);

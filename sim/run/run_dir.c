@@ -1,4 +1,5 @@
 #include "sim/run/run_dir.h"
+#include "sim/fed/saved.h"
 
 #include "core/base/file.h"
 #include "sim/fed/plan.h"

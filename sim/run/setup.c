@@ -2,6 +2,7 @@
 
 #include "core/base/file.h"
 #include "sim/config/make.h"
+#include "sim/fed/fresh.h"
 #include "sim/fed/pieces.h"
 #include "sim/fed/task_merge.h"
 #include "sim/run/backbone.h"
@@ -163,10 +164,8 @@ static fc_status open_parts(fc_setup *s, fc_ranks *ranks, fc_progress *progress,
     FC_TRY(fc_tasks_open(&s->tasks, &s->data, c, &s->arena, err));
     FC_TRY(fc_partition_open(&s->partition, &s->data, &s->tasks, c, &s->arena, err));
     FC_TRY(fc_devices_open(&s->devices, c, s->partition.clients, &s->arena, err));
-    s->net.classes = s->data.classes;
-    s->net.transform = fc_transform_of(c, s->net.shape.image);
-    s->net.train = &s->data.train;
-    s->net.logit = s->tasks.logit;
+    const fc_transform transform = fc_transform_of(c, s->net.shape.image);
+    fc_net_sees(&s->net, &s->data.train, &transform, s->tasks.logit, s->data.classes);
     FC_TRY(describe(s, err));
     return fc_setup_name(s, err);
 }

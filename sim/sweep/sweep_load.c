@@ -1,6 +1,6 @@
 /* The runs of a sweep: every combination of what its file says. */
-#include "sim/config/config.h"
 #include "sim/sweep/sweep_load.h"
+#include "sim/config/config.h"
 
 #include "core/base/file.h"
 #include "sim/io/outfile.h"

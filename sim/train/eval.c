@@ -43,7 +43,12 @@ static void test_block(void *ctx, int thread, int i)
         return;
     fc_worker_load(w, t->net, t->images, sample, b->n, (fc_key){0}, -1);
     fc_vit_forward(w->acts, t->model, w->x, b->n, NULL, NULL);
-    const fc_real *z = fc_acts_logits(w->acts);
+    const fc_real *z = fc_acts_logits(w->acts), *scores;
+    if (t->predict) {
+        t->predict(w->dlogits, z, fc_acts_features(w->acts), b->n, t->server);
+        z = w->dlogits;
+    }
+    scores = z;
     for (int n = 0; n < b->n; n++, z += classes) {
         int answer = fc_argmax(z, 0, hi);
         b->correct += answer == w->label[n];
@@ -51,7 +56,7 @@ static void test_block(void *ctx, int thread, int i)
         if (t->answer)
             t->answer[sample[n]] = answer;
     }
-    b->loss = fc_ce(NULL, fc_acts_logits(w->acts), w->label, b->n, classes, 0, hi, b->n);
+    b->loss = fc_ce(NULL, scores, w->label, b->n, classes, 0, hi, b->n);
     fc_progress_add(t->progress, j->flop * b->n, b->n, NAN);
 }
 

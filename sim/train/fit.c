@@ -10,7 +10,8 @@
 static fc_status worker_init(fc_worker *w, const fc_crew_plan *p, fc_arena *arena, fc_error *err)
 {
     const fc_net *net = p->net;
-    size_t side = (size_t)net->shape.image, n_grad = p->batch > FC_SLICE ? p->like->n : 0;
+    size_t side = (size_t)net->shape.image,
+           n_grad = p->batch > FC_SLICE || p->second_batch ? p->like->n : 0;
     fc_acts_size size = p->acts;
     size.rank = net->rank;
     size.classes = net->classes;
@@ -26,9 +27,11 @@ static fc_status worker_init(fc_worker *w, const fc_crew_plan *p, fc_arena *aren
         w->grad = fc_arena_alloc(arena, n_grad, sizeof *w->grad, err);
     if (p->grams)
         FC_TRY(fc_grams_like(&w->grams, p->grams, arena, err));
-    if (p->slice_terms) {
+    if (p->teacher) {
         fc_acts_size forward = {.rank = net->rank, .classes = net->classes, .n_max = FC_SLICE};
         FC_TRY(fc_acts_new(&w->teacher, &net->shape, &forward, &net->engine, err));
+    }
+    if (p->slice_terms) {
         w->dfeatures = fc_arena_alloc(arena, (size_t)FC_SLICE * (size_t)net->shape.width,
                                       sizeof *w->dfeatures, err);
         if (!w->dfeatures)
@@ -46,6 +49,11 @@ static fc_status trainer_init(fc_trainer *t, const fc_crew_plan *p, fc_arena *ar
     t->order = fc_arena_alloc(arena, p->samples, sizeof *t->order, err);
     if (!t->grad || !t->order)
         return FC_EFAIL;
+    if (p->second_batch) {
+        t->second = fc_arena_alloc(arena, (size_t)p->batch, sizeof *t->second, err);
+        if (!t->second)
+            return FC_EFAIL;
+    }
     FC_TRY(fc_params_alloc(&t->local, p->like, arena, err));
     FC_TRY(fc_optim_init(&t->optim, &adam, &t->local, arena, err));
     if (p->net->mode == FC_TRAIN_FULL)
@@ -158,7 +166,8 @@ typedef struct batch {
     const fc_fit *f;
     const uint32_t *sample;
     int n, epoch;
-    double loss; /* sum over the committed slices */
+    int n_second, slices; /* images of the second batch; slices of the first one */
+    double loss;          /* sum over the committed slices */
 } batch;
 
 /* The teacher of a term runs over the images of a slice. */
@@ -180,7 +189,7 @@ static void run_teacher(fc_piece_slice *s, fc_worker *w, const fc_trainer *t, co
 
 /* Terms of the logits and features of a slice: their sum, and w->dlogits, w->dfeatures += their
  * gradient. Is there any? */
-static bool slice_terms(fc_worker *w, const batch *b, int n)
+static bool slice_terms(fc_worker *w, const batch *b, const uint32_t *sample, int n, bool second)
 {
     const fc_fit *f = b->f;
     const fc_net *net = b->t->net;
@@ -188,7 +197,8 @@ static bool slice_terms(fc_worker *w, const batch *b, int n)
     for (int k = 0; k < f->pieces; k++) {
         const fc_loss_term *term = f->piece[k]->term;
         const fc_piece_client *at = &f->at[k];
-        if (!term || !term->slice || (term->now && !term->now(at->setup, at->options, at->task)))
+        if (!term || !term->slice || (second && !term->second) ||
+            (term->now && !term->now(at->setup, at->options, at->task)))
             continue;
         if (!any)
             memset(w->dfeatures, 0, (size_t)n * (size_t)net->shape.width * sizeof *w->dfeatures);
@@ -200,6 +210,8 @@ static bool slice_terms(fc_worker *w, const batch *b, int n)
                             .width = net->shape.width,
                             .lo = f->lo,
                             .hi = f->hi,
+                            .second = second,
+                            .sample = sample,
                             .label = w->label,
                             .logits = fc_acts_logits(w->acts),
                             .features = fc_acts_features(w->acts),
@@ -236,10 +248,13 @@ static void slice_gradient(void *ctx, int thread, int i)
     const fc_fit *f = b->f;
     const fc_net *net = t->net;
     fc_worker *w = &t->crew->worker[thread];
-    int n = count_at((size_t)b->n, (size_t)i * FC_SLICE, FC_SLICE);
+    bool second = i >= b->slices;
+    const uint32_t *of = second ? t->second : b->sample;
+    size_t at = (size_t)(second ? i - b->slices : i) * FC_SLICE;
+    int n = count_at((size_t)(second ? b->n_second : b->n), at, FC_SLICE);
     fc_key key = f->key;
     key.stream = FC_STREAM_AUGMENT;
-    fc_worker_load(w, net, net->train, b->sample + i * FC_SLICE, n, key, b->epoch);
+    fc_worker_load(w, net, net->train, of + at, n, key, b->epoch);
     fc_model m = fc_model_of(&net->shape, net->mode, net->rank, net->classes, f->w, &t->local);
     m.packed = net->mode == FC_TRAIN_FULL ? &t->packed : f->packed;
     fc_params grad = t->local;
@@ -247,9 +262,13 @@ static void slice_gradient(void *ctx, int thread, int i)
     zero_groups(grad.p, &grad, f->groups);
     fc_grads g = fc_grads_of(net->mode, &grad, f->groups);
     fc_vit_forward(w->acts, &m, w->x, n, NULL, &g);
-    w->loss =
-        fc_ce(w->dlogits, fc_acts_logits(w->acts), w->label, n, net->classes, f->lo, f->hi, b->n);
-    bool terms = f->pieces > 0 && slice_terms(w, b, n);
+    w->loss = 0;
+    if (second)
+        memset(w->dlogits, 0, (size_t)n * (size_t)net->classes * sizeof *w->dlogits);
+    else
+        w->loss = fc_ce(w->dlogits, fc_acts_logits(w->acts), w->label, n, net->classes, f->lo,
+                        f->hi, b->n);
+    bool terms = f->pieces > 0 && slice_terms(w, b, of + at, n, second);
     fc_vit_backward_features(w->acts, &m, w->dlogits, terms ? w->dfeatures : NULL, &g);
 }
 
@@ -263,13 +282,32 @@ static void slice_commit(void *ctx, int thread, int i)
         add_groups(t->grad, w->grad, &t->local, b->f->groups);
 }
 
+/* The second batch of a step, as large as the first at most, into t->second; returns its size. */
+static int draw_second(fc_trainer *t, const fc_fit *f, int most, int epoch, long step)
+{
+    fc_key key = f->key;
+    key.stream = FC_STREAM_REPLAY;
+    key.epoch = (uint32_t)epoch;
+    key.sample = (uint32_t)step;
+    fc_rng rng = fc_rng_at(key);
+    for (int k = 0; k < f->pieces; k++) {
+        const fc_loss_term *term = f->piece[k]->term;
+        const fc_piece_client *at = &f->at[k];
+        if (term && term->second && (!term->now || term->now(at->setup, at->options, at->task)))
+            return term->second(t->second, most, at, &rng);
+    }
+    return 0;
+}
+
 /* Gradient of the mean loss of a batch, sum_s d (L_s / n) / d theta in the order of the slices,
  * into t->grad; returns the mean loss sum_s L_s / n. */
 static double batch_gradient(fc_trainer *t, const fc_fit *f, const uint32_t *sample, int n,
-                             int epoch)
+                             int epoch, long step)
 {
     batch b = {.t = t, .f = f, .sample = sample, .n = n, .epoch = epoch};
-    int slices = (n + FC_SLICE - 1) / FC_SLICE;
+    b.slices = (n + FC_SLICE - 1) / FC_SLICE;
+    b.n_second = f->pieces > 0 ? draw_second(t, f, n, epoch, step) : 0;
+    int slices = b.slices + (b.n_second + FC_SLICE - 1) / FC_SLICE;
     assert(slices == 1 || t->crew->worker[0].grad);
     if (t->net->mode == FC_TRAIN_FULL)
         fc_packed_fill(&t->packed, &t->net->shape, t->local.p);
@@ -301,7 +339,7 @@ fc_status fc_fit_run(fc_fit_result *out, fc_trainer *t, const fc_fit *f, fc_erro
 {
     long per_epoch = (long)((f->n + (size_t)f->batch - 1) / (size_t)f->batch),
          total = per_epoch * f->epochs;
-    double flop = fc_fit_flop(t->net, f->groups), sum = 0;
+    double flop = fc_fit_flop_with(t->net, f->groups, &f->extra), sum = 0;
     *out = (fc_fit_result){.loss_first = NAN, .loss_last = NAN};
     assert(f->n <= t->order_max && f->batch >= 1);
     fc_optim_reset(&t->optim, &f->optim, &t->local);
@@ -315,7 +353,7 @@ fc_status fc_fit_run(fc_fit_result *out, fc_trainer *t, const fc_fit *f, fc_erro
         double epoch_sum = 0;
         for (size_t at = 0; at < f->n; at += (size_t)f->batch) {
             int n = count_at(f->n, at, f->batch);
-            double loss = batch_gradient(t, f, t->order + at, n, epoch);
+            double loss = batch_gradient(t, f, t->order + at, n, epoch, out->steps);
             loss += block_terms(t, f, out->steps);
             if (!isfinite(loss))
                 return not_finite(t, f, epoch, out->steps, loss, err);
@@ -348,7 +386,7 @@ fc_status fc_fit_gradient(fc_real *out, fc_trainer *t, const fc_fit *f, fc_error
     for (size_t at = 0; at < f->n; at += (size_t)f->batch) {
         int n = count_at(f->n, at, f->batch);
         double share = (double)n / (double)f->n;
-        batch_gradient(t, &plain, f->sample + at, n, 0);
+        batch_gradient(t, &plain, f->sample + at, n, 0, 0);
         for (int g = 0; g < FC_NGROUP; g++) { /* out += (n / N) grad */
             size_t first,
                 count = f->groups >> g & 1 ? fc_params_group(&t->local, (fc_group)g, &first) : 0;
@@ -464,4 +502,11 @@ fc_status fc_fit_grams_alone(fc_grams *out, const fc_gram_job *j, fc_error *err)
 double fc_fit_flop(const fc_net *net, unsigned groups)
 {
     return fc_vit_flop(&net->shape, net->rank, net->classes, net->mode, groups, true);
+}
+
+double fc_fit_flop_with(const fc_net *net, unsigned groups, const fc_fit_extra *extra)
+{
+    double forward = fc_vit_flop(&net->shape, net->rank, net->classes, net->mode, 0, false);
+    double one = fc_fit_flop(net, groups) + (extra->teacher ? forward : 0);
+    return extra->second ? 2 * one : one;
 }

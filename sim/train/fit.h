@@ -38,8 +38,8 @@ typedef struct fc_worker {
     fc_real *grad;      /* of one slice; NULL if batches have one slice */
     fc_grams grams;     /* of one item of a Gram pass; n = 0 without */
     double loss;        /* of one slice */
-    fc_acts *teacher;   /* of a teacher's forward pass, and */
-    fc_real *dfeatures; /* (FC_SLICE, width); both NULL unless the plan wants terms of slices */
+    fc_acts *teacher;   /* of a teacher's forward pass; NULL unless the plan has one */
+    fc_real *dfeatures; /* (FC_SLICE, width); NULL unless the plan wants terms of slices */
 } fc_worker;
 
 typedef struct fc_crew fc_crew;
@@ -53,8 +53,9 @@ typedef struct fc_trainer {
     fc_packed packed; /* of local, in full fine-tuning */
     fc_real *grad;
     fc_optim optim;
-    fc_grams grams;  /* n = 0 without */
-    uint32_t *order; /* samples in the order of the epoch */
+    fc_grams grams;   /* n = 0 without */
+    uint32_t *second; /* (batch) of a second batch; NULL unless the plan wants it */
+    uint32_t *order;  /* samples in the order of the epoch */
     size_t order_max;
 } fc_trainer;
 
@@ -75,7 +76,9 @@ typedef struct fc_crew_plan {
     size_t samples;        /* longest list */
     const fc_grams *grams; /* layout, or NULL */
     int max_side;          /* of any image */
-    bool slice_terms;      /* loss terms of logits and features, perhaps with a teacher */
+    bool second_batch;     /* a loss term has one */
+    bool slice_terms;      /* loss terms of logits and features, */
+    bool teacher;          /* one of them with a teacher */
     fc_acts_size acts;     /* what models with experts want beside: experts, gate_k, gates, whole */
 } fc_crew_plan;
 
@@ -91,6 +94,11 @@ fc_crew_plan fc_crew_plan_one(const fc_net *net, const fc_params *like, int thre
 fc_status fc_crew_init(fc_crew *c, const fc_crew_plan *plan, fc_error *err);
 void fc_crew_free(fc_crew *c); /* accepts {0} */
 
+/* Beside an image's own forward and backward pass: a teacher's forward pass, a second image. */
+typedef struct fc_fit_extra {
+    bool teacher, second;
+} fc_fit_extra;
+
 typedef struct fc_fit {
     const fc_real *w;        /* frozen backbone (unused in full fine-tuning) */
     const fc_packed *packed; /* of w, or NULL */
@@ -104,6 +112,7 @@ typedef struct fc_fit {
     const fc_piece *const *piece; /* (pieces) whose loss terms are added to the images' own, */
     fc_piece_client *at;          /* (pieces) at work on this client */
     int pieces;
+    fc_fit_extra extra;              /* what of their work is counted */
     const fc_packed *teacher_packed; /* of the teacher, in full fine-tuning */
     const uint32_t *sample;
     size_t n;
@@ -157,5 +166,6 @@ fc_status fc_fit_gradient(fc_real *out, fc_trainer *t, const fc_fit *f, fc_error
 
 /* FLOP of one training step per image. */
 double fc_fit_flop(const fc_net *net, unsigned groups);
+double fc_fit_flop_with(const fc_net *net, unsigned groups, const fc_fit_extra *extra);
 
 #endif

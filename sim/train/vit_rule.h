@@ -12,8 +12,8 @@
 #include "core/merge/rules/rule_emr.h"
 #include "core/merge/rules/smile.h"
 #include "core/merge/rules/wemoe.h"
-#include "sim/models/expert_tensors.h"
 #include "sim/train/entropy.h"
+#include "sim/train/expert_tensors.h"
 
 typedef struct fc_vit_rule fc_vit_rule;
 

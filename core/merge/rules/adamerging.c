@@ -1,7 +1,7 @@
 #include "core/merge/rules/adamerging.h"
 
-#include "core/linalg/gemm.h"
 #include "core/base/parallel.h"
+#include "core/linalg/gemm.h"
 
 #include <cblas.h>
 #include <float.h>

@@ -1,8 +1,8 @@
 #include "core/merge/rules/opcm.h"
 
+#include "core/base/parallel.h"
 #include "core/linalg/gemm.h"
 #include "core/merge/spectral.h"
-#include "core/base/parallel.h"
 
 #include <math.h>
 #include <string.h>

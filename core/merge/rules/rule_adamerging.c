@@ -1,7 +1,7 @@
 /* AdaMerging: see core/merge/rules/adamerging.h. */
+#include "core/merge/rule.h"
 #include "core/merge/rules/adamerging.h"
 #include "core/merge/rules/entropy_training.h"
-#include "core/merge/rule.h"
 
 #include <stddef.h>
 

@@ -1,7 +1,7 @@
 #include "core/merge/rules/rule_average.h"
 
-#include "core/merge/closed_form.h"
 #include "core/base/parallel.h"
+#include "core/merge/closed_form.h"
 
 #include <string.h>
 

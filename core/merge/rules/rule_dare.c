@@ -1,7 +1,7 @@
 #include "core/merge/rules/rule_dare.h"
 
-#include "core/merge/rule.h"
 #include "core/base/parallel.h"
+#include "core/merge/rule.h"
 
 #include <stddef.h>
 #include <string.h>

@@ -11,8 +11,8 @@
 #ifndef FC_RULE_DARE_H
 #define FC_RULE_DARE_H
 
-#include "core/merge/rules/rule_ties.h"
 #include "core/base/rng.h"
+#include "core/merge/rules/rule_ties.h"
 
 typedef struct fc_dare_options {
     double p;             /* 0 <= p < 1: 0.5 (FusionBench), 0.3 (Core Space) */

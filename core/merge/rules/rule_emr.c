@@ -1,8 +1,8 @@
 #include "core/merge/rules/rule_emr.h"
 
+#include "core/base/parallel.h"
 #include "core/merge/backbone.h"
 #include "core/merge/rule.h"
-#include "core/base/parallel.h"
 
 #include <math.h>
 

@@ -11,8 +11,8 @@
 #ifndef FC_RULE_EMR_H
 #define FC_RULE_EMR_H
 
-#include "core/merge/combine.h"
 #include "core/base/params.h"
+#include "core/merge/combine.h"
 
 typedef struct fc_emr {
     int n, tensors;

@@ -1,7 +1,7 @@
 #include "core/merge/rules/rule_fisher.h"
 
-#include "core/merge/rule.h"
 #include "core/base/parallel.h"
+#include "core/merge/rule.h"
 
 #include <cblas.h>
 #include <float.h>

@@ -1,6 +1,6 @@
 /* OPCM over the updates in the order in which they stand: see core/merge/rules/opcm.h. */
-#include "core/merge/rules/opcm.h"
 #include "core/merge/rule.h"
+#include "core/merge/rules/opcm.h"
 
 #include <stddef.h>
 

@@ -1,9 +1,9 @@
 #include "core/merge/rules/rule_regmean.h"
 
+#include "core/base/parallel.h"
 #include "core/linalg/gemm.h"
 #include "core/linalg/linalg.h"
 #include "core/merge/closed_form.h"
-#include "core/base/parallel.h"
 
 #include <math.h>
 #include <stddef.h>

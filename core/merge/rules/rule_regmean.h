@@ -5,8 +5,8 @@
  *
  * with M_i = X_i^T X_i / rows_i, X_i (rows_i, cols) the inputs of the layer in model i,
  * off-diagonals times off_diagonal. Exact for whole weights and for task vectors of one base alike.
- * The reference inverts; here a singular sum has its pseudo-inverse (core/linalg/linalg.h). For running
- * sums over clients see core/merge/closed_form.h.
+ * The reference inverts; here a singular sum has its pseudo-inverse (core/linalg/linalg.h). For
+ * running sums over clients see core/merge/closed_form.h.
  *
  * Beyond in and out: 5 cols^2 + (rows + rank) cols doubles for each thread, of the largest layer.
  */

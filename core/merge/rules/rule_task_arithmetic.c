@@ -1,7 +1,7 @@
 #include "core/merge/rules/rule_task_arithmetic.h"
 
-#include "core/merge/rule.h"
 #include "core/base/parallel.h"
+#include "core/merge/rule.h"
 
 #include <stddef.h>
 

@@ -1,8 +1,8 @@
 #include "core/merge/rules/rule_ties.h"
 
-#include "core/merge/rule.h"
 #include "core/base/parallel.h"
 #include "core/base/select.h"
+#include "core/merge/rule.h"
 
 #include <math.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* WEMoE: see core/merge/rules/wemoe.h. */
-#include "core/merge/rules/entropy_training.h"
 #include "core/merge/rule.h"
+#include "core/merge/rules/entropy_training.h"
 #include "core/merge/rules/wemoe.h"
 
 #include <stddef.h>

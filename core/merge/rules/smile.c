@@ -1,8 +1,8 @@
 #include "core/merge/rules/smile.h"
 
+#include "core/base/parallel.h"
 #include "core/merge/backbone.h"
 #include "core/merge/spectral.h"
-#include "core/base/parallel.h"
 
 /* ---- construction ------------------------------------------------------------------------- */
 

@@ -1,6 +1,6 @@
 /* SMILE: Sparse Mixture of Low-rank Experts without training. Tang et al., 2024 (arXiv 2408.10174),
- * section 4. The experts W_e, b_e of a linear layer W_0, b_0 (core/vit/smile_layer.h) from the thin SVD
- * of the updates,
+ * section 4. The experts W_e, b_e of a linear layer W_0, b_0 (core/vit/smile_layer.h) from the thin
+ * SVD of the updates,
  *
  *     Delta_e = W_e - W_0 = U_e S_e V_e^T
  *

@@ -1,7 +1,7 @@
 #include "core/merge/rules/wemoe.h"
 
-#include "core/merge/backbone.h"
 #include "core/base/rng.h"
+#include "core/merge/backbone.h"
 
 #include <stdio.h>
 

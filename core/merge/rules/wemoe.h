@@ -5,9 +5,9 @@
  *     theta      = theta_0 + lambda sum_i tau_i                         all other tensors
  *     theta_l(x) = theta_0 + sum_i w_i(x) tau_i                         fc1, fc2 of block l
  *
- * with the weights w(x) of a gate, core/vit/wemoe_gate.h. Its W1 (D, D), W2 (tasks, D) start as N(0,
- * 0.01^2), b1 = 0, b2 = lambda. Only the gates are trained, without labels: Adam, lr 1e-4, 1000
- * steps of 16 images of each task, on the mean entropy (fc_entropy) of each task's own logits.
+ * with the weights w(x) of a gate, core/vit/wemoe_gate.h. Its W1 (D, D), W2 (tasks, D) start as
+ * N(0, 0.01^2), b1 = 0, b2 = lambda. Only the gates are trained, without labels: Adam, lr 1e-4,
+ * 1000 steps of 16 images of each task, on the mean entropy (fc_entropy) of each task's own logits.
  *
  * Memory: the MLPs' task vectors, depth (D^2 + (tasks + 1) D + tasks) numbers of gates. */
 #ifndef FC_WEMOE_H

@@ -1,5 +1,6 @@
 /* Devices of the clients: keyed draws, windows of a trace, arithmetic of a round by hand. */
 #include "sim/fed/cohort.h"
+#include "sim/fed/down.h"
 #include "sim/fed/flop.h"
 #include "sim/run/setup.h"
 #include "tests/support/tmp.h"
@@ -241,7 +242,7 @@ static void test_seconds(void **state)
     open_good(&f, "device.model=trace", SPEEDS);
     fc_cohort c = draw(&f, 0, 0, 100);
     size_t down;
-    assert_int_equal(fc_plan_bytes_down(&down, &f.setup, 0, 0, NULL), FC_OK);
+    assert_int_equal(fc_down_size(&down, &f.setup, 0, 0, NULL), FC_OK);
     assert_int_equal(c.bytes_down, down);
     /* all parameters in float32, and the header */
     assert_in_range(c.bytes_up, 4 * f.setup.layout.n + 200, 4 * f.setup.layout.n + 1024);

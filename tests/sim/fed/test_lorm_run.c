@@ -3,6 +3,7 @@
  * model that is evaluated, the merge at the end of a task. Only local training itself is shared. */
 #include "core/vit/head.h"
 #include "sim/fed/cohort.h"
+#include "sim/fed/down.h"
 #include "sim/fed/server.h"
 #include "sim/run/loop.h"
 #include "sim/run/setup.h"
@@ -376,7 +377,7 @@ static void check_bytes_down(oracle *o, int t, int round)
     }
     if (o->v->sends_deltas && (round == 0 || all))
         n += (size_t)t * n_AB;
-    ok(o, fc_plan_bytes_down(&bytes, &o->setup, t, round, &o->err));
+    ok(o, fc_down_size(&bytes, &o->setup, t, round, &o->err));
     assert_in_range(bytes, 4 * n + 8, 4 * n + 400);
 }
 

@@ -25,6 +25,44 @@ static const fc_message_head head = {.task = 2,
                                      .loss_last = 1e-300,
                                      .loss_mean = 0.1};
 
+/* A message of these parts. */
+static fc_message_body body_of(const fc_params *p, unsigned groups, const fc_grams *grams,
+                               const fc_params *fisher)
+{
+    return (fc_message_body){.p = p, .groups = groups, .grams = grams, .fisher = fisher};
+}
+
+static fc_status pack_body(fc_message *out, const fc_message_head *h, const fc_params *p,
+                           unsigned groups, const fc_grams *grams, const fc_params *fisher,
+                           fc_error *err)
+{
+    const fc_message_body body = body_of(p, groups, grams, fisher);
+    return fc_message_pack(out, h, &body, err);
+}
+
+static fc_status size_up(size_t *bytes, const fc_params *p, unsigned groups, const fc_grams *grams,
+                         const fc_params *fisher, fc_error *err)
+{
+    const fc_message_body body = body_of(p, groups, grams, fisher);
+    return fc_message_size(bytes, true, &body, err);
+}
+
+static fc_status size_down(size_t *bytes, const fc_params *p, unsigned groups, size_t deltas)
+{
+    const fc_message_part part = {"deltas", deltas, NULL};
+    fc_message_body body = body_of(p, groups, NULL, NULL);
+    body.part = &part;
+    body.parts = deltas > 0;
+    return fc_message_size(bytes, false, &body, NULL);
+}
+
+static fc_status unpack(fc_message_head *h, fc_params *p, unsigned groups, fc_grams *grams,
+                        fc_params *fisher, const fc_message *m, fc_error *err)
+{
+    const fc_message_body body = body_of(p, groups, grams, fisher);
+    return fc_message_unpack(h, &body, m, err);
+}
+
 /* What a client holds. */
 typedef struct sender {
     fc_arena arena;
@@ -80,8 +118,8 @@ static void close_sender(sender *s)
 static fc_message pack(sender *s, unsigned groups, const fc_grams *grams)
 {
     fc_message m;
-    assert_int_equal(
-        fc_message_pack(&m, &head, groups ? &s->p : NULL, groups, grams, NULL, &s->err), FC_OK);
+    assert_int_equal(pack_body(&m, &head, groups ? &s->p : NULL, groups, grams, NULL, &s->err),
+                     FC_OK);
     return m;
 }
 
@@ -111,9 +149,8 @@ static void check_round_trip(fc_train_mode mode, unsigned groups, bool with_gram
     fc_message_head got;
     fc_real *before = fc_arena_alloc(&t.arena, t.p.n, sizeof *before, NULL);
     memcpy(before, t.p.p, t.p.n * sizeof *before);
-    assert_int_equal(
-        fc_message_unpack(&got, &t.p, groups, with_grams ? &t.grams : NULL, NULL, &m, &t.err),
-        FC_OK);
+    assert_int_equal(unpack(&got, &t.p, groups, with_grams ? &t.grams : NULL, NULL, &m, &t.err),
+                     FC_OK);
 
     assert_int_equal(got.task, head.task);
     assert_int_equal(got.round, head.round);
@@ -170,26 +207,26 @@ static void test_fisher(void **state)
         for (size_t i = 0; i < F.n; i++)
             F.p[i] = (fc_real)i + (fc_real)0.5;
         fc_message m;
-        assert_int_equal(fc_message_pack(&m, &head, &s.p, groups, NULL, &F, &s.err), FC_OK);
+        assert_int_equal(pack_body(&m, &head, &s.p, groups, NULL, &F, &s.err), FC_OK);
         assert_int_equal(numbers(&m), s.p.n + F.n);
-        assert_int_equal(fc_message_size(&size, &s.p, groups, NULL, &layout, &s.err), FC_OK);
+        assert_int_equal(size_up(&size, &s.p, groups, NULL, &layout, &s.err), FC_OK);
         assert_int_equal(size, m.n);
-        assert_int_equal(fc_message_unpack(&got, &t.p, groups, NULL, &read, &m, &s.err), FC_OK);
+        assert_int_equal(unpack(&got, &t.p, groups, NULL, &read, &m, &s.err), FC_OK);
         assert_memory_equal(read.p, F.p, F.n * sizeof *F.p);
         assert_memory_equal(t.p.p, s.p.p, s.p.n * sizeof *s.p.p);
 
         fc_error err = {0};
-        fc_status status = fc_message_unpack(&got, &t.p, groups, NULL, NULL, &m, &err);
+        fc_status status = unpack(&got, &t.p, groups, NULL, NULL, &m, &err);
         assert_says(status, &err, FC_ECKPT, "tensors", "expected");
         wrong = read;
         wrong.n--;
         err = (fc_error){0};
-        status = fc_message_unpack(&got, &t.p, groups, NULL, &wrong, &m, &err);
+        status = unpack(&got, &t.p, groups, NULL, &wrong, &m, &err);
         assert_says(status, &err, FC_ECKPT, "fisher", "another size");
         fc_message_free(&m);
         m = pack(&s, groups, NULL);
         err = (fc_error){0};
-        status = fc_message_unpack(&got, &t.p, groups, NULL, &read, &m, &err);
+        status = unpack(&got, &t.p, groups, NULL, &read, &m, &err);
         assert_says(status, &err, FC_ECKPT, "fisher", "missing");
         fc_message_free(&m);
         close_sender(&s);
@@ -206,8 +243,8 @@ static void test_no_losses(void **state)
     fc_message m;
     fc_message_head got, h = head;
     h.loss_first = h.loss_last = h.loss_mean = NAN;
-    assert_int_equal(fc_message_pack(&m, &h, NULL, 0, &s.grams, NULL, &s.err), FC_OK);
-    assert_int_equal(fc_message_unpack(&got, NULL, 0, &s.grams, NULL, &m, &s.err), FC_OK);
+    assert_int_equal(pack_body(&m, &h, NULL, 0, &s.grams, NULL, &s.err), FC_OK);
+    assert_int_equal(unpack(&got, NULL, 0, &s.grams, NULL, &m, &s.err), FC_OK);
     assert_true(isnan(got.loss_first) && isnan(got.loss_last) && isnan(got.loss_mean));
     fc_message_free(&m);
     close_sender(&s);
@@ -226,7 +263,7 @@ static void test_wire_order(void **state)
     const float want[] = {1, 2, 10, 11, 13, 12, 14, 15};
     memcpy(g.g, value, sizeof value);
     assert_int_equal(fc_message_gram_count(&g), 8);
-    assert_int_equal(fc_message_pack(&m, &head, NULL, 0, &g, NULL, NULL), FC_OK);
+    assert_int_equal(pack_body(&m, &head, NULL, 0, &g, NULL, NULL), FC_OK);
     assert_int_equal(fc_st_parse(&f, m.data, m.n, "m", NULL), FC_OK);
     const fc_tensor *t = fc_st_find(&f, "grams");
     assert_non_null(t);
@@ -282,7 +319,7 @@ static void test_size_of_a_layout(void **state)
     fc_params layout;
     size_t bytes;
     assert_int_equal(fc_train_layout(&layout, &vit_b, FC_TRAIN_FULL, 0, 100, &arena, NULL), FC_OK);
-    assert_int_equal(fc_message_down_size(&bytes, &layout, BACKBONE | HEAD, 0, NULL), FC_OK);
+    assert_int_equal(size_down(&bytes, &layout, BACKBONE | HEAD, 0), FC_OK);
     assert_in_range(bytes, 4 * 85875556 + 8, 4 * 85875556 + 1024);
     fc_arena_free(&arena);
 }
@@ -308,8 +345,7 @@ static void check_down(unsigned groups, int n_deltas)
     if (n_deltas)
         e[n++] = (fc_st_entry){"deltas", FC_F32, 1, {(int64_t)((size_t)n_deltas * n_AB)}, deltas};
     assert_int_equal(fc_st_serialize(&real, &n_real, e, n, NULL, 0, NULL), FC_OK);
-    assert_int_equal(fc_message_down_size(&bytes, &s.p, groups, (size_t)n_deltas * n_AB, NULL),
-                     FC_OK);
+    assert_int_equal(size_down(&bytes, &s.p, groups, (size_t)n_deltas * n_AB), FC_OK);
     assert_int_equal(bytes, n_real);
     free(real);
     close_sender(&s);
@@ -328,11 +364,10 @@ static void test_up_size(void **state)
     open_sender(&s, &tiny, FC_TRAIN_LORA, 2, 3, 0.5, 0);
     for (int grams = 0; grams < 2; grams++) {
         const fc_grams *g = grams ? &s.grams : NULL;
-        assert_int_equal(fc_message_size(&want, &s.p, B | HEAD, g, NULL, &s.err), FC_OK);
+        assert_int_equal(size_up(&want, &s.p, B | HEAD, g, NULL, &s.err), FC_OK);
         for (int i = 0; i < 3; i++) {
             fc_message m;
-            assert_int_equal(fc_message_pack(&m, &heads[i], &s.p, B | HEAD, g, NULL, &s.err),
-                             FC_OK);
+            assert_int_equal(pack_body(&m, &heads[i], &s.p, B | HEAD, g, NULL, &s.err), FC_OK);
             assert_int_equal(m.n, want);
             fc_message_free(&m);
         }
@@ -357,7 +392,7 @@ static void refuse(sender *s, unsigned groups, fc_grams *grams, const fc_message
 {
     fc_error err = {0};
     fc_message_head got;
-    fc_status status = fc_message_unpack(&got, groups ? &s->p : NULL, groups, grams, NULL, m, &err);
+    fc_status status = unpack(&got, groups ? &s->p : NULL, groups, grams, NULL, m, &err);
     assert_says(status, &err, want, a, b);
 }
 
@@ -403,7 +438,7 @@ static void check_metadata(const char *key, const char *value, const char *a, co
     fc_error err = {0};
     assert_int_equal(
         fc_st_serialize(&m.data, &m.n, NULL, 0, (const char *const(*)[2])kept, n, NULL), FC_OK);
-    fc_status s = fc_message_unpack(&got, NULL, 0, NULL, NULL, &m, &err);
+    fc_status s = unpack(&got, NULL, 0, NULL, NULL, &m, &err);
     if (a)
         assert_says(s, &err, FC_ECKPT, a, b);
     else
@@ -438,17 +473,16 @@ static void test_damage_refused(void **state)
     open_sender(&s, &tiny, FC_TRAIN_LORA, 2, 3, 0, 0.5);
     fc_message m = pack(&s, B | HEAD, &s.grams), part = m;
     for (part.n = 0; part.n < m.n; part.n++)
-        assert_int_not_equal(fc_message_unpack(&got, &s.p, B | HEAD, &s.grams, NULL, &part, NULL),
-                             FC_OK);
+        assert_int_not_equal(unpack(&got, &s.p, B | HEAD, &s.grams, NULL, &part, NULL), FC_OK);
     size_t header = m.n - 4 * numbers(&m);
     for (size_t i = 0; i < header;
          i++) /* refused, or read as another number; never out of bounds */
         for (int bit = 0; bit < 8; bit++) {
             m.data[i] ^= (unsigned char)(1u << bit);
-            fc_message_unpack(&got, &s.p, B | HEAD, &s.grams, NULL, &m, NULL);
+            unpack(&got, &s.p, B | HEAD, &s.grams, NULL, &m, NULL);
             m.data[i] ^= (unsigned char)(1u << bit);
         }
-    assert_int_equal(fc_message_unpack(&got, &s.p, B | HEAD, &s.grams, NULL, &m, NULL), FC_OK);
+    assert_int_equal(unpack(&got, &s.p, B | HEAD, &s.grams, NULL, &m, NULL), FC_OK);
     fc_message_free(&m);
     close_sender(&s);
 }

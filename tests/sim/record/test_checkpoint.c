@@ -268,29 +268,31 @@ static void test_clients(void **state)
     static const unsigned char message[] = {0, 1, 2, 255, 0, 7};
     const fc_ckpt_id other = {"other", id.data_sha256, "", id.partition_sha256};
     size_t n = 99;
-    assert_null(fc_checkpoint_client_load(dir, 1, 2, 3, &id, &n));
+    assert_null(fc_checkpoint_client_load(dir, 1, 2, 3, &id, &n, NULL, 0));
     assert_int_equal(fc_checkpoint_client_clear(dir, NULL), FC_OK); /* no folder yet */
-    assert_int_equal(fc_checkpoint_client_save(dir, 1, 2, 3, &id, message, sizeof message, NULL),
+    assert_int_equal(
+        fc_checkpoint_client_save(dir, 1, 2, 3, &id, message, sizeof message, NULL, 0, NULL),
+        FC_OK);
+    assert_int_equal(fc_checkpoint_client_save(dir, 1, 2, 33, &id, message, 0, NULL, 0, NULL),
                      FC_OK);
-    assert_int_equal(fc_checkpoint_client_save(dir, 1, 2, 33, &id, message, 0, NULL), FC_OK);
     save(1); /* does not remove them */
 
-    unsigned char *p = fc_checkpoint_client_load(dir, 1, 2, 3, &id, &n);
+    unsigned char *p = fc_checkpoint_client_load(dir, 1, 2, 3, &id, &n, NULL, 0);
     assert_non_null(p);
     assert_int_equal(n, sizeof message);
     assert_memory_equal(p, message, sizeof message);
     free(p);
-    p = fc_checkpoint_client_load(dir, 1, 2, 33, &id, &n);
+    p = fc_checkpoint_client_load(dir, 1, 2, 33, &id, &n, NULL, 0);
     assert_non_null(p);
     assert_int_equal(n, 0);
     free(p);
-    assert_null(fc_checkpoint_client_load(dir, 1, 3, 3, &id, &n));
-    assert_null(fc_checkpoint_client_load(dir, 1, 2, 3, &other, &n));
+    assert_null(fc_checkpoint_client_load(dir, 1, 3, 3, &id, &n, NULL, 0));
+    assert_null(fc_checkpoint_client_load(dir, 1, 2, 3, &other, &n, NULL, 0));
 
     damage("client-1-2-3.safetensors", 2, false);
-    assert_null(fc_checkpoint_client_load(dir, 1, 2, 3, &id, &n));
+    assert_null(fc_checkpoint_client_load(dir, 1, 2, 3, &id, &n, NULL, 0));
     assert_int_equal(fc_checkpoint_client_clear(dir, NULL), FC_OK);
-    assert_null(fc_checkpoint_client_load(dir, 1, 2, 33, &id, &n));
+    assert_null(fc_checkpoint_client_load(dir, 1, 2, 33, &id, &n, NULL, 0));
     assert_loads(1);
     assert_int_equal(fc_checkpoint_clear(dir, NULL), FC_OK);
     assert_none();

@@ -1,4 +1,4 @@
-#include "sim/models/expert_tensors.h"
+#include "sim/train/expert_tensors.h"
 
 #include <assert.h>
 #include <string.h>
