@@ -54,18 +54,18 @@ say "images per second x seconds = images, and a little more to start, warm up a
 images() {
     local per_turn=$1 begin end line
     shift
-    for _ in 1 2 3 4; do
+    for _ in 1 2 3 4 5; do
         begin=$EPOCHREALTIME
         expect 0 "$FCIL" bench step --seconds 1 "$@"
         end=$EPOCHREALTIME
         line="$(value images_per_s "$(cat out)") * ($end - $begin) / ($per_turn * $(value turns "$(cat out)"))"
         say "  $line = $(awk "BEGIN { print $line }")"
-        ! holds "$line > 1 && $line < 4" || return 0
+        ! holds "$line > 1 && $line < 5" || return 0
     done
     fail "bench step $*: $(cat out)"
 }
 images 25 --shape c --threads 1 --clients 5 --batch 5
-images 40 --shape c --threads 5 --eval
+images 8 --shape c --threads 1 --eval
 
 say "products, kernels, merges, data"
 bench 6 gflops gemm --shape a --isa blas
