@@ -6,7 +6,8 @@
  *   individual_sum   trains on W0 + B A,     evaluates W0 + S + b
  *   individual_mean  trains on W0 + B A,     evaluates W0 + (t M + b) / (t + 1)
  *
- * With run_mean that is not what was trained, as in the reference. The reference's fifth value, "individual", evaluates W0 alone; it is not offered. */
+ * With run_mean that is not what was trained, as in the reference. The reference's fifth value,
+ * "individual", evaluates W0 alone; it is not offered. */
 #ifndef FC_CL_MERGE_H
 #define FC_CL_MERGE_H
 
