@@ -2,10 +2,12 @@
  *
  * b = the server's current B A, S = sum and M = mean of the deltas of t finished tasks:
  *   run_sum          trains on W0 + S + B A, evaluates W0 + S + b
- *   run_mean         trains on W0 + M + B A, evaluates W0 + (t M + b) / (t + 1): not what was
- * trained, as in the reference individual_sum   trains on W0 + B A,     evaluates W0 + S + b
+ *   run_mean         trains on W0 + M + B A, evaluates W0 + (t M + b) / (t + 1)
+ *   individual_sum   trains on W0 + B A,     evaluates W0 + S + b
  *   individual_mean  trains on W0 + B A,     evaluates W0 + (t M + b) / (t + 1)
- * The reference's fifth value, "individual", evaluates W0 alone; it is not offered. */
+ *
+ * With run_mean that is not what was trained, as in the reference. The reference's fifth value,
+ * "individual", evaluates W0 alone; it is not offered. */
 #ifndef FC_CL_MERGE_H
 #define FC_CL_MERGE_H
 
