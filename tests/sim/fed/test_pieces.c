@@ -346,7 +346,7 @@ static void test_scaffold_example(void **state)
     assert_close(l.client[0][C_I].p[0], 1.0, 1e-5, 0);
     assert_close(l.client[0][DELTA].p[0], 0.8, 1e-5, 0);
     fc_piece_server v = on_server(&l, 0, 0);
-    l.piece->fold(&v, l.client[0], 0, 17);
+    l.piece->fold(&v, &(fc_piece_update){.n_samples = 17, .array = l.client[0]});
     assert_int_equal(l.piece->server_step(&v, &l.err), FC_OK);
     assert_close(l.server[C].p[0], 0.5 + 0.8 / CLIENTS, 1e-5, 0); /* of all, not of those here */
     c.steps = 0;                                                  /* without an image */
@@ -426,7 +426,8 @@ static double after_rounds(bool scaffold, int rounds, int k)
             c.steps = k;
             if (scaffold)
                 l.piece->client_end(&c);
-            l.piece->fold(&v, l.client[j], j, 1);
+            l.piece->fold(&v,
+                          &(fc_piece_update){.client = j, .n_samples = 1, .array = l.client[j]});
             for (int i = 0; i < N; i++)
                 l.global[i] += l.w[j][i] / CLIENTS;
         }
