@@ -77,7 +77,7 @@ static fc_status check(const fc_method_setup *s, const void *o, fc_error *err)
         return FC_OK;
     if (s->optim.kind != FC_SGD)
         return fc_fail(err, FC_EUSAGE,
-                       "method.option: SCAFFOLD option 2 needs train.optimizer = sgd (or use "
+                       "method.option: SCAFFOLD option 2 needs train.optimizer=sgd (or use "
                        "method.option=1, which takes one more pass)");
     return fc_fail(err, FC_EUSAGE,
                    "method.option: SCAFFOLD option 2 needs a constant learning rate: "

@@ -574,14 +574,15 @@ static void test_runs_that_are_the_same(void **state)
     }
 }
 
-/* lr mu = 0.75: of what a client has moved, a quarter is left with each step. */
+/* lr mu = 0.25: of what a client has moved, three quarters are left with each step. */
 static void test_prox_holds(void **state)
 {
     (void)state;
     double moved[2];
     for (int i = 0; i < 2; i++) {
-        const char *const set[] = {"method.name=fedavg", "train.momentum=0", "train.epochs=20",
-                                   i ? "train.prox_mu=15" : "train.prox_mu=0", NULL};
+        const char *const set[] = {"method.name=fedavg", "train.momentum=0",
+                                   "train.epochs=20",    i ? "train.prox_mu=50" : "train.prox_mu=0",
+                                   "train.lr=0.005",     NULL};
         open_run o;
         open_run_of(&o, set);
         begin(&o, 0);
@@ -677,9 +678,12 @@ static void check_refused(const char *const *set, const char *say, const char *w
 static void test_scaffold_refuses(void **state)
 {
     (void)state;
-    const char *const adam[] = {"method.name=scaffold", "train.optimizer=adamw", NULL};
-    const char *const cosine[] = {"method.name=scaffold", "train.schedule=cosine", NULL};
-    const char *const warmup[] = {"method.name=scaffold", "train.warmup=0.1", NULL};
+    const char *const adam[] = {"method.name=scaffold", "method.option=2", "train.optimizer=adamw",
+                                NULL};
+    const char *const cosine[] = {"method.name=scaffold", "method.option=2",
+                                  "train.schedule=cosine", NULL};
+    const char *const warmup[] = {"method.name=scaffold", "method.option=2", "train.warmup=0.1",
+                                  NULL};
     check_refused(adam, "SCAFFOLD option 2 needs train.optimizer=sgd", "method.option=1");
     check_refused(cosine, "constant learning rate", "method.option=1");
     check_refused(warmup, "constant learning rate", "method.option=1");
