@@ -3,8 +3,8 @@
 #ifndef FC_CONTACT_SHEET_H
 #define FC_CONTACT_SHEET_H
 
-#include "core/arena.h"
-#include "core/status.h"
+#include "core/base/arena.h"
+#include "core/base/status.h"
 #include "datasets/dataset.h"
 #include "datasets/partition.h"
 #include "datasets/tasks.h"

@@ -2,10 +2,11 @@
 #ifndef FC_DATASET_H
 #define FC_DATASET_H
 
-#include "core/arena.h"
-#include "core/opt.h"
-#include "core/status.h"
+#include "core/base/arena.h"
+#include "core/base/opt.h"
+#include "core/base/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,7 +33,7 @@ typedef struct fc_dataset {
     fc_split train, test;
     char sha256[65]; /* of all pixels and labels in order, so that a run can say what it saw */
     fc_arena arena;
-    void *map[8]; /* mapped files (core/file.h), released by fc_dataset_free */
+    void *map[8]; /* mapped files (core/base/file.h), released by fc_dataset_free */
     size_t map_size[8];
     int n_map;
 } fc_dataset;
@@ -67,5 +68,15 @@ extern const int fc_data_count;
  * was expected), *out then {0}. */
 fc_status fc_dataset_load(fc_dataset *out, const fc_data_request *q, fc_error *err);
 void fc_dataset_free(fc_dataset *d); /* accepts {0} */
+
+/* Which images of s are among the last n of their class (of so many classes), from the arena; NULL
+ * with err set when memory is out. */
+bool *fc_last_of_class(const fc_split *s, int classes, int n, fc_arena *arena, fc_error *err);
+
+/* The last `hold` training images of each class become the test images. Errors FC_EUSAGE where a
+ * class has no more than that. */
+fc_status fc_dataset_hold_out(fc_dataset *d, int hold, fc_error *err);
+
+int fc_dataset_side(const fc_dataset *d); /* longest side of any image */
 
 #endif

@@ -1,6 +1,6 @@
 #include "datasets/decode.h"
 
-#include "core/file.h"
+#include "core/base/file.h"
 #include "datasets/files.h"
 
 #include <ctype.h>

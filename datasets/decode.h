@@ -2,8 +2,8 @@
 #ifndef FC_DECODE_H
 #define FC_DECODE_H
 
-#include "core/arena.h"
-#include "core/status.h"
+#include "core/base/arena.h"
+#include "core/base/status.h"
 #include "datasets/dataset.h"
 
 /* Decode a file by its content (not its name) to 8-bit RGB, interleaved, pixels from arena. 16-bit

@@ -14,8 +14,8 @@
  * Outlines are radial Fourier series, radius(angle) = 1 + sum over k of a_k cos(k angle) + b_k
  * sin(k angle); drawing needs no trigonometry but a polynomial sine for the textures. Lengths are
  * in image sides. */
-#include "core/rng.h"
-#include "core/threads.h"
+#include "core/base/rng.h"
+#include "core/base/threads.h"
 #include "datasets/dataset.h"
 
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 #include "datasets/files.h"
 
-#include "core/file.h"
+#include "core/base/file.h"
 
 #include <assert.h>
 #include <limits.h>

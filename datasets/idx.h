@@ -4,8 +4,8 @@
 #ifndef FC_IDX_H
 #define FC_IDX_H
 
-#include "core/arena.h"
-#include "core/status.h"
+#include "core/base/arena.h"
+#include "core/base/status.h"
 
 #include <stdint.h>
 

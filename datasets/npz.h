@@ -4,8 +4,8 @@
 #ifndef FC_NPZ_H
 #define FC_NPZ_H
 
-#include "core/arena.h"
-#include "core/status.h"
+#include "core/base/arena.h"
+#include "core/base/status.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -2,7 +2,7 @@
 #ifndef FC_PART_COMMON_H
 #define FC_PART_COMMON_H
 
-#include "core/rng.h"
+#include "core/base/rng.h"
 #include "datasets/partition.h"
 
 /* The stream of one try at one task. */

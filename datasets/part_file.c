@@ -2,7 +2,7 @@
  * sample of the tasks, in any order; client -1 = nobody). Every row is checked against the data. */
 #include "datasets/part_common.h"
 
-#include "core/file.h"
+#include "core/base/file.h"
 
 #include <stdlib.h>
 #include <string.h>

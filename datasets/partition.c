@@ -1,6 +1,6 @@
 #include "datasets/partition.h"
 
-#include "core/file.h"
+#include "core/base/file.h"
 
 #include <inttypes.h>
 #include <stdio.h>

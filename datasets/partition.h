@@ -3,8 +3,8 @@
 #ifndef FC_PARTITION_H
 #define FC_PARTITION_H
 
-#include "core/arena.h"
-#include "core/status.h"
+#include "core/base/arena.h"
+#include "core/base/status.h"
 #include "datasets/dataset.h"
 #include "datasets/tasks.h"
 

@@ -5,8 +5,8 @@
 #ifndef FC_PICKLE_H
 #define FC_PICKLE_H
 
-#include "core/arena.h"
-#include "core/status.h"
+#include "core/base/arena.h"
+#include "core/base/status.h"
 
 #include <stdint.h>
 

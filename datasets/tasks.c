@@ -244,7 +244,8 @@ fc_status fc_tasks_reorder(fc_tasks *t, const fc_ints *order, fc_arena *arena, f
 fc_status fc_tasks_hold_out(fc_tasks *t, const fc_dataset *d, int n, fc_arena *arena, fc_error *err)
 {
     int *left = fc_arena_alloc(arena, (size_t)d->classes, sizeof *left, err);
-    if (!left)
+    const bool *last = fc_last_of_class(&d->train, d->classes, n, arena, err);
+    if (!left || !last)
         return FC_EFAIL;
     for (size_t i = 0; i < d->train.n; i++)
         left[d->train.label[i]]++;
@@ -262,10 +263,10 @@ fc_status fc_tasks_hold_out(fc_tasks *t, const fc_dataset *d, int n, fc_arena *a
             return FC_EFAIL;
         for (size_t i = 0; i < t->n_train[k]; i++) {
             uint32_t sample = t->train[k][i];
-            if (left[d->train.label[sample]]-- > n)
-                t->train[k][kept++] = sample;
-            else
+            if (last[sample])
                 t->held[k][t->n_held[k]++] = sample;
+            else
+                t->train[k][kept++] = sample;
         }
         t->n_train[k] = kept;
     }

@@ -2,9 +2,9 @@
 #ifndef FC_TASKS_H
 #define FC_TASKS_H
 
-#include "core/arena.h"
-#include "core/opt.h"
-#include "core/status.h"
+#include "core/base/arena.h"
+#include "core/base/opt.h"
+#include "core/base/status.h"
 #include "datasets/dataset.h"
 
 typedef struct fc_tasks {

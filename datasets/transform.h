@@ -3,8 +3,8 @@
 #ifndef FC_TRANSFORM_H
 #define FC_TRANSFORM_H
 
-#include "core/real.h"
-#include "core/rng.h"
+#include "core/base/real.h"
+#include "core/base/rng.h"
 #include "datasets/dataset.h"
 
 typedef enum fc_augment {

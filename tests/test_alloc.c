@@ -2,26 +2,27 @@
  * time: FC_EFAIL, a message, and nothing left allocated. Linked with --wrap (tests/meson.build),
  * which sends the allocations of our own code, not those of libraries, through here; each piece of
  * an arena counts, not only its chunks. */
-#include "core/arena.h"
-#include "core/deltas.h"
-#include "core/file.h"
+#include "core/base/arena.h"
+#include "core/base/file.h"
+#include "core/base/safetensors.h"
+#include "core/base/threads.h"
 #include "core/merge/merge.h"
-#include "core/merge/smile.h"
-#include "core/merge/wemoe.h"
-#include "core/safetensors.h"
-#include "core/threads.h"
-#include "core/vit.h"
-#include "sim/adamerge.h"
-#include "sim/compare.h"
-#include "sim/config.h"
-#include "sim/fit_fisher.h"
-#include "sim/recipe.h"
-#include "sim/regmean_pp.h"
-#include "tests/expert_fixture.h"
-#include "tests/merge_fixture.h"
-#include "tests/tiny_net.h"
-#include "tests/tmp.h"
-#include "tests/tv_fixture.h"
+#include "core/merge/rules/smile.h"
+#include "core/merge/rules/wemoe.h"
+#include "core/vit/deltas.h"
+#include "core/vit/vit.h"
+#include "sim/config/config.h"
+#include "sim/report/compare.h"
+#include "sim/sweep/recipe.h"
+#include "sim/sweep/sweep_load.h"
+#include "sim/train/adamerging.h"
+#include "sim/train/fit_fisher.h"
+#include "sim/train/regmean_pp.h"
+#include "tests/support/expert_fixture.h"
+#include "tests/support/merge_fixture.h"
+#include "tests/support/tiny_net.h"
+#include "tests/support/tmp.h"
+#include "tests/support/tv_fixture.h"
 
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -373,41 +374,41 @@ static const uint32_t images[] = {0, 1, 2, 3};
 
 static fc_status run_adamerge(fc_error *err)
 {
-    const fc_adapt_task task[] = {{images, 2, 0, 2}, {images + 2, 2, 2, 5}};
+    const fc_task_images task[] = {{images, 2, 0, 2}, {images + 2, 2, 2, 5}};
     const fc_real *head = tiny.start.p + tiny.start.spec[fc_train_head(&tiny.start)].offset;
-    fc_adamerge j = {.options = {true, 0.3, 1e-3},
-                     .w0 = &tiny.w0,
-                     .in = &updates.set,
-                     .tensor = merged_tensors,
-                     .head_w = head,
-                     .head_b = head,
-                     .adapt = {.net = &tiny.net,
-                               .crew = &crew,
-                               .split = tiny.net.train,
-                               .task = task,
-                               .tasks = 2,
-                               .steps = 1,
-                               .batch = 2,
-                               .what = "AdaMerging"}};
+    fc_adamerging_job j = {.options = {true, 0.3, 1e-3},
+                           .w0 = &tiny.w0,
+                           .in = &updates.set,
+                           .tensor = merged_tensors,
+                           .head_w = head,
+                           .head_b = head,
+                           .entropy = {.net = &tiny.net,
+                                       .crew = &crew,
+                                       .split = tiny.net.train,
+                                       .task = task,
+                                       .tasks = 2,
+                                       .steps = 1,
+                                       .batch = 2,
+                                       .what = "AdaMerging"}};
     fc_arena a = {0};
     fc_adamerging coefficients;
-    fc_adapt_result r;
-    fc_status status = fc_adamerge_run(&coefficients, updates.out, &r, &j, &a, err);
+    fc_entropy_result r;
+    fc_status status = fc_adamerging_run(&coefficients, updates.out, &r, &j, &a, err);
     fc_arena_free(&a);
     return status;
 }
 
 static fc_status run_regmean_pp(fc_error *err)
 {
-    const fc_regmean_pp_task task[] = {{images, 2}, {images + 2, 2}};
-    fc_regmean_pp j = {.net = &tiny.net,
-                       .crew = &crew,
-                       .split = tiny.net.train,
-                       .w0 = &tiny.w0,
-                       .in = &updates.set,
-                       .tensor = merged_tensors,
-                       .task = task,
-                       .off_diagonal = 0.9};
+    const fc_task_images task[] = {{images, 2, 0, 2}, {images + 2, 2, 2, 5}};
+    fc_regmean_pp_job j = {.net = &tiny.net,
+                           .crew = &crew,
+                           .split = tiny.net.train,
+                           .w0 = &tiny.w0,
+                           .in = &updates.set,
+                           .tensor = merged_tensors,
+                           .task = task,
+                           .off_diagonal = 0.9};
     return fc_regmean_pp_run(updates.out, &j, err);
 }
 

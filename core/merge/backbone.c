@@ -35,6 +35,7 @@ fc_status fc_backbone_add(fc_real *w, double c, const fc_tv_set *in, int t, fc_a
     double *sum = fc_arena_alloc(scratch, n, sizeof *sum, err);
     if (!sum)
         return FC_EFAIL;
+    /* w += c sum_i tau_i */
     fc_tv_sum(sum, c, in, t);
     for (size_t e = 0; e < n; e++)
         w[e] = (fc_real)((double)w[e] + sum[e]);

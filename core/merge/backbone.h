@@ -3,9 +3,9 @@
 #ifndef FC_MERGE_BACKBONE_H
 #define FC_MERGE_BACKBONE_H
 
-#include "core/experts.h"
+#include "core/base/params.h"
 #include "core/merge/combine.h"
-#include "core/params.h"
+#include "core/vit/experts.h"
 
 /* The tensor of the layout with the name of s. NULL with err set (FC_EUSAGE): the layout has none,
  * or not of these rows and columns. */

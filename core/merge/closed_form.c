@@ -1,8 +1,8 @@
 #include "core/merge/closed_form.h"
 
-#include "core/gemm.h"
-#include "core/linalg.h"
-#include "core/parallel.h"
+#include "core/base/parallel.h"
+#include "core/linalg/gemm.h"
+#include "core/linalg/linalg.h"
 
 #include <assert.h>
 #include <math.h>
@@ -124,11 +124,13 @@ static double *project(const fc_params *base, int A_tensor, const double *G, boo
     double *M = fc_arena_alloc(scratch, (size_t)r * (size_t)r, sizeof *M, err);
     if (!A || !AG || !M)
         return NULL;
+    /* AG = A G    (r, d) (d, d), or column j of A times G_jj */
     if (full)
         fc_dgemm(false, false, r, d, d, 1, A, d, G, d, 0, AG, d);
     else
         for (size_t i = 0; i < spec_size(&base->spec[A_tensor]); i++)
             AG[i] = A[i] * G[i % (size_t)d];
+    /* M = AG A^T    (r, d) (d, r) */
     fc_dgemm(false, true, r, r, d, 1, AG, d, A, d, 0, M, r);
     return M;
 }
@@ -155,11 +157,13 @@ static fc_status fold_solve(void *ctx, int k, fc_arena *scratch, fc_error *err)
 
     double *num = f->st->num + spec->offset;
     size_t d = (size_t)s->dim;
+    /* num += W_i M_i    (rows, dim) (dim, dim) */
     if (s->full)
         fc_dgemm(false, false, spec->rows, s->dim, s->dim, 1, W, s->dim, M, s->dim, 1, num, s->dim);
     else
         for (size_t i = 0; i < spec_size(spec); i++)
             num[i] += W[i] * M[i % d];
+    /* den += M_i (dim, dim) */
     for (size_t i = 0; i < (s->full ? d * d : d); i++)
         s->den[i] += M[i];
     return FC_OK;
@@ -176,6 +180,7 @@ fc_status fc_closed_form_fold(void *state_, const fc_merge_job *job, const fc_up
         const fc_spec *s = &job->base->spec[t];
         if (!is_merged(job, s) || st->by_gram[t])
             continue;
+        /* num += w_i W_i */
         for (size_t i = s->offset; i < s->offset + spec_size(s); i++)
             st->num[i] += w * u->params->p[i];
     }
@@ -211,6 +216,7 @@ static fc_status finish_solve(void *ctx, int k, fc_arena *scratch, fc_error *err
     const solve *s = &f->st->solve[k];
     const fc_spec *spec = &f->job->base->spec[s->term.tensor];
     double *num = f->st->num + spec->offset;
+    /* W* = num den^+    (rows, dim) (dim, dim); diagonal: column by column, 0/0 = 0 */
     if (s->full) {
         FC_TRY(fc_spd_solve(num, s->den, num, spec->rows, s->dim, spec->name, NULL, scratch, err));
     } else {
@@ -235,6 +241,7 @@ fc_status fc_closed_form_finish(void *state_, const fc_merge_job *job, fc_params
         const fc_spec *s = &job->base->spec[t];
         if (!is_merged(job, s) || st->by_gram[t])
             continue;
+        /* W* = sum_i w_i W_i / sum_i w_i */
         for (size_t i = s->offset; i < s->offset + spec_size(s); i++)
             st->num[i] /= st->weight;
         FC_TRY(write_out(&f, t, err));

@@ -12,7 +12,7 @@
 #ifndef FC_CLOSED_FORM_H
 #define FC_CLOSED_FORM_H
 
-#include "core/merge/merge.h"
+#include "core/merge/rule.h"
 
 /* One tensor merged by Grams. */
 typedef struct fc_gram_term {

@@ -1,10 +1,10 @@
-#include "core/merge/collect_parts.h"
+#include "core/merge/collect.h"
 
-#include "core/gemm.h"
-#include "core/linalg.h"
+#include "core/base/parallel.h"
+#include "core/base/threads.h"
+#include "core/linalg/gemm.h"
 #include "core/merge/closed_form.h"
-#include "core/parallel.h"
-#include "core/threads.h"
+#include "core/merge/collect_parts.h"
 
 #include <assert.h>
 #include <float.h>
@@ -19,7 +19,7 @@ static unsigned dense_groups(const fc_merge_method *rule, const fc_merge_job *jo
 }
 
 /* The weights of the slots that are pairs, then whole tensors. */
-static void describe(fc_collect *c, const int *slot_of)
+static void describe_tensors(fc_collect *c, const int *slot_of)
 {
     const fc_merge_job *j = c->job;
     c->tensors = c->pairs = j->product ? j->slots : 0;
@@ -62,20 +62,7 @@ static int stack_rank(const fc_collect *c, int t)
     return r * (m + n) <= m * n ? (int)r : 0;
 }
 
-fc_status fc_collect_tv(fc_tv *tv, const fc_tv_shape *s, int rank, fc_arena *arena, fc_error *err)
-{
-    size_t m = (size_t)s->rows, n = (size_t)s->cols, r = (size_t)rank;
-    *tv = (fc_tv){.rank = rank};
-    if (rank == 0) {
-        tv->dense = fc_arena_alloc(arena, m * n, sizeof *tv->dense, err);
-        return tv->dense ? FC_OK : FC_EFAIL;
-    }
-    tv->B = fc_arena_alloc(arena, m * r, sizeof *tv->B, err);
-    tv->A = fc_arena_alloc(arena, r * n, sizeof *tv->A, err);
-    return tv->B && tv->A ? FC_OK : FC_EFAIL;
-}
-
-static bool any(const fc_params *p, const fc_spec *s)
+static bool any_nonzero(const fc_params *p, const fc_spec *s)
 {
     for (size_t i = 0; i < (size_t)s->rows * (size_t)s->cols; i++)
         if (p->p[s->offset + i] != 0)
@@ -141,13 +128,13 @@ fc_status fc_collect_begin(fc_collect **out, const fc_merge_method *rule, const 
     c->weight = fc_arena_alloc(arena, clients, sizeof *c->weight, err);
     if (!slot || !c->spec || !c->shape || !c->id || !c->weight)
         return FC_EFAIL;
-    describe(c, slot);
+    describe_tensors(c, slot);
     size_t T = (size_t)c->tensors;
     c->tv = fc_arena_alloc(arena, c->streams ? T : T * clients, sizeof *c->tv, err);
     if (!c->tv)
         return FC_EFAIL;
     for (int t = 0; t < c->pairs; t++)
-        c->moved = c->moved || any(job->base, spec_B(c, t));
+        c->moved = c->moved || any_nonzero(job->base, spec_B(c, t));
     size_t kept = c->streams ? 1 : clients;
     for (size_t k = 0; k < T * kept; k++) {
         int t = (int)(k % T), rank = c->streams ? stack_rank(c, t) : pair_rank(c, t);
@@ -160,10 +147,9 @@ fc_status fc_collect_begin(fc_collect **out, const fc_merge_method *rule, const 
     return begin_head(c, err);
 }
 
-/* --- one update ---------------------------------------------------------------------------------
- */
+/* ---- one update --------------------------------------------------------------------------- */
 
-static fc_status check_finite(const fc_update *u, const fc_spec *s, fc_error *err)
+static fc_status check_finite_tensor(const fc_update *u, const fc_spec *s, fc_error *err)
 {
     for (size_t i = s->offset; i < s->offset + (size_t)s->rows * (size_t)s->cols; i++)
         if (!isfinite(u->params->p[i]))
@@ -173,37 +159,31 @@ static fc_status check_finite(const fc_update *u, const fc_spec *s, fc_error *er
     return FC_OK;
 }
 
-void fc_collect_put(double *dst, int ld, int at, double c, const fc_params *p, const fc_spec *s)
-{
-    const fc_real *x = p->p + s->offset;
-    for (int i = 0; i < s->rows; i++)
-        for (int j = 0; j < s->cols; j++)
-            dst[(size_t)i * (size_t)ld + (size_t)(at + j)] = c * *x++;
-}
-
 /* tau of tensor t as it is kept. */
 static void keep_tensor(fc_collect *c, const fc_update *u, int t)
 {
     const fc_tv *tv = &c->tv[(size_t)c->n * (size_t)c->tensors + (size_t)t];
     const fc_spec *s = spec_of(c, t);
     if (t >= c->pairs) {
+        /* tau_i = W_i - W_0 */
         for (size_t i = 0; i < fc_tv_size(&c->shape[t]); i++)
-            own(tv->dense)[i] =
+            own_array(tv->dense)[i] =
                 (double)u->params->p[s->offset + i] - c->job->base->p[s->offset + i];
         return;
     }
+    /* tau_i = B_i A_i - B_0 A_0 = [B_i, -B_0] [A_i; A_0] */
     int r = s->rows;
-    fc_collect_put(own(tv->B), tv->rank, 0, 1, u->params, spec_B(c, t));
-    fc_collect_put(own(tv->A), s->cols, 0, 1, u->params, s);
+    fc_collect_put(own_array(tv->B), tv->rank, 0, 1, u->params, spec_B(c, t));
+    fc_collect_put(own_array(tv->A), s->cols, 0, 1, u->params, s);
     if (!c->moved)
         return;
-    fc_collect_put(own(tv->B), tv->rank, r, -1, c->job->base, spec_B(c, t));
-    fc_collect_put(own(tv->A) + (size_t)r * (size_t)s->cols, s->cols, 0, 1, c->job->base, s);
+    fc_collect_put(own_array(tv->B), tv->rank, r, -1, c->job->base, spec_B(c, t));
+    fc_collect_put(own_array(tv->A) + (size_t)r * (size_t)s->cols, s->cols, 0, 1, c->job->base, s);
 }
 
 /* sum (rows, cols) += w (tau + B_0 A_0) */
-static fc_status add_dense(double *sum, const fc_collect *c, const fc_update *u, int t, double w,
-                           fc_arena *arena, fc_error *err)
+static fc_status add_dense_update(double *sum, const fc_collect *c, const fc_update *u, int t,
+                                  double w, fc_arena *arena, fc_error *err)
 {
     const fc_spec *s = spec_of(c, t);
     int r = s->rows, n = s->cols;
@@ -220,6 +200,7 @@ static fc_status add_dense(double *sum, const fc_collect *c, const fc_update *u,
         return FC_EFAIL;
     fc_collect_put(Bd, r, 0, 1, u->params, B);
     fc_collect_put(Ad, n, 0, 1, u->params, s);
+    /* sum += w B_i A_i    (rows, r) (r, cols) */
     fc_dgemm(false, false, B->rows, n, r, w, Bd, r, Ad, n, 1, sum, n);
     fc_arena_release(arena, mark);
     return FC_OK;
@@ -230,11 +211,12 @@ static fc_status add_tensor(fc_collect *c, const fc_update *u, int t, double w, 
 {
     const fc_tv *tv = &c->tv[t];
     if (tv->rank == 0)
-        return add_dense(own(tv->dense), c, u, t, w, c->arena, err);
+        return add_dense_update(own_array(tv->dense), c, u, t, w, c->arena, err);
+    /* stacked: sum_i w_i B_i A_i = [B_1 .. B_n] [w_1 A_1; ..; w_n A_n] */
     const fc_spec *A = spec_of(c, t);
     size_t above = (size_t)c->n * (size_t)A->rows;
-    fc_collect_put(own(tv->B), tv->rank, (int)above, 1, u->params, spec_B(c, t));
-    fc_collect_put(own(tv->A) + above * (size_t)A->cols, A->cols, 0, w, u->params, A);
+    fc_collect_put(own_array(tv->B), tv->rank, (int)above, 1, u->params, spec_B(c, t));
+    fc_collect_put(own_array(tv->A) + above * (size_t)A->cols, A->cols, 0, w, u->params, A);
     return FC_OK;
 }
 
@@ -253,7 +235,7 @@ static fc_status add_weighted(void *ctx, int t, fc_arena *scratch, fc_error *err
     const fc_params *fisher = j->u->fisher;
     const fc_real *F = fisher->p + fisher->spec[t].offset;
     size_t n = fc_tv_size(&c->shape[t]);
-    double *sum = own(c->tv[t].dense);
+    double *sum = own_array(c->tv[t].dense);
     double *w = fc_arena_alloc(scratch, n, sizeof *w, err);
     double *x = fc_arena_alloc(scratch, n, sizeof *x, err);
     if (!w || !x)
@@ -261,7 +243,7 @@ static fc_status add_weighted(void *ctx, int t, fc_arena *scratch, fc_error *err
     for (size_t i = 0; i < n; i++)
         w[i] = j->count * F[i];
     c->rule->entry_weights(w, n, j->norm, c->job->options);
-    FC_TRY(add_dense(x, c, j->u, t, 1, scratch, err));
+    FC_TRY(add_dense_update(x, c, j->u, t, 1, scratch, err));
     for (size_t i = 0; i < n; i++) {
         sum[i] += w[i] * x[i];
         c->den[t][i] += w[i];
@@ -270,7 +252,8 @@ static fc_status add_weighted(void *ctx, int t, fc_arena *scratch, fc_error *err
 }
 
 /* *norm = ||F||_2 of the update, each number of which is finite and not negative. */
-static fc_status check_fisher(double *norm, const fc_collect *c, const fc_update *u, fc_error *err)
+static fc_status check_fisher_update(double *norm, const fc_collect *c, const fc_update *u,
+                                     fc_error *err)
 {
     double sum = 0;
     if (!u->fisher || u->fisher->nspec != c->tensors)
@@ -314,12 +297,12 @@ fc_status fc_collect_fold(fc_collect *c, const fc_update *u, fc_error *err)
 {
     double norm = 0;
     for (int t = 0; t < c->tensors; t++) {
-        FC_TRY(check_finite(u, spec_of(c, t), err));
+        FC_TRY(check_finite_tensor(u, spec_of(c, t), err));
         if (t < c->pairs)
-            FC_TRY(check_finite(u, spec_B(c, t), err));
+            FC_TRY(check_finite_tensor(u, spec_B(c, t), err));
     }
     if (c->den)
-        FC_TRY(check_fisher(&norm, c, u, err));
+        FC_TRY(check_fisher_update(&norm, c, u, err));
     if (c->head)
         FC_TRY(fc_closed_form_fold(c->head, &c->head_job, u, err));
     if (u->n_samples == 0)

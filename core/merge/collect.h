@@ -17,7 +17,7 @@
 #ifndef FC_COLLECT_H
 #define FC_COLLECT_H
 
-#include "core/merge/merge.h"
+#include "core/merge/rule.h"
 
 typedef struct fc_collect fc_collect;
 

@@ -1,9 +1,10 @@
 /* The result of a round of task vectors. */
-#include "core/linalg.h"
+#include "core/base/parallel.h"
+#include "core/linalg/linalg.h"
 #include "core/merge/closed_form.h"
+#include "core/merge/collect.h"
 #include "core/merge/collect_parts.h"
 #include "core/merge/lora_average.h"
-#include "core/parallel.h"
 
 #include <math.h>
 #include <string.h>
@@ -13,8 +14,8 @@ static fc_status base_pair(fc_tv *tv, const fc_collect *c, int t, double factor,
                            fc_error *err)
 {
     FC_TRY(fc_collect_tv(tv, &c->shape[t], spec_of(c, t)->rows, arena, err));
-    fc_collect_put(own(tv->B), tv->rank, 0, factor, c->job->base, spec_B(c, t));
-    fc_collect_put(own(tv->A), spec_of(c, t)->cols, 0, 1, c->job->base, spec_of(c, t));
+    fc_collect_put(own_array(tv->B), tv->rank, 0, factor, c->job->base, spec_B(c, t));
+    fc_collect_put(own_array(tv->A), spec_of(c, t)->cols, 0, 1, c->job->base, spec_of(c, t));
     return FC_OK;
 }
 
@@ -28,7 +29,7 @@ static void scale_sum(double *share, fc_collect *c)
         const fc_tv *tv = &c->tv[t];
         size_t n =
             tv->rank ? (size_t)tv->rank * (size_t)c->shape[t].cols : fc_tv_size(&c->shape[t]);
-        double *x = own(tv->rank ? tv->A : tv->dense);
+        double *x = own_array(tv->rank ? tv->A : tv->dense);
         for (size_t i = 0; i < n; i++)
             x[i] *= scale;
     }
@@ -40,7 +41,7 @@ static void divide_sum(double *share, fc_collect *c)
     *share = -1;
     for (int t = 0; t < c->tensors; t++)
         for (size_t i = 0; i < fc_tv_size(&c->shape[t]); i++)
-            own(c->tv[t].dense)[i] /= c->den[t][i];
+            own_array(c->tv[t].dense)[i] /= c->den[t][i];
 }
 
 static fc_status combine_all(fc_tv *tau, fc_collect *c, fc_error *err)
@@ -50,7 +51,7 @@ static fc_status combine_all(fc_tv *tau, fc_collect *c, fc_error *err)
         return FC_EFAIL;
     for (int t = 0; t < c->tensors; t++) {
         FC_TRY(fc_collect_tv(&tau[t], &c->shape[t], 0, c->arena, err));
-        out[t] = own(tau[t].dense);
+        out[t] = own_array(tau[t].dense);
     }
     const fc_tv_set set = {.n = c->n,
                            .tensors = c->tensors,
@@ -65,7 +66,7 @@ static fc_status combine_all(fc_tv *tau, fc_collect *c, fc_error *err)
                             err);
 }
 
-static fc_status store(fc_params *out, const fc_spec *s, size_t i, double x, fc_error *err)
+static fc_status store_number(fc_params *out, const fc_spec *s, size_t i, double x, fc_error *err)
 {
     fc_real *to = &out->p[s->offset + i];
     *to = (fc_real)x;
@@ -92,7 +93,8 @@ static fc_status finish_full(void *ctx, int t, fc_arena *scratch, fc_error *err)
     const fc_spec *s = spec_of(c, t);
     (void)scratch;
     for (size_t i = 0; i < fc_tv_size(&c->shape[t]); i++)
-        FC_TRY(store(j->out, s, i, j->tau[t].dense[i] + c->job->base->p[s->offset + i], err));
+        FC_TRY(
+            store_number(j->out, s, i, j->tau[t].dense[i] + c->job->base->p[s->offset + i], err));
     return FC_OK;
 }
 
@@ -109,6 +111,7 @@ static fc_status finish_sum(void *ctx, int t, fc_arena *scratch, fc_error *err)
     if (!x)
         return FC_EFAIL;
     FC_TRY(base_pair(&base, c, t, j->share, scratch, err));
+    /* x = tau + share B_0 A_0 */
     fc_tv_dense(x, &j->tau[t], &c->shape[t]);
     fc_tv_add(x, 1, &base, &c->shape[t]);
     for (size_t i = 0; i < size; i++) {
@@ -132,18 +135,19 @@ static fc_status finish_pair(void *ctx, int t, fc_arena *scratch, fc_error *err)
     FC_TRY(base_pair(&pair[1], j->c, t, j->share, scratch, err));
     const fc_tv_set set = {
         .n = j->share != 0 ? 2 : 1, .tensors = 1, .shape = &j->c->shape[t], .tv = pair};
+    /* best = [tau + share B_0 A_0]_r, the first r singular triplets */
     FC_TRY(
         fc_lora_flex(&best, &error, &set, NULL, &(fc_flex_options){.rank = A->rows}, scratch, err));
     for (size_t i = 0; i < n_B; i++)
-        FC_TRY(store(j->out, B, i, best.B[i], err));
+        FC_TRY(store_number(j->out, B, i, best.B[i], err));
     for (size_t i = 0; i < n_A; i++)
-        FC_TRY(store(j->out, A, i, best.A[i], err));
+        FC_TRY(store_number(j->out, A, i, best.A[i], err));
     j->kept[t] = fc_sum_squares(best.B, n_B); /* rows of A are orthonormal */
     j->lost[t] = error * error;
     return FC_OK;
 }
 
-static fc_status finish(void *ctx, int t, fc_arena *scratch, fc_error *err)
+static fc_status finish_tensor(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
     const finish_job *j = ctx;
     return t >= j->c->pairs ? finish_full(ctx, t, scratch, err)
@@ -184,7 +188,7 @@ fc_status fc_collect_finish(fc_collect *c, fc_params *out, fc_error *err)
         FC_TRY(combine_all(tau, c, err));
     if (!c->job->sum)
         j.share += 1; /* of the pair itself, which is not in the weights */
-    FC_TRY(fc_parallel_for(c->tensors, finish, &j, err));
+    FC_TRY(fc_parallel_for(c->tensors, finish_tensor, &j, err));
     if (c->pairs && !c->job->sum && c->job->lost)
         *c->job->lost = lost_share(&j);
     return FC_OK;

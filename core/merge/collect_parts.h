@@ -1,11 +1,11 @@
-/* What the files of a round merged by task vectors share (collect.h): collect.c takes updates in,
- * collect_finish.c makes the result. */
+/* What the files of a round merged by task vectors share (core/merge/collect.h): collect.c takes
+ * updates in, collect_finish.c makes the result. */
 #ifndef FC_COLLECT_PARTS_H
 #define FC_COLLECT_PARTS_H
 
-#include "core/merge/collect.h"
+#include "core/merge/rule.h"
 
-struct fc_collect {
+typedef struct fc_collect {
     const fc_merge_method *rule;
     const fc_merge_job *job;
     fc_merge_job head_job; /* the head alone */
@@ -24,7 +24,7 @@ struct fc_collect {
     double total;       /* of the weights that count for the rule */
     int *slot;          /* (tensors) whose Gram, -1: none; NULL without Grams */
     double **gram;      /* (clients, tensors) */
-};
+} fc_collect;
 
 static inline const fc_spec *spec_of(const fc_collect *c, int t)
 {
@@ -38,7 +38,7 @@ static inline const fc_spec *spec_B(const fc_collect *c, int t)
 }
 
 /* The arrays of a task vector that we own. */
-static inline double *own(const double *x)
+static inline double *own_array(const double *x)
 {
     union {
         const double *given;

@@ -1,6 +1,6 @@
 #include "core/merge/combine.h"
 
-#include "core/gemm.h"
+#include "core/linalg/gemm.h"
 
 #include <math.h>
 #include <stdio.h>

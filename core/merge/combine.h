@@ -7,9 +7,9 @@
 #ifndef FC_COMBINE_H
 #define FC_COMBINE_H
 
-#include "core/arena.h"
-#include "core/rng.h"
-#include "core/status.h"
+#include "core/base/arena.h"
+#include "core/base/rng.h"
+#include "core/base/status.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -58,6 +58,12 @@ static inline const fc_tv *fc_tv_at(const fc_tv_set *s, int update, int tensor)
 static inline size_t fc_tv_size(const fc_tv_shape *s)
 {
     return (size_t)s->rows * (size_t)s->cols;
+}
+
+/* q = min(rows, cols): how many singular values a tensor has. */
+static inline int fc_tv_least_side(const fc_tv_shape *s)
+{
+    return s->rows < s->cols ? s->rows : s->cols;
 }
 
 /* The merged task vector: out[t] (rows, cols) dense, written, must not alias an input. Options are

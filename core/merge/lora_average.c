@@ -5,8 +5,8 @@
 #include <math.h>
 
 /* Room for factors of rank r, zeroed. */
-static fc_status factors(double **B, double **A, const fc_tv_shape *s, int r, fc_arena *arena,
-                         fc_error *err)
+static fc_status alloc_factors(double **B, double **A, const fc_tv_shape *s, int r, fc_arena *arena,
+                               fc_error *err)
 {
     *B = fc_arena_alloc(arena, (size_t)s->rows * (size_t)r, sizeof **B, err);
     *A = fc_arena_alloc(arena, (size_t)r * (size_t)s->cols, sizeof **A, err);
@@ -30,14 +30,15 @@ static void axpy(double *y, double c, const double *x, size_t n)
         y[i] += c * x[i];
 }
 
-static fc_status fedit(fc_tv *out, const fc_tv_set *in, int t, const double *p, fc_arena *arena,
-                       fc_error *err)
+/* A = sum_i p_i A_i (r, n), B = sum_i p_i B_i (m, r) */
+static fc_status fedit_tensor(fc_tv *out, const fc_tv_set *in, int t, const double *p,
+                              fc_arena *arena, fc_error *err)
 {
     const fc_tv_shape *s = &in->shape[t];
     int r = fc_tv_at(in, 0, t)->rank;
     double *B, *A;
     FC_TRY(fc_tv_need_factors(in, t, err));
-    FC_TRY(factors(&B, &A, s, r, arena, err));
+    FC_TRY(alloc_factors(&B, &A, s, r, arena, err));
     for (int i = 0; i < in->n; i++) {
         const fc_tv *tv = fc_tv_at(in, i, t);
         if (tv->rank != r)
@@ -45,6 +46,7 @@ static fc_status fedit(fc_tv *out, const fc_tv_set *in, int t, const double *p, 
                            "update %d, tensor %s: found rank %d, expected %d as in update 0, since "
                            "FedIT averages the factors",
                            i, s->name, tv->rank, r);
+        /* B += p_i B_i, A += p_i A_i */
         axpy(B, p[i], tv->B, (size_t)s->rows * (size_t)r);
         axpy(A, p[i], tv->A, (size_t)r * (size_t)s->cols);
     }
@@ -57,7 +59,7 @@ fc_status fc_lora_fedit(fc_tv *out, const fc_tv_set *in, const double *p, fc_are
 {
     FC_TRY(fc_tv_check(in, err));
     for (int t = 0; t < in->tensors; t++)
-        FC_TRY(in->shape[t].linear ? fedit(&out[t], in, t, p, arena, err)
+        FC_TRY(in->shape[t].linear ? fedit_tensor(&out[t], in, t, p, arena, err)
                                    : weighted_dense(&out[t], in, t, p, arena, err));
     return FC_OK;
 }
@@ -72,15 +74,17 @@ fc_status fc_lora_flora(fc_tv *out, const fc_tv_set *in, const double *p, fc_are
     return FC_OK;
 }
 
-static fc_status flex(fc_tv *out, double *error, const fc_tv_set *in, int t, const double *p,
-                      const fc_flex_options *o, fc_arena *arena, fc_error *err)
+/* B A = the first `rank` singular triplets of sum_i p_i B_i A_i */
+static fc_status flex_tensor(fc_tv *out, double *error, const fc_tv_set *in, int t, const double *p,
+                             const fc_flex_options *o, fc_arena *arena, fc_error *err)
 {
     const fc_tv_shape *s = &in->shape[t];
     size_t n = (size_t)s->cols, rank = (size_t)o->rank;
     double *B, *A;
-    FC_TRY(factors(&B, &A, s, o->rank, arena, err));
+    FC_TRY(alloc_factors(&B, &A, s, o->rank, arena, err));
     fc_usv x;
     fc_mark mark = fc_arena_mark(arena);
+    /* sum_i p_i B_i A_i = U S V^T, of which the first `rank` triplets are kept */
     FC_TRY(fc_tv_sum_svd(&x, in, t, p, arena, err));
     size_t k = (size_t)x.k, kept = k < rank ? k : rank;
     for (size_t j = 0; j < kept; j++) {
@@ -89,6 +93,7 @@ static fc_status flex(fc_tv *out, double *error, const fc_tv_set *in, int t, con
             B[i * rank + j] = left * x.U[i * k + j];
         axpy(A + j * n, right, x.Vt + j * n, n);
     }
+    /* |Delta - B A|_F: what is cut */
     *error = sqrt(fc_sum_squares(x.S + kept, k - kept));
     fc_arena_release(arena, mark);
     *out = (fc_tv){.rank = o->rank, .B = B, .A = A};
@@ -101,7 +106,7 @@ fc_status fc_lora_flex(fc_tv *out, double *error, const fc_tv_set *in, const dou
     FC_TRY(fc_tv_check(in, err));
     for (int t = 0; t < in->tensors; t++) {
         error[t] = 0;
-        FC_TRY(in->shape[t].linear ? flex(&out[t], &error[t], in, t, p, options, arena, err)
+        FC_TRY(in->shape[t].linear ? flex_tensor(&out[t], &error[t], in, t, p, options, arena, err)
                                    : weighted_dense(&out[t], in, t, p, arena, err));
     }
     return FC_OK;

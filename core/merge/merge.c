@@ -4,14 +4,14 @@
 
 #include <string.h>
 
-/* merge_table.inc: FC_ROW(name) for every row of merge_table.def */
+/* rule_table.inc: FC_ROW(name) for every row of rule_table.def */
 #define FC_ROW(name) extern const fc_merge_method fc_merge_##name;
-#include "merge_table.inc"
+#include "rule_table.inc"
 #undef FC_ROW
 
 #define FC_ROW(name) &fc_merge_##name,
 const fc_merge_method *const fc_merge_table[] = {
-#include "merge_table.inc"
+#include "rule_table.inc"
 };
 #undef FC_ROW
 

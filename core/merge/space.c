@@ -1,9 +1,8 @@
 #include "core/merge/space.h"
 
-#include "core/gemm.h"
-#include "core/merge/rule_iso.h"
+#include "core/base/parallel.h"
+#include "core/linalg/gemm.h"
 #include "core/merge/spectral.h"
-#include "core/parallel.h"
 
 #include <string.h>
 
@@ -26,16 +25,19 @@ typedef struct context {
 typedef fc_status enter_space(frame *f, fc_tv *tv, size_t stride, const context *s, int t,
                               fc_arena *arena, fc_error *err);
 
+/* out (m, n) = left diag(rows) X right, X (k, l) what the rule made of the updates; overwritten. */
 static fc_status leave_space(double *out, const frame *f, double *X, const context *s, int t,
                              fc_arena *arena, fc_error *err)
 {
     const fc_tv_shape *shape = &s->in->shape[t];
     int m = shape->rows, n = shape->cols, k = f->inside.rows, l = f->inside.cols;
+    /* X <- diag(rows) X    (k, k) (k, l): S of KnOTS */
     for (int i = 0; f->rows && i < k; i++)
         for (int j = 0; j < l; j++)
             X[(size_t)i * (size_t)l + (size_t)j] *= f->rows[i];
     if (s->inner->isotropise)
         FC_TRY(fc_isotropise(X, k, l, f->iso_count, shape->name, arena, err));
+    /* W = left X right    (m, k) (k, l) (l, n); right NULL: l = n and W = left X */
     double *XR = X; /* X right */
     if (f->right) {
         XR = fc_arena_alloc(arena, (size_t)k * (size_t)n, sizeof *XR, err);
@@ -132,6 +134,7 @@ static fc_status merge_in(double *const *out, const context *s, enter_space *ent
     return fc_parallel_for(together ? 1 : tensors, merge_piece, &like, err);
 }
 
+/* Core Space: M_i = (U_B^T B_i) (A_i V_A), and W = U_B X V_A^T on the way back. */
 static fc_status enter_core(frame *f, fc_tv *tv, size_t stride, const context *s, int t,
                             fc_arena *arena, fc_error *err)
 {
@@ -139,6 +142,7 @@ static fc_status enter_core(frame *f, fc_tv *tv, size_t stride, const context *s
     int m = shape->rows, n = shape->cols;
     fc_tv stack;
     fc_usv b, a;
+    /* [B_1 .. B_T] = U_B S V^T, U_B (m, R_B); [A_1; ..; A_T] = U S V_A^T, V_A^T (R_A, n) */
     FC_TRY(fc_tv_stack(&stack, s->in, t, NULL, arena, err));
     FC_TRY(fc_svd(&b, stack.B, m, stack.rank, shape->name, arena, err));
     FC_TRY(fc_svd(&a, stack.A, stack.rank, n, shape->name, arena, err));
@@ -149,6 +153,7 @@ static fc_status enter_core(frame *f, fc_tv *tv, size_t stride, const context *s
         double *AV = fc_arena_alloc(arena, (size_t)r * (size_t)a.k, sizeof *AV, err);
         if (!UB || !AV)
             return FC_EFAIL;
+        /* M_i = (U_B^T B_i) (A_i V_A)    (R_B, r) (r, R_A) */
         fc_dgemm(true, false, b.k, r, m, 1, b.U, b.k, x->B, r, 0, UB, r);
         fc_dgemm(false, true, r, a.k, n, 1, x->A, n, a.Vt, n, 0, AV, a.k);
         tv[(size_t)i * stride] = (fc_tv){.rank = r, .B = UB, .A = AV};
@@ -169,14 +174,14 @@ fc_status fc_space_core(double *const *out, const fc_tv_set *in, const fc_inner 
     return merge_in(out, &s, enter_core, false, err);
 }
 
-/* Delta = L Q with orthonormal rows of Q: its columns of the concatenation, and how to come back.
- * Dense: L = Delta (m, n), Q NULL. */
+/* Delta = C Q with orthonormal rows of Q: its columns C of the concatenation, and how to come back.
+ * Factors: A = L Q with L lower triangular, C = B L. Dense: C = Delta (m, n), Q NULL. */
 typedef struct block {
-    int width;  /* columns of L, rows of Q */
+    int width;  /* columns of C, rows of Q */
     double *Qt; /* (n, width) Q^T */
 } block;
 
-/* cat (m, ld) begins with L. */
+/* cat (m, ld) begins with C. */
 static fc_status fill_block(block *b, double *cat, int ld, const fc_tv *x, const fc_tv_shape *shape,
                             fc_arena *arena, fc_error *err)
 {
@@ -192,15 +197,17 @@ static fc_status fill_block(block *b, double *cat, int ld, const fc_tv *x, const
     double *R = fc_arena_alloc(arena, (size_t)b->width * r, sizeof *R, err);
     if (!b->Qt || !At || !R)
         return FC_EFAIL;
+    /* A^T = Q^T R, so that L = R^T and C = B R^T    (m, r) (r, width) */
     for (size_t i = 0; i < r; i++)
         for (size_t j = 0; j < n; j++)
             At[j * r + i] = x->A[i * n + j];
-    FC_TRY(fc_qr(b->Qt, R, At, (int)n, (int)r, shape->name, arena, err)); /* A = R^T Q^T */
+    FC_TRY(fc_qr(b->Qt, R, At, (int)n, (int)r, shape->name, arena, err));
     fc_dgemm(false, true, (int)m, b->width, (int)r, 1, x->B, (int)r, R, (int)r, 0, cat, ld);
     fc_arena_release(arena, mark);
     return FC_OK;
 }
 
+/* x = the SVD of [C_1 .. C_T]. */
 static fc_status concatenate(fc_usv *x, block *b, const context *s, int t, fc_arena *arena,
                              fc_error *err)
 {
@@ -216,12 +223,14 @@ static fc_status concatenate(fc_usv *x, block *b, const context *s, int t, fc_ar
         return FC_EFAIL;
     for (int i = 0; i < s->in->n; at += b[i++].width)
         FC_TRY(fill_block(&b[i], cat + at, width, fc_tv_at(s->in, i, t), shape, arena, err));
+    /* [C_1 .. C_T] = U S [Y_1 .. Y_T]    (m, width), Y_i of as many columns as C_i */
     return fc_svd(x, cat, shape->rows, width, shape->name, arena, err);
 }
 
-/* X (k, n) = [diag(S)] V_i, from columns `at` on of Vt. */
+/* X (k, n) = V_i, or diag(S) V_i with_S; Y_i are columns `at` on of Vt. */
 static void knot(double *X, const fc_usv *x, int k, const block *b, int at, int n, bool with_S)
 {
+    /* V_i = Y_i Q_i    (k, width) (width, n); Delta_i dense: Q_i is the identity */
     const double *V = x->Vt + at;
     if (b->Qt)
         fc_dgemm(false, true, k, n, b->width, 1, V, x->n, b->Qt, b->width, 0, X, n);
@@ -233,6 +242,7 @@ static void knot(double *X, const fc_usv *x, int k, const block *b, int at, int 
             X[(size_t)i * (size_t)n + (size_t)j] *= x->S[i];
 }
 
+/* KnOTS: S V_i (or V_i), and W = U X (or U S X) on the way back. */
 static fc_status enter_knots(frame *f, fc_tv *tv, size_t stride, const context *s, int t,
                              fc_arena *arena, fc_error *err)
 {

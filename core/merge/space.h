@@ -40,10 +40,10 @@ typedef struct fc_inner {
 } fc_inner;
 
 typedef enum fc_knots_form { FC_KNOTS_SV, FC_KNOTS_V } fc_knots_form;
+#define FC_KNOTS_CHOICES "sv|v"
 
 typedef enum fc_space_kind { FC_SPACE_FULL, FC_SPACE_CORE, FC_SPACE_KNOTS } fc_space_kind;
 #define FC_SPACE_CHOICES "full|core|knots"
-#define FC_KNOTS_CHOICES "sv|v"
 
 /* A space as a config chooses it. */
 typedef struct fc_space {

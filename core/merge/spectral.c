@@ -1,7 +1,7 @@
 #include "core/merge/spectral.h"
 
-#include "core/gemm.h"
-#include "core/parallel.h"
+#include "core/base/parallel.h"
+#include "core/linalg/gemm.h"
 
 #include <string.h>
 
@@ -50,6 +50,7 @@ fc_status fc_tv_stack(fc_tv *out, const fc_tv_set *in, int t, const double *p, f
     double *A = fc_arena_alloc(arena, R * n, sizeof *A, err);
     if (!B || !A)
         return FC_EFAIL;
+    /* [B_1 .. B_n] (m, R), [p_1 A_1; ..; p_n A_n] (R, n) */
     size_t at = 0; /* rows of A, columns of B filled so far */
     for (int i = 0; i < in->n; i++) {
         const fc_tv *tv = fc_tv_at(in, i, t);
@@ -68,13 +69,14 @@ fc_status fc_tv_sum_svd(fc_usv *x, const fc_tv_set *in, int t, const double *p, 
                         fc_error *err)
 {
     const fc_tv_shape *s = &in->shape[t];
-    int least = s->rows < s->cols ? s->rows : s->cols;
-    if (first_dense(in, t) == in->n && total_rank(in, t) < least) {
+    if (first_dense(in, t) == in->n && total_rank(in, t) < fc_tv_least_side(s)) {
+        /* U S V^T of (m, R) (R, n), without their product */
         fc_tv stack;
         FC_TRY(fc_tv_stack(&stack, in, t, p, arena, err));
         return fc_svd_product(x, stack.B, stack.A, s->rows, stack.rank, s->cols, s->name, arena,
                               err);
     }
+    /* U S V^T of sum_i p_i Delta_i (m, n) */
     double *dense = fc_arena_alloc(arena, fc_tv_size(s), sizeof *dense, err);
     if (!dense)
         return FC_EFAIL;
@@ -97,7 +99,7 @@ typedef struct weight_job {
     double lambda;
 } weight_job;
 
-static fc_status merge_weight(void *ctx, int t, fc_arena *scratch, fc_error *err)
+static fc_status apply_weight_rule(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
     const weight_job *j = ctx;
     if (j->in->shape[t].linear)
@@ -110,8 +112,8 @@ fc_status fc_each_weight(double *const *out, const fc_tv_set *in, fc_weight_rule
                          const void *options, double lambda, fc_error *err)
 {
     FC_TRY(fc_tv_check(in, err));
-    return fc_parallel_for(in->tensors, merge_weight, &(weight_job){out, in, rule, options, lambda},
-                           err);
+    return fc_parallel_for(in->tensors, apply_weight_rule,
+                           &(weight_job){out, in, rule, options, lambda}, err);
 }
 
 fc_status fc_triplets_init(fc_triplets *s, int m, int n, int most, fc_arena *arena, fc_error *err)
@@ -137,6 +139,34 @@ void fc_triplets_add(fc_triplets *s, const fc_usv *x, int k)
 fc_status fc_triplets_orthogonalise(fc_triplets *s, const char *what, fc_arena *scratch,
                                     fc_error *err)
 {
+    /* U (m, most) and Vt (most, n) <- their polar factors */
     FC_TRY(fc_polar(s->U, s->U, s->m, s->most, what, scratch, err));
     return fc_polar(s->Vt, s->Vt, s->most, s->n, what, scratch, err);
+}
+
+double fc_sum_singular(const double *S, int n)
+{
+    double sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += S[i];
+    return sum;
+}
+
+void fc_flatten_spectrum(double *out, const fc_usv *x, double level)
+{
+    fc_dgemm(false, false, x->m, x->n, fc_svd_rank(x), level, x->U, x->k, x->Vt, x->n, 0, out,
+             x->n);
+}
+
+fc_status fc_isotropise(double *X, int m, int n, int count, const char *what, fc_arena *scratch,
+                        fc_error *err)
+{
+    fc_usv x;
+    fc_mark mark = fc_arena_mark(scratch);
+    /* X = U S V^T <- (sum_j s_j / count) U V^T */
+    fc_status status = fc_svd(&x, X, m, n, what, scratch, err);
+    if (status == FC_OK)
+        fc_flatten_spectrum(X, &x, fc_sum_singular(x.S, x.k) / count);
+    fc_arena_release(scratch, mark);
+    return status;
 }

@@ -6,7 +6,7 @@
 #ifndef FC_SPECTRAL_H
 #define FC_SPECTRAL_H
 
-#include "core/linalg.h"
+#include "core/linalg/linalg.h"
 #include "core/merge/combine.h"
 
 /* All updates of tensor t come in factors; else FC_EUSAGE, naming the first that does not. */
@@ -54,5 +54,16 @@ void fc_triplets_add(fc_triplets *s, const fc_usv *x, int k);
 /* U = polar(U), Vt = polar(Vt), on their supports: empty places stay zero. S is kept. */
 fc_status fc_triplets_orthogonalise(fc_triplets *s, const char *what, fc_arena *scratch,
                                     fc_error *err);
+
+/* sum_j s_j over n singular values, added in order. */
+double fc_sum_singular(const double *S, int n);
+
+/* out (m, n) = level U V^T over the numerical support of x, its first fc_svd_rank triplets. */
+void fc_flatten_spectrum(double *out, const fc_usv *x, double level);
+
+/* X (m, n) <- (sum_j s_j / count) U V^T on the support of X: Iso-C of one matrix, in place. count:
+ * how many singular values the mean runs over, min(m, n) for X as it stands. */
+fc_status fc_isotropise(double *X, int m, int n, int count, const char *what, fc_arena *scratch,
+                        fc_error *err);
 
 #endif

@@ -22,8 +22,9 @@ typedef struct fc_cl_merge_options {
 
 extern const fc_opt fc_cl_merge_rows[1];
 
-bool fc_cl_merge_sends_deltas(const fc_config *c);
-void fc_cl_merge_train_base(const fc_config *c, const fc_deltas *d, fc_real *w);
-void fc_cl_merge_eval_base(const fc_config *c, const fc_deltas *d, fc_real *w, fc_real *scale);
+bool fc_cl_merge_sends_deltas(const fc_method_setup *s);
+void fc_cl_merge_train_base(const fc_method_setup *s, const fc_deltas *d, fc_real *w);
+void fc_cl_merge_eval_base(const fc_method_setup *s, const fc_deltas *d, fc_real *w,
+                           fc_real *scale);
 
 #endif

@@ -6,6 +6,6 @@
 
 /* Grams where the merge rule needs them (RegMean): full ones of every layer, which the rule
  * shrinks, and of the head, with the same factor on the off-diagonals. */
-fc_gram_plan fc_lora_merge_grams(const fc_config *c);
+fc_gram_plan fc_lora_merge_grams(const fc_method_setup *s);
 
 #endif

@@ -22,17 +22,17 @@ static const fc_opt rows[] = {
      .help = "backbone that a task starts from: that of the last task, or the pretrained one"},
 };
 
-static bool restarts(const fc_config *c)
+static fc_trained trained(const fc_method_setup *s)
 {
-    return ((const options *)c->method_options)->start == PRETRAINED;
+    bool restarts = ((const options *)s->options)->start == PRETRAINED;
+    return (fc_trained){.mode = FC_TRAIN_FULL, .restarts = restarts};
 }
 
 const fc_method fc_method_fedavg = {.name = "fedavg",
                                     .paper = "McMahan et al., AISTATS 2017, arXiv 1602.05629",
                                     .help = "FedAvg: every parameter is trained and averaged",
                                     .rule = "average",
-                                    .mode = FC_TRAIN_FULL,
+                                    .trained = trained,
                                     .options = rows,
                                     .n_options = sizeof rows / sizeof *rows,
-                                    .options_size = sizeof(options),
-                                    .restarts = restarts};
+                                    .options_size = sizeof(options)};

@@ -11,7 +11,7 @@ const fc_method fc_method_fedavg_lora = {
     .paper = "Zhang et al. (FedIT), ICASSP 2024, arXiv 2305.05644",
     .help = "FedAvg of LoRA: A, B and head are trained together and averaged",
     .rule = "average",
-    .mode = FC_TRAIN_LORA,
+    .trains = {.mode = FC_TRAIN_LORA},
     .options = fc_cl_merge_rows,
     .n_options = 1,
     .options_size = sizeof(fc_cl_merge_options),

@@ -5,9 +5,9 @@
  * 2403.12313. */
 #include "sim/methods/cl_merge.h"
 
-static unsigned groups(const fc_config *c, int round)
+static unsigned groups(const fc_method_setup *s, int round)
 {
-    (void)c;
+    (void)s;
     (void)round;
     return 1u << FC_GROUP_B | 1u << FC_GROUP_HEAD;
 }
@@ -17,7 +17,7 @@ const fc_method fc_method_ffa_lora = {
     .paper = "Sun et al., ICLR 2024, arXiv 2403.12313",
     .help = "FFA-LoRA: A is frozen at its random start, B and head are trained and averaged",
     .rule = "average",
-    .mode = FC_TRAIN_LORA,
+    .trains = {.mode = FC_TRAIN_LORA},
     .options = fc_cl_merge_rows,
     .n_options = 1,
     .options_size = sizeof(fc_cl_merge_options),

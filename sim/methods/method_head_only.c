@@ -6,4 +6,4 @@ const fc_method fc_method_head_only = {
     .paper = "floor, FedAvg of a linear classifier on frozen features",
     .help = "frozen backbone, only the linear head is trained and averaged",
     .rule = "average",
-    .mode = FC_TRAIN_HEAD};
+    .trains = {.mode = FC_TRAIN_HEAD}};

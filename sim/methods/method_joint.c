@@ -7,6 +7,6 @@ const fc_method fc_method_joint = {
     .paper = "upper bound, no federation and no sequence of tasks",
     .help = "joint training: all classes and all data at once, every parameter is trained",
     .rule = "average",
-    .mode = FC_TRAIN_FULL,
+    .trains = {.mode = FC_TRAIN_FULL},
     .single_task = true,
     .centralised = true};

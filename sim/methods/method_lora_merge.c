@@ -32,9 +32,10 @@ static const fc_opt rows[] = {
              "the weights that clients train on"},
 };
 
-static bool folds(const fc_config *c)
+static fc_trained trained(const fc_method_setup *s)
 {
-    return ((const options *)c->method_options)->carry == FOLD;
+    bool folds = ((const options *)s->options)->carry == FOLD;
+    return (fc_trained){.mode = FC_TRAIN_LORA, .products = true, .folds = folds};
 }
 
 const fc_method fc_method_lora_merge = {
@@ -42,13 +43,11 @@ const fc_method fc_method_lora_merge = {
     .paper = "the rule's",
     .help = "LoRA: A, B and head are trained together, the products B A merged by any rule",
     .rule = "average",
-    .mode = FC_TRAIN_LORA,
+    .trained = trained,
     .options = rows,
     .n_options = sizeof rows / sizeof *rows,
     .options_size = sizeof(options),
     .grams = fc_lora_merge_grams,
     .sends_deltas = fc_cl_merge_sends_deltas,
     .train_base = fc_cl_merge_train_base,
-    .eval_base = fc_cl_merge_eval_base,
-    .products = true,
-    .folds = folds};
+    .eval_base = fc_cl_merge_eval_base};

@@ -63,45 +63,45 @@ static const fc_opt rows[] = {
              "moves the head only: B starts at 0)"},
 };
 
-static const options *opt(const fc_config *c)
+static const options *opt(const fc_method_setup *s)
 {
-    return c->method_options;
+    return s->options;
 }
 
-static fc_gram_plan grams(const fc_config *c)
+static fc_gram_plan grams(const fc_method_setup *s)
 {
-    return (fc_gram_plan){opt(c)->alpha_backbone, opt(c)->alpha_head, opt(c)->gram_passes};
+    return (fc_gram_plan){opt(s)->alpha_backbone, opt(s)->alpha_head, opt(s)->gram_passes, true};
 }
 
-static unsigned groups(const fc_config *c, int round)
+static unsigned groups(const fc_method_setup *s, int round)
 {
-    int which = opt(c)->train_matrix;
+    int which = opt(s)->train_matrix;
     bool B = which == ONLY_B || (which == ALTERNATE && round % 2 == 0);
     return 1u << (B ? FC_GROUP_B : FC_GROUP_A) | 1u << FC_GROUP_HEAD;
 }
 
-static bool sends_deltas(const fc_config *c)
+static bool sends_deltas(const fc_method_setup *s)
 {
-    return opt(c)->gram_model == MIXED;
+    return opt(s)->gram_model == MIXED;
 }
 
 /* W0 + (sum of finished deltas + B A) / (t + 1): the uniform mean of the tasks. */
-static void mean_base(const fc_config *c, const fc_deltas *d, fc_real *w, fc_real *scale)
+static void mean_base(const fc_method_setup *s, const fc_deltas *d, fc_real *w, fc_real *scale)
 {
-    (void)c;
+    (void)s;
     fc_deltas_add_sum(w, d, d->tasks, 1.0 / (d->tasks + 1));
     *scale = (fc_real)(1.0 / (d->tasks + 1));
 }
 
-static void gram_base(const fc_config *c, const fc_deltas *d, fc_real *w, fc_real *scale)
+static void gram_base(const fc_method_setup *s, const fc_deltas *d, fc_real *w, fc_real *scale)
 {
-    if (opt(c)->gram_model == MIXED)
-        mean_base(c, d, w, scale);
+    if (opt(s)->gram_model == MIXED)
+        mean_base(s, d, w, scale);
 }
 
-static fc_status task_base(const fc_config *c, const fc_deltas *d, fc_real *w, fc_error *err)
+static fc_status task_base(const fc_method_setup *s, const fc_deltas *d, fc_real *w, fc_error *err)
 {
-    (void)c;
+    (void)s;
     if (d->tasks > 1)
         return fc_deltas_add_gram_merge(w, d, err);
     fc_deltas_add_sum(w, d, 1, 1.0);
@@ -113,7 +113,7 @@ const fc_method fc_method_lorm = {
     .paper = "Salami et al., ICLR 2025, arXiv 2410.17961",
     .help = "LoRM: one LoRA factor per round, merged in closed form with Gram matrices",
     .rule = "lorm",
-    .mode = FC_TRAIN_LORA,
+    .trains = {.mode = FC_TRAIN_LORA},
     .options = rows,
     .n_options = sizeof rows / sizeof *rows,
     .options_size = sizeof(options),
@@ -122,5 +122,4 @@ const fc_method fc_method_lorm = {
     .sends_deltas = sends_deltas,
     .eval_base = mean_base,
     .gram_base = gram_base,
-    .task_grams = true,
     .task_base = task_base};

@@ -6,9 +6,9 @@
  * so A would not move), the next A, and so on; the head is trained and averaged in every round. */
 #include "sim/methods/cl_merge.h"
 
-static unsigned groups(const fc_config *c, int round)
+static unsigned groups(const fc_method_setup *s, int round)
 {
-    (void)c;
+    (void)s;
     return 1u << (round % 2 == 0 ? FC_GROUP_B : FC_GROUP_A) | 1u << FC_GROUP_HEAD;
 }
 
@@ -17,7 +17,7 @@ const fc_method fc_method_rolora = {
     .paper = "Chen et al., NeurIPS 2025, arXiv 2502.01755",
     .help = "RoLoRA: B and A are trained and averaged in turn, one per round, with the head",
     .rule = "average",
-    .mode = FC_TRAIN_LORA,
+    .trains = {.mode = FC_TRAIN_LORA},
     .options = fc_cl_merge_rows,
     .n_options = 1,
     .options_size = sizeof(fc_cl_merge_options),

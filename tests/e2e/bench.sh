@@ -49,6 +49,24 @@ done
 bench 1 images_per_s step --shape c --eval
 is phase eval rank 0
 
+say "images per second x seconds = images, and a little more to start, warm up and for the shares"
+# images PER_TURN WORD...: fcil bench step, with so many images in each turn; again on a busy machine.
+images() {
+    local per_turn=$1 begin end line
+    shift
+    for _ in 1 2 3 4; do
+        begin=$EPOCHREALTIME
+        expect 0 "$FCIL" bench step --seconds 1 "$@"
+        end=$EPOCHREALTIME
+        line="$(value images_per_s "$(cat out)") * ($end - $begin) / ($per_turn * $(value turns "$(cat out)"))"
+        say "  $line = $(awk "BEGIN { print $line }")"
+        ! holds "$line > 1 && $line < 4" || return 0
+    done
+    fail "bench step $*: $(cat out)"
+}
+images 25 --shape c --threads 1 --clients 5 --batch 5
+images 40 --shape c --threads 5 --eval
+
 say "products, kernels, merges, data"
 bench 6 gflops gemm --shape a --isa blas
 is isa blas precision f32 product 'p v'
@@ -77,7 +95,7 @@ refuse() { # PATTERN WORD...
     grep -Eq -- "$pattern" err || fail "$*: message does not match '$pattern': $(cat err)"
     [ ! -s out ] || fail "$*: something on standard output: $(cat out)"
 }
-refuse 'expected one of step, gemm, kernel, merge, data$'
+refuse 'expected step, gemm, kernel, merge or data$'
 refuse 'did you mean gemm' gem
 refuse 'shape.*found .e.*a, b, c, d or all' step --shape e
 refuse 'did you mean --shape' step --shap a

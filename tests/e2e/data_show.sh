@@ -97,7 +97,7 @@ refused() {
 
 say "bad arguments"
 refused 2 'show or check'
-refused 2 'show or check.*look' look tiny.yaml
+refused 2 'look.*show or check' look tiny.yaml
 refused 2 'config or the name' show
 refused 2 'config or the name' show synth a b
 refused 2 'extra' show tiny.yaml extra

@@ -18,12 +18,12 @@ run() {
 check_books() {
     local d=$1
     awk -F, -v deadline="${2:-0}" 'FNR == 1 { next }
-        NR == FNR { k = $1 "," $2; down[k] += $10; up[k] += $11; n[k $4]++
-                    if ($13 > last[k]) last[k] = $13
-                    if ($4 != "ok" && ($7 != 0 || $8 $9 != "")) bad = "a " $4 " client was trained"
-                    if ($4 == "lost" && $11 != 0) bad = "a lost client sent bytes"
-                    if ($4 == "late" && !($11 > 0 && $13 > deadline)) bad = "late: " $0
-                    if ($4 == "ok" && !($11 > 0 && (!deadline || $13 <= deadline))) bad = "ok: " $0
+        NR == FNR { k = $1 "," $2; down[k] += $11; up[k] += $12; n[k $4]++
+                    if ($14 > last[k]) last[k] = $14
+                    if ($4 != "ok" && ($7 != 0 || $8 $9 $10 != "")) bad = "a " $4 " client was trained"
+                    if ($4 == "lost" && $12 != 0) bad = "a lost client sent bytes"
+                    if ($4 == "late" && !($12 > 0 && $14 > deadline)) bad = "late: " $0
+                    if ($4 == "ok" && !($12 > 0 && (!deadline || $14 <= deadline))) bad = "ok: " $0
                     next }
         { k = $1 "," $2; cum += $22
           if ($10 != n[k "ok"] + 0 || $11 != n[k "late"] + n[k "lost"] + 0) bad = "clients of round " k
@@ -49,24 +49,24 @@ check_books "$calm"
 ! grep -Eq ',(late|lost),' "$calm/clients.csv" || fail "late or lost without a deadline"
 # seconds = bytes down / down + work / speed + bytes up / up: the work of a client, and so of one image,
 # comes out the same in all rounds that train the same matrices
-awk -F, 'NR > 1 && $2 != 4 { work = ($13 - $10 / ((1 + $3 / 10) * 125000) - $11 / (($3 + 2) / 10 * 125000)) * ($3 + 1) * 1e7 / $5
+awk -F, 'NR > 1 && $2 != 4 { work = ($14 - $11 / ((1 + $3 / 10) * 125000) - $12 / (($3 + 2) / 10 * 125000)) * ($3 + 1) * 1e7 / $5
          kind = $2 % 2; if (kind in first && (work / first[kind] - 1)^2 > 1e-8) exit 1; first[kind] = work }' "$calm/clients.csv" ||
     fail "the seconds are not bytes / bandwidth + work / speed"
 
 say "a deadline: exactly the clients that took longer are late in the first round"
-deadline=$(awk -F, '$1 == 1 && $2 == 1 { print $13 }' "$calm/clients.csv" | sort -g | sed -n 3p)
+deadline=$(awk -F, '$1 == 1 && $2 == 1 { print $14 }' "$calm/clients.csv" | sort -g | sed -n 3p)
 run deadline "${slow[@]}" fed.deadline_s="$(awk -v s="$deadline" 'BEGIN { print s + 1e-6 }')"
 check_books "$d" "$(awk -v s="$deadline" 'BEGIN { print s + 1e-6 }')"
-awk -F, -v s="$deadline" '$1 == 1 && $2 == 1 { print $3, $13 <= s ? "ok" : "late", $13 }' "$calm/clients.csv" > want
-awk -F, '$1 == 1 && $2 == 1 { print $3, $4, $13 }' "$d/clients.csv" > got
+awk -F, -v s="$deadline" '$1 == 1 && $2 == 1 { print $3, $14 <= s ? "ok" : "late", $14 }' "$calm/clients.csv" > want
+awk -F, '$1 == 1 && $2 == 1 { print $3, $4, $14 }' "$d/clients.csv" > got
 diff want got || fail "statuses of the first round"
 [ "$(grep -c late want)" -eq 1 ] || fail "expected one late client: $(cat want)"
 holds "$(column "$d/rounds.csv" sim_s | head -n 1) - $deadline < 2e-6" || fail "the round did not close at its deadline"
 
 say "over-selection: of 4 asked, the first 2 count"
 run over "${slow[@]}" fed.participation=0.5 fed.over_select=2
-awk -F, 'NR > 1 { n[$1, $2]++; ok[$1, $2] += $4 == "ok"; if ($4 == "ok" && $13 > slowest[$1, $2]) slowest[$1, $2] = $13 }
-         NR > 1 && $4 == "late" { if (!(($1, $2) in late) || $13 < late[$1, $2]) late[$1, $2] = $13 }
+awk -F, 'NR > 1 { n[$1, $2]++; ok[$1, $2] += $4 == "ok"; if ($4 == "ok" && $14 > slowest[$1, $2]) slowest[$1, $2] = $14 }
+         NR > 1 && $4 == "late" { if (!(($1, $2) in late) || $14 < late[$1, $2]) late[$1, $2] = $14 }
          END { for (k in n) if (n[k] != 4 || ok[k] != 2 || late[k] < slowest[k]) exit 1 }' "$d/clients.csv" || fail "who counts"
 
 say "every method and rule with late, lost and absent clients"

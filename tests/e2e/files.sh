@@ -71,9 +71,9 @@ expect 0 "$FCIL" stats adapters/task02 -o stats2 --only grams --samples 0
 [ "$(cat out)" = 'stats2: 60 images' ] || fail "training images of one task: $(cat out)"
 grep -aq '"gram.head.weight"' stats2 || fail "no Gram of the head"
 ! grep -aq '"fisher.head.weight"' stats2 || fail "Fisher information that was not asked for"
-refused 2 "\-\-only 'gram', expected grams or fisher" stats model.safetensors -o x --only gram
+refused 2 "\-\-only: found 'gram', expected both, grams or fisher" stats model.safetensors -o x --only gram
 refused 2 "\-\-fisher: found 'true', expected expected" stats model.safetensors -o x --fisher true
-refused 2 "\-\-samples '1k'" stats model.safetensors -o x --samples 1k
+refused 2 "\-\-samples: found '1k'" stats model.safetensors -o x --samples 1k
 refused 2 'stats: which model, and where to' stats model.safetensors
 
 say "a model of somebody else: tasks and data of a config"
@@ -213,11 +213,11 @@ refused 2 "ties has no option 'top_l', did you mean top_k?" merge --rule ties to
 refused 2 'merge: top_k: found .200.' merge --rule ties top_k=200 ties/task01 -o x
 refused 2 'merge: what, and where to' merge --rule ties ties/task01
 refused 2 'x.safetensors is a whole model, which needs --base' merge --rule ties ties/task01 -o x.safetensors
-refused 2 "\-\-rank 'all'" merge --rule ties ties/task01 -o x --rank all
+refused 2 "\-\-rank: found 'all'" merge --rule ties ties/task01 -o x --rank all
 refused 2 'regmean needs statistics' merge --rule regmean ties/task01 -o x
 images=(--rule adamerging steps=1 --base ties/base.safetensors)
 refused 2 'adamerging needs images, and the network' merge --rule adamerging ties/task01 -o x
-refused 2 "\-\-samples '0', expected a whole number of at least 1" merge "${images[@]}" ties/task* -o x --samples 0
+refused 2 "\-\-samples: found '0', expected a whole number from 1" merge "${images[@]}" ties/task* -o x --samples 0
 refused 2 '\-\-stats: ties takes no statistics' merge --rule ties ties/task01 -o x --stats stats1
 refused 2 'isotropise works in the spaces core and knots only' merge --rule ties isotropise=true ties/task01 -o x
 ( ulimit -f 4 && expect 1 "$FCIL" merge --rule ties --base ties/base.safetensors ties/task* -o x.safetensors )
@@ -272,7 +272,7 @@ grep -q '"base_model_name_or_path": "weights.safetensors"' named/task01/adapter_
 say "what cannot be exported"
 refused 2 'usage: fcil export' export
 refused 2 'usage: fcil export' export "$run" --to peft
-refused 2 "\-\-to 'onnx', expected peft or timm" export "$run" --to onnx -o x
+refused 2 "\-\-to: found 'onnx', expected peft or timm" export "$run" --to onnx -o x
 refused 3 'adapters: no config.yaml there' export adapters --to timm -o x
 refused 1 'nowhere/x' export "$run" --to timm -o nowhere/x
 cp -r "$run" broken

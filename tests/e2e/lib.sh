@@ -96,15 +96,22 @@ drop_columns() {
                            { line = ""; for (i = 1; i <= NF; i++) if (keep[i]) line = line "," $i; print line }' "$file"
 }
 
-# tensor FILE NAME: SHA-256 of the data of one tensor of a safetensors file.
-tensor() {
+# bytes FILE FROM N: N bytes of a file.
+bytes() { dd if="$1" iflag=skip_bytes,count_bytes skip="$2" count="$3" status=none; }
+
+# data FILE NAME: the bytes of one tensor of a safetensors file.
+data() {
     local header begin end
     header=$(od -An -t u8 -N 8 "$1" | tr -d ' ')
-    read -r begin end < <(tail -c +9 "$1" | head -c "$header" |
-        sed 's/.*"'"$2"'": *{[^}]*"data_offsets": *\[\([0-9]*\), *\([0-9]*\)\].*/\1 \2/')
+    read -r begin end <<< "$(bytes "$1" 8 "$header" |
+        sed 's/.*"'"$2"'": *{[^}]*"data_offsets": *\[\([0-9]*\), *\([0-9]*\)\].*/\1 \2/')"
     [ "$end" -gt "$begin" ] || fail "$1: no tensor $2"
-    tail -c +$((9 + header + begin)) "$1" | head -c $((end - begin)) | sha256sum
+    bytes "$1" $((8 + header + begin)) $((end - begin))
 }
+
+# tensor FILE NAME: its SHA-256; numbers FILE NAME: those of a tensor of floats, one per line.
+tensor() { data "$1" "$2" | sha256sum; }
+numbers() { data "$1" "$2" | od -An -v -t f4 -w4; }
 
 # tfevents FILE: a TensorBoard event file, checked, without times: "STEP TAG VALUE" a line.
 tfevents() { python3 "$FCIL_ROOT/tests/e2e/tfevents.py" "$1"; }

@@ -56,7 +56,7 @@ run fold method.name=lora_merge method.carry=fold
 same_tasks "$(run_dir flora)" "$d"
 # Down in round 2: A (1792 numbers), head (198) and the stacked pairs of 4 clients (16384); fewer than the
 # layers themselves (24576).
-down=$(awk -F, '$1 == 1 && $2 == 2 && $3 == 0 { print $10 }' "$(run_dir flora)/clients.csv")
+down=$(awk -F, '$1 == 1 && $2 == 2 && $3 == 0 { print $11 }' "$(run_dir flora)/clients.csv")
 { [ "$down" -ge 73496 ] && [ "$down" -lt 74200 ]; } || fail "FLoRA sends $down bytes to a client"
 run flex method.name=flexlora
 run cut method.name=lora_merge

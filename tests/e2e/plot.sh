@@ -124,7 +124,7 @@ refused 2 'which runs'
 refused 3 'empty: no config.yaml there'  empty
 refused 3 'none: no task is finished yet' none
 refused 3 'bad/tasks.csv:2' bad
-refused 2 '\-\-metric faa: expected acc or acc_task_mean' --metric faa exp/*
+refused 2 "--metric: found 'faa', expected acc or acc_task_mean" --metric faa exp/*
 refused 2 'expected tasks, rounds, bytes or time' --x tusks exp/*
 refused 2 "expected OLD=NEW.*'lorm'" --label lrm=x exp/*
 expect 2 "$FCIL" plot -o refused.gif exp/*

@@ -58,6 +58,19 @@ expect 1 "$FCIL" pretrain pretrain.yaml train.optimizer=sgd train.lr=1000 -o non
 grep -Eq '^fcil: pretraining, epoch [0-9]+, step [0-9]+: loss' err || fail "message: $(cat err)"
 [ ! -e none.safetensors ] || fail "a file of a failed pretraining"
 
+say "weight decay: matrices are halved in every step, vectors, class token and positions are not"
+# norm FILE TENSOR: root of the mean square of its numbers.
+norm() { numbers "$1" "$2" | awk '{ s += $1 * $1 } END { print sqrt(s / NR) }'; }
+halving=(train.epochs=1 train.lr=5e-4 train.schedule=constant pretrain.hold_out=0)
+backbone before.safetensors "${halving[@]}"
+backbone after.safetensors "${halving[@]}" train.weight_decay=1000
+for name in patch_embed.proj.weight blocks.0.attn.qkv.weight blocks.1.mlp.fc2.weight head.weight; do
+    holds "$(norm after.safetensors $name) < 0.2 * $(norm before.safetensors $name)" || fail "$name does not decay"
+done
+for name in cls_token pos_embed norm.weight blocks.0.norm1.weight head.bias; do
+    holds "$(norm after.safetensors $name) > 0.5 * $(norm before.safetensors $name)" || fail "$name decays"
+done
+
 say "backbone.pretrain: made once, then taken from the cache"
 [ ! -e cache ] || fail "fcil pretrain used the cache"
 sed -i 's/epochs: 8/epochs: 3/' pretrain.yaml

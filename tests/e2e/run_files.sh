@@ -12,7 +12,7 @@ check_formats() {
     local d=$1 T=$2 tasks
     tasks=$(seq -s, -f 'task_%g' 1 "$T")
     check_csv "$d/rounds.csv" task,round,step,acc,acc_task_mean,correct,total,loss,train_loss,clients_ok,clients_dropped,bytes_down,bytes_up,bytes_down_cum,bytes_up_cum,train_s,merge_s,eval_s,wall_s,cpu_s,rss_mib,sim_s,sim_s_cum,merge_scale,merge_extra
-    check_csv "$d/clients.csv" task,round,client,status,n_samples,n_classes,steps,loss_first,loss_last,bytes_down,bytes_up,train_s,sim_s
+    check_csv "$d/clients.csv" task,round,client,status,n_samples,n_classes,steps,loss_first,loss_last,loss_mean,bytes_down,bytes_up,train_s,sim_s
     check_csv "$d/tasks.csv" after_task,eval_task,correct,total,acc,acc_masked
     check_csv "$d/acc_matrix.csv" "after_task,$tasks,acc,acc_task_mean"
     head -n 1 "$d/partition.csv" | grep -q , || fail "partition.csv has no header"
@@ -49,7 +49,7 @@ check_totals() {
         "$d/tasks.csv" "$d/rounds.csv" || fail "rounds.csv disagrees with tasks.csv"
     # bytes: rows, running sums, clients, summary
     awk -F, 'FNR == 1 { next }
-             NR == FNR { down[$1, $2] += $10; up[$1, $2] += $11; ok[$1, $2]++; next }
+             NR == FNR { down[$1, $2] += $11; up[$1, $2] += $12; ok[$1, $2]++; next }
              { d += $12; u += $13
                if ($14 != d || $15 != u || $12 != down[$1, $2] || $13 != up[$1, $2]) bad = 1
                if ($10 != ok[$1, $2] + 0) bad = 1 }
@@ -97,7 +97,7 @@ d=$(run_dir bytes)
 awk -F, -v L=2 -v D=32 -v r=4 -v C=6 -v rounds=3 '
     NR > 1 { head = C * (D + 1) + D * (D + 1) / 2
              floats = $2 > rounds ? 7 * L * D : ($2 % 2 ? 9 : 7) * L * D * r + 7 * L * D + head
-             if ($11 < 4 * floats || $11 > 4 * floats + 1024) { print "task " $1 " round " $2 ": " $11 " bytes, expected " 4 * floats; bad = 1 } }
+             if ($12 < 4 * floats || $12 > 4 * floats + 1024) { print "task " $1 " round " $2 ": " $12 " bytes, expected " 4 * floats; bad = 1 } }
     END { exit bad }' "$d/clients.csv" || fail "bytes up"
 
 say "log.clients=false and log.partition=false leave the files out"

@@ -3,7 +3,7 @@
 #ifndef FC_TEST_FUZZ_H
 #define FC_TEST_FUZZ_H
 
-#include "core/status.h"
+#include "core/base/status.h"
 #include "tests/fuzz/replay.h"
 
 /* A parser either succeeds without a message or fails with code and message. */

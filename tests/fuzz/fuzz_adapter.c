@@ -2,8 +2,8 @@
  * read or refused; what is read is written and read again. */
 #include "tests/fuzz/folder.h"
 
-#include "sim/adapter.h"
-#include "sim/adapter_config.h"
+#include "sim/models/adapter.h"
+#include "sim/models/adapter_config.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <math.h>

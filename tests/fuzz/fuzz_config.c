@@ -1,6 +1,6 @@
 /* Any bytes as a config: read or refused with a message; what is read survives its own dump. */
 #define _GNU_SOURCE /* memfd_create */
-#include "sim/config.h"
+#include "sim/config/config.h"
 #include "tests/fuzz/replay.h"
 
 #include <string.h>

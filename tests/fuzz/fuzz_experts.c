@@ -2,7 +2,7 @@
  * and read again. */
 #include "tests/fuzz/folder.h"
 
-#include "sim/expert_file.h"
+#include "sim/models/expert_file.h"
 #include "tests/fuzz/fuzz.h"
 
 static const fc_vit_shape shape = {

@@ -2,8 +2,8 @@
  * and every curve. */
 #include "tests/fuzz/folder.h"
 
-#include "sim/compare.h"
-#include "sim/curves.h"
+#include "sim/report/compare.h"
+#include "sim/report/curves.h"
 #include "tests/fuzz/fuzz.h"
 
 static void touch_cells(const fc_csv *csv)

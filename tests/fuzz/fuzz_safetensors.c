@@ -1,4 +1,4 @@
-#include "core/safetensors.h"
+#include "core/base/safetensors.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

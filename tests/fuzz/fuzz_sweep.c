@@ -2,7 +2,8 @@
  * tests/bad/sweep and configs/tiny. */
 #include "tests/fuzz/folder.h"
 
-#include "sim/recipe.h"
+#include "sim/sweep/recipe.h"
+#include "sim/sweep/sweep_load.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -1,0 +1,709 @@
+/* Pieces of a round: the steps of the server, FedProx and SCAFFOLD, by worked examples, by the
+ * functions alone on quadratic clients, and in whole runs against methods that they must equal. */
+#include "core/base/rng.h"
+#include "sim/fed/server.h"
+#include "sim/run/loop.h"
+#include "sim/run/setup.h"
+#include "tests/support/tmp.h"
+
+/* --- one piece on a block of a few numbers ---------------------------------------------------- */
+
+enum { N = 3, CLIENTS = 3, HEAD = 1u << FC_GROUP_HEAD };
+
+/* A piece, its options and its arrays; every client trains the same block of N numbers. */
+typedef struct lab {
+    fc_arena arena;
+    fc_error err;
+    const fc_piece *piece;
+    fc_spec spec[1];
+    fc_params layout;
+    fc_method_setup setup;
+    fc_array_spec declared[FC_ARRAYS_MAX];
+    int n_arrays;
+    void *options;
+    fc_array server[FC_ARRAYS_MAX], client[CLIENTS][FC_ARRAYS_MAX];
+    fc_real start[N], global[N], w[CLIENTS][N];
+} lab;
+
+static void set_option(lab *l, const fc_opt *rows, int n, const char *key, const char *text)
+{
+    for (int i = 0; i < n; i++)
+        if (strcmp(rows[i].key, key) == 0) {
+            assert_int_equal(fc_opt_set(l->options, &rows[i], text, key, &l->arena, &l->err),
+                             FC_OK);
+            return;
+        }
+    fail_msg("no option %s", key);
+}
+
+/* set: key, value, ..., NULL. */
+static void open_lab(lab *l, const fc_piece *p, const fc_opt *rows, int n, size_t size,
+                     const char *const *set)
+{
+    *l = (lab){.piece = p};
+    int dim[] = {N};
+    fc_params_add(&l->layout, l->spec, "head.bias", FC_GROUP_HEAD, 1, dim);
+    l->layout.spec = l->spec;
+    l->options = fc_arena_alloc(&l->arena, 1, size, &l->err);
+    assert_int_equal(fc_opt_defaults(l->options, rows, n, &l->arena, &l->err), FC_OK);
+    for (; *set; set += 2)
+        set_option(l, rows, n, set[0], set[1]);
+    l->setup = (fc_method_setup){.options = l->options,
+                                 .layout = &l->layout,
+                                 .clients = CLIENTS,
+                                 .rounds = 100,
+                                 .tasks = 2,
+                                 .optim = {.kind = FC_SGD, .groups = HEAD}};
+    l->setup.optim.lr[FC_GROUP_HEAD] = 0.1;
+    l->n_arrays = p->arrays ? p->arrays(l->declared, &l->setup, l->options) : 0;
+    for (int a = 0; a < l->n_arrays; a++) {
+        const fc_array_spec *d = &l->declared[a];
+        for (int k = 0; k < (d->owner == FC_OF_SERVER ? 1 : CLIENTS); k++) {
+            fc_array *x = d->owner == FC_OF_SERVER ? &l->server[a] : &l->client[k][a];
+            x->n = d->n;
+            if (d->sum)
+                x->sum = fc_arena_alloc(&l->arena, d->n, sizeof *x->sum, &l->err);
+            else
+                x->p = fc_arena_alloc(&l->arena, d->n, sizeof *x->p, &l->err);
+        }
+    }
+}
+
+static void open_option(lab *l, const char *name, const char *const *set)
+{
+    const fc_piece *p = fc_piece_find(name);
+    assert_non_null(p);
+    open_lab(l, p, p->options, p->n_options, p->options_size, set);
+}
+
+static void open_scaffold(lab *l, const char *const *set)
+{
+    const fc_method *m = fc_method_find("scaffold");
+    assert_non_null(m);
+    open_lab(l, m->piece, m->options, m->n_options, m->options_size, set);
+}
+
+static void close_lab(lab *l)
+{
+    fc_arena_free(&l->arena);
+}
+
+static void fill(fc_real *x, double value)
+{
+    for (int i = 0; i < N; i++)
+        x[i] = (fc_real)value;
+}
+
+static fc_piece_client on_client(lab *l, int k)
+{
+    fc_piece_client c = {.setup = &l->setup,
+                         .options = l->options,
+                         .layout = &l->layout,
+                         .groups = HEAD,
+                         .client = k,
+                         .n_samples = 1,
+                         .start = l->start,
+                         .w = l->w[k]};
+    for (int a = 0; a < l->n_arrays; a++)
+        c.array[a] = l->declared[a].owner == FC_OF_SERVER ? l->server[a] : l->client[k][a];
+    return c;
+}
+
+static fc_piece_server on_server(lab *l, int task, int round)
+{
+    fc_piece_server v = {.setup = &l->setup,
+                         .options = l->options,
+                         .layout = &l->layout,
+                         .groups = HEAD,
+                         .task = task,
+                         .round = round,
+                         .clients = CLIENTS,
+                         .start = l->start,
+                         .global = l->global,
+                         .note = NAN};
+    memcpy(v.array, l->server, sizeof v.array);
+    return v;
+}
+
+/* --- server optimisers ------------------------------------------------------------------------ */
+
+/* The server's block, 1 at first, after each of the averages. */
+static void check_averages(const char *const *set, const double *average, const double *want, int n)
+{
+    lab l;
+    open_option(&l, "server_optimizer", set);
+    fill(l.start, 1);
+    for (int r = 0; r < n; r++) {
+        fill(l.global, average[r]);
+        fc_piece_server v = on_server(&l, 0, r);
+        assert_int_equal(l.piece->server_step(&v, &l.err), FC_OK);
+        assert_close(v.note, fabs(average[r] - (double)l.start[0]), 1e-6, 1e-7); /* rms of d */
+        for (int i = 0; i < N; i++)
+            assert_close(l.global[i], want[r], 0, 1e-6);
+        memcpy(l.start, l.global, sizeof l.start);
+    }
+    close_lab(&l);
+}
+
+static void test_worked_examples(void **state)
+{
+    (void)state;
+    static const double average[] = {0.8, 0.7};
+    static const struct {
+        const char *set[8];
+        double want[2];
+    } row[] = {
+        {{"optimizer", "fedavgm"}, {0.8, 0.52}},
+        {{"optimizer", "fedadam", "lr", "0.1"}, {0.904762, 0.774568}},
+        {{"optimizer", "fedyogi"}, {0.990476, 0.977504}}, /* its lr is 0.01 */
+        {{"optimizer", "fedadagrad"}, {0.900498, 0.829948}},
+        {{"optimizer", "fedadagrad", "bias", "adam"}, {0.900498, 0.829948}},
+    };
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++)
+        check_averages(row[i].set, average, row[i].want, 2);
+}
+
+/* Adam's correction in round r = 1, 2 has 1 - beta^r: m = d and v = d^2 in the first round. */
+static void test_bias(void **state)
+{
+    (void)state;
+    const double average[] = {0.8, 0.7};
+    double x = 1, m = 0, v = 0, want[2];
+    for (int r = 1; r <= 2; r++) {
+        double d = average[r - 1] - x;
+        m = 0.9 * m + 0.1 * d;
+        v = 0.99 * v + 0.01 * d * d;
+        x += 0.1 * (m / (1 - pow(0.9, r))) / (sqrt(v / (1 - pow(0.99, r))) + 1e-3);
+        want[r - 1] = x;
+    }
+    assert_close(want[0], 1 - 0.1 * 0.2 / 0.201, 1e-12, 0);
+    const char *const set[] = {"optimizer", "fedadam", "lr", "0.1", "bias", "adam", NULL};
+    check_averages(set, average, want, 2);
+}
+
+/* Where the moments are kept, the rounds of the tasks before count in the exponent. */
+static void test_bias_of_kept_moments(void **state)
+{
+    (void)state;
+    lab l;
+    const char *const set[] = {"optimizer", "fedadam", "lr",   "0.1", "bias",
+                               "adam",      "moments", "keep", NULL};
+    open_option(&l, "server_optimizer", set);
+    l.setup.rounds = 3;
+    fill(l.global, 1);
+    fc_piece_server v = on_server(&l, 1, 0); /* the fourth round of all */
+    assert_int_equal(l.piece->server_step(&v, &l.err), FC_OK);
+    double c1 = 1 - pow(0.9, 4), c2 = 1 - pow(0.99, 4);
+    assert_close(l.global[0], 0.1 * (0.1 / c1) / (sqrt(0.01 / c2) + 1e-3), 1e-5, 0);
+    assert_int_equal(l.declared[0].reset, FC_NEVER);
+    close_lab(&l);
+}
+
+/* Yogi's second moment goes down by no more than (1 - beta2) d^2. */
+static void test_yogi_forgets_slowly(void **state)
+{
+    (void)state;
+    lab l;
+    const char *const set[] = {"optimizer", "fedyogi", NULL};
+    open_option(&l, "server_optimizer", set);
+    fill(l.server[1].p, 4);
+    fill(l.global, 1);
+    fc_piece_server v = on_server(&l, 0, 0);
+    assert_int_equal(l.piece->server_step(&v, &l.err), FC_OK);
+    assert_close(l.server[1].p[0], 4 - 0.01 * 1, 1e-6, 0);
+    close_lab(&l);
+}
+
+/* Once the average stands still, x moves by momentum alone. */
+static void test_no_difference(void **state)
+{
+    (void)state;
+    static const char *const kind[] = {"fedavgm", "fedadam", "fedyogi", "fedadagrad"};
+    for (int i = 0; i < 4; i++) {
+        lab l;
+        const char *const set[] = {"optimizer", kind[i], "lr", "0.5", NULL};
+        open_option(&l, "server_optimizer", set);
+        fc_piece_server v = on_server(&l, 0, 0);
+        fill(l.start, 0.3);
+        fill(l.global, 0.3);
+        assert_int_equal(l.piece->server_step(&v, &l.err), FC_OK);
+        assert_true(l.global[0] == l.start[0]); /* none yet */
+        fill(l.global, 0.1);
+        assert_int_equal(l.piece->server_step(&v, &l.err), FC_OK);
+        memcpy(l.start, l.global, sizeof l.start);
+        double m = l.server[0].p[0], w = i ? (double)l.server[1].p[0] : 0;
+        assert_int_equal(l.piece->server_step(&v, &l.err), FC_OK);
+        double step = (double)l.global[0] - (double)l.start[0];
+        assert_close(step,
+                     i == 0   ? -0.5 * 0.9 * m
+                     : i == 3 ? 0
+                              : 0.5 * 0.9 * m / (sqrt((i == 1 ? 0.99 : 1) * w) + 1e-3),
+                     1e-5, 1e-7);
+        close_lab(&l);
+    }
+}
+
+/* A group that is not trained in this round stays, whatever its moments are. */
+static void test_other_groups_stay(void **state)
+{
+    (void)state;
+    lab l;
+    const char *const set[] = {"optimizer", "fedavgm", NULL};
+    open_option(&l, "server_optimizer", set);
+    fc_piece_server v = on_server(&l, 0, 0);
+    v.groups = 1u << FC_GROUP_A;
+    fill(l.server[0].p, 1);
+    assert_int_equal(l.piece->server_step(&v, &l.err), FC_OK);
+    assert_true(l.global[0] == 0 && l.server[0].p[0] == 1 && isnan(v.note));
+    close_lab(&l);
+}
+
+/* --- FedProx ---------------------------------------------------------------------------------- */
+
+static void test_prox(void **state)
+{
+    (void)state;
+    lab l;
+    fc_real grad[N];
+    const char *const set[] = {"prox_mu", "0.1", NULL};
+    open_option(&l, "prox", set);
+    fc_piece_client c = on_client(&l, 0);
+    fill(l.start, 1);
+    fill(l.w[0], 1.2);
+    fill(grad, 0.5);
+    assert_close(l.piece->term->block(grad, &c), 0.05 * 0.04 * N, 1e-5, 0);
+    assert_close(1.2 - 0.1 * (double)grad[0], 1.148, 1e-6, 0);
+    fc_real was[N], g[N] = {0};
+    for (int i = 0; i < N; i++)
+        was[i] = l.w[0][i] = (fc_real)(0.3 * i - 1);
+    l.piece->term->block(g, &c);
+    for (int i = 0; i < N; i++) {
+        fc_real ignored[N] = {0};
+        l.w[0][i] = was[i] + 0.5f;
+        double up = l.piece->term->block(ignored, &c);
+        l.w[0][i] = was[i] - 0.5f;
+        double down = l.piece->term->block(ignored, &c);
+        l.w[0][i] = was[i];
+        assert_close(g[i], up - down, 1e-5, 1e-6); /* exact for a square, but for rounding */
+    }
+    c.groups = 1u << FC_GROUP_B;
+    memset(g, 0, sizeof g);
+    assert_true(l.piece->term->block(g, &c) == 0 && g[0] == 0); /* nothing of it is trained */
+    close_lab(&l);
+}
+
+static void test_prox_is_off(void **state)
+{
+    (void)state;
+    lab l;
+    const char *const off[] = {NULL}, *const on[] = {"prox_mu", "1e-9", NULL};
+    open_option(&l, "prox", off);
+    assert_false(l.piece->on(l.options));
+    close_lab(&l);
+    open_option(&l, "prox", on);
+    assert_true(l.piece->on(l.options));
+    close_lab(&l);
+    open_option(&l, "server_optimizer", off);
+    assert_false(l.piece->on(l.options));
+    close_lab(&l);
+}
+
+/* --- SCAFFOLD by its functions ---------------------------------------------------------------- */
+
+enum { C, C_I, DELTA, SUM }; /* its arrays */
+
+/* One step of a client with the gradient g; m: of torch's momentum. */
+static void client_step(lab *l, int k, const double *g, double *m)
+{
+    fc_piece_client c = on_client(l, k);
+    fc_real grad[N];
+    for (int i = 0; i < N; i++)
+        grad[i] = (fc_real)g[i];
+    assert_true(l->piece->term->block(grad, &c) == 0);
+    for (int i = 0; i < N; i++) {
+        m[i] = l->setup.optim.momentum * m[i] + (double)grad[i];
+        l->w[k][i] -= (fc_real)(l->setup.optim.lr[FC_GROUP_HEAD] * m[i]);
+    }
+}
+
+static void test_scaffold_example(void **state)
+{
+    (void)state;
+    lab l;
+    double m[N] = {0};
+    const double g[N] = {1, 1, 1};
+    const char *const none[] = {NULL};
+    open_scaffold(&l, none);
+    fill(l.start, 1);
+    fill(l.w[0], 1);
+    fill(l.server[C].p, 0.5);
+    fill(l.client[0][C_I].p, 0.2);
+    client_step(&l, 0, g, m);
+    assert_close(l.w[0][0], 0.87, 1e-6, 0);
+    fc_piece_client c = on_client(&l, 0);
+    c.steps = 1;
+    l.piece->client_end(&c);
+    assert_close(l.client[0][C_I].p[0], 1.0, 1e-5, 0);
+    assert_close(l.client[0][DELTA].p[0], 0.8, 1e-5, 0);
+    fc_piece_server v = on_server(&l, 0, 0);
+    l.piece->fold(&v, l.client[0], 0, 17);
+    assert_int_equal(l.piece->server_step(&v, &l.err), FC_OK);
+    assert_close(l.server[C].p[0], 0.5 + 0.8 / CLIENTS, 1e-5, 0); /* of all, not of those here */
+    c.steps = 0;                                                  /* without an image */
+    fill(l.w[0], 5);
+    fill(l.client[0][DELTA].p, 0);
+    l.piece->client_end(&c);
+    assert_close(l.client[0][C_I].p[0], 1.0, 1e-5, 0);
+    assert_true(l.client[0][DELTA].p[0] == 0);
+    close_lab(&l);
+}
+
+/* Option 1: the gradient at x itself. */
+static void test_scaffold_gradient(void **state)
+{
+    (void)state;
+    lab l;
+    fc_real gradient[N];
+    const char *const set[] = {"option", "1", NULL};
+    open_scaffold(&l, set);
+    assert_true(l.piece->gradient(&l.setup, l.options));
+    fill(gradient, 0.7);
+    fill(l.client[1][C_I].p, 0.2);
+    fc_piece_client c = on_client(&l, 1);
+    c.gradient = gradient;
+    c.steps = 4;
+    l.piece->client_end(&c);
+    assert_close(l.client[1][C_I].p[2], 0.7, 1e-6, 0);
+    assert_close(l.client[1][DELTA].p[2], 0.5, 1e-6, 0);
+    close_lab(&l);
+}
+
+/* With a constant gradient, the control variate is that gradient, whatever the momentum. */
+static void test_scaffold_momentum(void **state)
+{
+    (void)state;
+    static const double momentum[] = {0, 0.5, 0.9, 0.99};
+    const double g[N] = {0.3, -1, 2};
+    const char *const none[] = {NULL};
+    for (int j = 0; j < 4; j++)
+        for (int k = 1; k < 30; k += 7) {
+            lab l;
+            double m[N] = {0};
+            open_scaffold(&l, none);
+            l.setup.optim.momentum = momentum[j];
+            for (int i = 0; i < k; i++)
+                client_step(&l, 2, g, m);
+            fc_piece_client c = on_client(&l, 2);
+            c.steps = k;
+            l.piece->client_end(&c);
+            assert_all_close(l.client[2][C_I].p, g, N, 1e-5, 0);
+            close_lab(&l);
+        }
+}
+
+/* Clients with losses (h_i / 2) |theta - a_i|^2: the mean's optimum is sum h_i a_i / sum h_i. With
+ * k steps of rate r, FedAvg stands still where sum_i (1 - (1 - r h_i)^k) (theta - a_i) = 0. */
+static const double h[CLIENTS] = {0.5, 1, 4}, a[CLIENTS] = {1, -2, 3};
+
+static double after_rounds(bool scaffold, int rounds, int k)
+{
+    lab l;
+    const char *const none[] = {NULL};
+    open_scaffold(&l, none);
+    for (int round = 0; round < rounds; round++) {
+        memset(l.server[SUM].sum, 0, N * sizeof(double));
+        memset(l.global, 0, sizeof l.global);
+        for (int j = 0; j < CLIENTS; j++) {
+            double m[N] = {0}, g[N];
+            memcpy(l.w[j], l.start, sizeof l.start);
+            for (int s = 0; s < k; s++) {
+                for (int i = 0; i < N; i++)
+                    g[i] = h[j] * ((double)l.w[j][i] - a[j]);
+                client_step(&l, j, g, m);
+            }
+            fc_piece_client c = on_client(&l, j);
+            fc_piece_server v = on_server(&l, 0, round);
+            c.steps = k;
+            if (scaffold)
+                l.piece->client_end(&c);
+            l.piece->fold(&v, l.client[j], j, 1);
+            for (int i = 0; i < N; i++)
+                l.global[i] += l.w[j][i] / CLIENTS;
+        }
+        fc_piece_server v = on_server(&l, 0, round);
+        assert_int_equal(l.piece->server_step(&v, &l.err), FC_OK);
+        double sum = 0; /* all take part: the mean of the c_i is c */
+        for (int j = 0; j < CLIENTS; j++)
+            sum += (double)l.client[j][C_I].p[0] / CLIENTS;
+        assert_close(l.server[C].p[0], sum, 1e-5, 1e-5);
+        memcpy(l.start, l.global, sizeof l.start);
+    }
+    double x = l.start[1];
+    close_lab(&l);
+    return x;
+}
+
+static void test_scaffold_on_quadratics(void **state)
+{
+    (void)state;
+    enum { K = 5 };
+    double optimum = 0, sum_h = 0, fixed = 0, sum_u = 0;
+    for (int j = 0; j < CLIENTS; j++) {
+        double u = 1 - pow(1 - 0.1 * h[j], K);
+        optimum += h[j] * a[j];
+        sum_h += h[j];
+        fixed += u * a[j];
+        sum_u += u;
+    }
+    optimum /= sum_h;
+    fixed /= sum_u;
+    assert_true(fabs(optimum - fixed) > 0.3);
+    assert_close(after_rounds(true, 300, K), optimum, 1e-4, 0);
+    assert_close(after_rounds(false, 300, K), fixed, 1e-4, 0);
+    assert_close(after_rounds(false, 300, 1), optimum, 1e-4, 0);
+}
+
+/* --- whole runs ------------------------------------------------------------------------------- */
+
+enum { ROUNDS = 3, SETTINGS = 10 };
+static const char base_config[] =
+    "run: {seed: 3, threads: 2}\n"
+    "data: {name: synth, synth_classes: 4, synth_train: 12, synth_test: 4, synth_size: 8}\n"
+    "tasks: {count: 2}\n"
+    "fed: {clients: 3, rounds: 3, beta: 2, min_samples: 3}\n"
+    "backbone: {patch: 4, width: 16, depth: 2, heads: 2}\n"
+    "train: {epochs: 2, batch: 4, lr: 0.05, lora_rank: 2, optimizer: sgd, momentum: 0.5}\n"
+    "eval: {rounds: none}\n";
+
+typedef struct open_run {
+    fc_tmp tmp;
+    fc_config cfg;
+    fc_setup setup;
+    fc_run run;
+    fc_error err;
+} open_run;
+
+static fc_status try_open(open_run *o, const char *const *set)
+{
+    char *all[SETTINGS];
+    int n = 0;
+    *o = (open_run){.tmp = fc_tmp_new()};
+    for (; set[n]; n++)
+        all[n] = (char *)(uintptr_t)set[n];
+    const char *path = fc_tmp_put(&o->tmp, "config.yaml", base_config, strlen(base_config));
+    FC_TRY(fc_config_load(&o->cfg, path, all, n, &o->err));
+    FC_TRY(fc_run_open(&o->run, &o->setup, &o->cfg, (fc_console){0}, NULL, &o->err));
+    return fc_run_start(&o->run, o->tmp.dir, false, &o->err);
+}
+
+static void open_run_of(open_run *o, const char *const *set)
+{
+    if (try_open(o, set) != FC_OK)
+        fail_msg("%s", o->err.msg);
+}
+
+static void close_run(open_run *o)
+{
+    fc_run_close(&o->run, &o->setup);
+    fc_config_free(&o->cfg);
+    fc_tmp_remove(&o->tmp);
+}
+
+static void must(open_run *o, fc_status s)
+{
+    if (s != FC_OK)
+        fail_msg("%s", o->err.msg);
+}
+
+static void begin(open_run *o, int t)
+{
+    must(o, fc_server_begin_task(&o->run, t, &o->err));
+    fc_server_prepare_task(&o->run);
+}
+
+/* Two runs in step, whose blocks are the same bytes (tolerance 0) or close after so many rounds of
+ * each task. */
+static void check_equal(const char *const *set_a, const char *const *set_b, int rounds,
+                        double tolerance)
+{
+    open_run x, y;
+    open_run_of(&x, set_a);
+    open_run_of(&y, set_b);
+    size_t n = x.setup.layout.n;
+    assert_int_equal(n, y.setup.layout.n);
+    for (int t = 0; t < x.setup.tasks.n; t++) {
+        begin(&x, t);
+        begin(&y, t);
+        for (int round = 0; round < rounds; round++) {
+            must(&x, fc_server_round(&x.run, t, round, &x.err));
+            must(&y, fc_server_round(&y.run, t, round, &y.err));
+            if (tolerance == 0)
+                assert_memory_equal(x.run.state.global.p, y.run.state.global.p,
+                                    n * sizeof(fc_real));
+            else
+                assert_all_close(x.run.state.global.p, y.run.state.global.p, n, tolerance,
+                                 tolerance);
+        }
+        if (rounds < ROUNDS)
+            break;
+        must(&x, fc_server_end_task(&x.run, t, &x.err));
+        must(&y, fc_server_end_task(&y.run, t, &y.err));
+    }
+    close_run(&x);
+    close_run(&y);
+}
+
+static void test_runs_that_are_the_same(void **state)
+{
+    (void)state;
+    static const char *const methods[] = {"method.name=fedavg", "method.name=fedavg_lora",
+                                          "method.name=lorm", "method.name=rolora"};
+    for (int i = 0; i < 4; i++) {
+        const char *const plain[] = {methods[i], NULL};
+        const char *const momentum[] = {methods[i], "server.optimizer=fedavgm", "server.beta1=0",
+                                        NULL};
+        const char *const prox[] = {methods[i], "train.prox_mu=0", NULL};
+        check_equal(plain, momentum, ROUNDS, 0);
+        check_equal(plain, prox, ROUNDS, 0);
+        /* one local step from x */
+        const char *const one[] = {methods[i], "train.batch=1000", "train.epochs=1", NULL};
+        const char *const held[] = {methods[i], "train.batch=1000", "train.epochs=1",
+                                    "train.prox_mu=5", NULL};
+        check_equal(one, held, ROUNDS, 0);
+    }
+}
+
+/* lr mu = 0.75: of what a client has moved, a quarter is left with each step. */
+static void test_prox_holds(void **state)
+{
+    (void)state;
+    double moved[2];
+    for (int i = 0; i < 2; i++) {
+        const char *const set[] = {"method.name=fedavg", "train.momentum=0", "train.epochs=20",
+                                   i ? "train.prox_mu=15" : "train.prox_mu=0", NULL};
+        open_run o;
+        open_run_of(&o, set);
+        begin(&o, 0);
+        size_t n = o.setup.layout.n;
+        fc_real *x = malloc(n * sizeof *x);
+        assert_non_null(x);
+        memcpy(x, o.run.state.global.p, n * sizeof *x);
+        must(&o, fc_server_round(&o.run, 0, 0, &o.err));
+        moved[i] = 0;
+        for (size_t j = 0; j < n; j++)
+            moved[i] += pow((double)o.run.state.global.p[j] - (double)x[j], 2);
+        free(x);
+        close_run(&o);
+    }
+    assert_true(moved[1] > 0 && moved[1] < 0.1 * moved[0]);
+}
+
+/* All control variates are 0 in the first round. */
+static void test_scaffold_begins_as_fedavg(void **state)
+{
+    (void)state;
+    const char *const full[] = {"method.name=fedavg", NULL};
+    const char *const scaffold_full[] = {"method.name=scaffold", "method.train=full", NULL};
+    const char *const lora[] = {"method.name=fedavg_lora", NULL};
+    const char *const scaffold_lora[] = {"method.name=scaffold", NULL};
+    check_equal(full, scaffold_full, 1, 0);
+    check_equal(lora, scaffold_lora, 1, 0);
+    const char *const one_full[] = {"method.name=fedavg", "fed.clients=1", NULL};
+    const char *const one_scaffold[] = {"method.name=scaffold", "method.train=full",
+                                        "fed.clients=1", NULL};
+    check_equal(one_full, one_scaffold, ROUNDS, 1e-5); /* c_i = c for one client */
+}
+
+/* The mean of what all clients keep is the server's control variate, where all take part; it is 0
+ * again at the start of a task. */
+static void check_mean_of_clients(const char *const *set)
+{
+    open_run o;
+    open_run_of(&o, set);
+    int K = o.setup.partition.clients;
+    size_t n = o.setup.layout.n;
+    double *sum = malloc(n * sizeof *sum);
+    fc_real *own = malloc(n * sizeof *own);
+    assert_true(sum && own);
+    assert_int_equal(o.setup.own_numbers, n);
+    for (int t = 0; t < 2; t++) {
+        begin(&o, t);
+        const fc_real *c = o.run.state.array[0][C].p;
+        for (size_t i = 0; i < n; i++)
+            assert_true(c[i] == 0);
+        for (int round = 0; round < ROUNDS; round++) {
+            double largest = 0;
+            must(&o, fc_server_round(&o.run, t, round, &o.err));
+            memset(sum, 0, n * sizeof *sum);
+            for (int k = 0; k < K; k++) {
+                must(&o, fc_client_store_get(own, &o.run.scratch.store, k,
+                                             o.run.state.client_record[k], &o.err));
+                for (size_t i = 0; i < n; i++)
+                    sum[i] += (double)own[i] / K;
+            }
+            assert_all_close(c, sum, n, 1e-4, 1e-5);
+            for (size_t i = 0; i < n; i++)
+                largest = fmax(largest, fabs((double)c[i]));
+            assert_true(largest > 1e-3);
+        }
+        must(&o, fc_server_end_task(&o.run, t, &o.err));
+    }
+    free(sum);
+    free(own);
+    close_run(&o);
+}
+
+static void test_scaffold_keeps_the_mean(void **state)
+{
+    (void)state;
+    const char *const lora[] = {"method.name=scaffold", NULL};
+    const char *const full[] = {"method.name=scaffold", "method.train=full", "fed.clients=1", NULL};
+    const char *const one[] = {"method.name=scaffold", "method.option=1", "train.optimizer=adamw",
+                               "train.lr=0.003", NULL};
+    check_mean_of_clients(lora);
+    check_mean_of_clients(full);
+    check_mean_of_clients(one);
+}
+
+static void check_refused(const char *const *set, const char *say, const char *way_out)
+{
+    open_run o;
+    fc_status s = try_open(&o, set);
+    assert_says(s, &o.err, FC_EUSAGE, say, way_out);
+    close_run(&o);
+}
+
+static void test_scaffold_refuses(void **state)
+{
+    (void)state;
+    const char *const adam[] = {"method.name=scaffold", "train.optimizer=adamw", NULL};
+    const char *const cosine[] = {"method.name=scaffold", "train.schedule=cosine", NULL};
+    const char *const warmup[] = {"method.name=scaffold", "train.warmup=0.1", NULL};
+    check_refused(adam, "SCAFFOLD option 2 needs train.optimizer=sgd", "method.option=1");
+    check_refused(cosine, "constant learning rate", "method.option=1");
+    check_refused(warmup, "constant learning rate", "method.option=1");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_worked_examples),
+        cmocka_unit_test(test_bias),
+        cmocka_unit_test(test_bias_of_kept_moments),
+        cmocka_unit_test(test_yogi_forgets_slowly),
+        cmocka_unit_test(test_no_difference),
+        cmocka_unit_test(test_other_groups_stay),
+        cmocka_unit_test(test_prox),
+        cmocka_unit_test(test_prox_is_off),
+        cmocka_unit_test(test_scaffold_example),
+        cmocka_unit_test(test_scaffold_gradient),
+        cmocka_unit_test(test_scaffold_momentum),
+        cmocka_unit_test(test_scaffold_on_quadratics),
+        cmocka_unit_test(test_runs_that_are_the_same),
+        cmocka_unit_test(test_prox_holds),
+        cmocka_unit_test(test_scaffold_begins_as_fedavg),
+        cmocka_unit_test(test_scaffold_keeps_the_mean),
+        cmocka_unit_test(test_scaffold_refuses),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL) != 0;
+}
