@@ -249,7 +249,7 @@ void fc_pieces_client(fc_piece_client *out, const fc_setup *s, const fc_state *s
             if (d->owner == FC_OF_SERVER)
                 continue;
             out[i].array[a] = (fc_array){.p = *at, .n = d->n};
-            *at += d->n;
+            *at = *at ? *at + d->n : NULL;
         }
     }
 }

@@ -574,15 +574,18 @@ static void test_runs_that_are_the_same(void **state)
     }
 }
 
-/* lr mu = 0.25: of what a client has moved, three quarters are left with each step. */
+/* A client gets no further than its gradient over mu. */
 static void test_prox_holds(void **state)
 {
     (void)state;
     double moved[2];
     for (int i = 0; i < 2; i++) {
-        const char *const set[] = {"method.name=fedavg", "train.momentum=0",
-                                   "train.epochs=20",    i ? "train.prox_mu=50" : "train.prox_mu=0",
-                                   "train.lr=0.005",     NULL};
+        const char *const set[] = {"method.name=fedavg",
+                                   "train.momentum=0",
+                                   "train.epochs=20",
+                                   "train.lr=0.005",
+                                   i ? "train.prox_mu=50" : "train.prox_mu=0",
+                                   NULL};
         open_run o;
         open_run_of(&o, set);
         begin(&o, 0);
