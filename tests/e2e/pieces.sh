@@ -178,7 +178,7 @@ once_down=$down once_up=$up
 total method.name=scaffold method.train=full
 holds "$down > 1.98 * $once_down && $down < 2.02 * $once_down" || fail "$down bytes down, fedavg $once_down"
 holds "$up > 1.98 * $once_up && $up < 2.02 * $once_up" || fail "$up bytes up, fedavg $once_up"
-expect 2 "$FCIL" run tiny.yaml method.name=scaffold --out refused
+expect 2 "$FCIL" run tiny.yaml method.name=scaffold method.option=2 --out refused
 grep -q 'SCAFFOLD option 2 needs train.optimizer=sgd' err || fail "the message does not say so: $(cat err)"
 expect 2 "$FCIL" run tiny.yaml method.name=scaffold train.optimizer=sgd train.schedule=cosine --out refused
 grep -q 'constant learning rate' err || fail "the message does not say so: $(cat err)"
