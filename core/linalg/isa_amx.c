@@ -1,7 +1,8 @@
 /* AMX: products of bf16 in tiles of 16 x 16 sums, 32 in k at a time. Four tiles of sums share two
  * of A and two of B: 32 rows x 32 columns, a whole panel.
  *
- * Tests compile this file with the tile instructions replaced by plain C (tests/support/amx_emulated.h). */
+ * Tests compile this file with the tile instructions replaced by plain C
+ * (tests/support/amx_emulated.h). */
 #include "core/linalg/isa_masks512.inc"
 
 #include "core/linalg/isa_kernels.inc"

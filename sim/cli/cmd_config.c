@@ -95,6 +95,10 @@ static int explain(const char *word)
         const fc_method *m = fc_method_table[i];
         found += explain_rows(word, "method", m->options, m->n_options, "method.name", m->name);
     }
+    for (int i = 0; i < fc_piece_count; i++) {
+        const fc_piece *p = fc_piece_table[i];
+        found += explain_rows(word, p->section, p->options, p->n_options, NULL, NULL);
+    }
     for (int k = 0; k < 2; k++)
         for (int i = 0; i < fc_merge_count; i++) {
             const fc_merge_method *m = fc_merge_table[i];

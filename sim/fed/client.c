@@ -72,11 +72,42 @@ static fc_status take_grams(fc_grams *sent, fc_run *r, fc_trainer *t, const fc_c
                         err);
 }
 
+/* The training of a client: at, piece: the pieces at work on it. */
+static fc_fit fit_of(fc_run *r, const fc_work *work, int client, fc_piece_client *at,
+                     const fc_piece *const *piece, const char *what)
+{
+    const fc_setup *s = r->setup;
+    const fc_config *c = s->cfg;
+    return (fc_fit){.w = r->scratch.w_train,
+                    .packed = fc_run_packed(r),
+                    .groups = work->groups,
+                    .optim = fc_optim_of(c, work->groups),
+                    .schedule = (fc_schedule)c->train.schedule,
+                    .warmup = c->train.warmup,
+                    .epochs = c->train.epochs,
+                    .batch = c->train.batch,
+                    .lo = s->tasks.first[work->task],
+                    .hi = s->tasks.first[work->task + 1],
+                    .piece = piece,
+                    .at = at,
+                    .pieces = s->n_pieces,
+                    .extra = fc_pieces_extra(s, work->task),
+                    .teacher_packed = &r->scratch.packed_start,
+                    .sample =
+                        s->partition.sample[work->task] + s->partition.start[work->task][client],
+                    .n = fc_client_samples(s, work->task, client),
+                    .key = {.seed = fc_seed(c, c->seed.train),
+                            .task = (uint32_t)work->task,
+                            .round = (uint32_t)work->round,
+                            .client = (uint32_t)client},
+                    .progress = &r->scratch.progress,
+                    .what = what};
+}
+
 fc_status fc_client_run(fc_message *out, fc_message_head *head, fc_run *r, fc_trainer *t,
                         const fc_client_job *job, int client, fc_real *own, fc_error *err)
 {
     const fc_setup *s = r->setup;
-    const fc_config *c = s->cfg;
     const fc_work *work = &job->work;
     const fc_piece *piece[FC_PIECES_MAX];
     fc_piece_client at[FC_PIECES_MAX];
@@ -91,29 +122,7 @@ fc_status fc_client_run(fc_message *out, fc_message_head *head, fc_run *r, fc_tr
     for (int i = 0; i < s->n_pieces; i++)
         piece[i] = s->piece[i].piece;
     fc_fit_result fit = {.loss_first = NAN, .loss_last = NAN, .loss_mean = NAN};
-    fc_fit f = {.w = r->scratch.w_train,
-                .packed = fc_run_packed(r),
-                .groups = work->groups,
-                .optim = fc_optim_of(c, work->groups),
-                .schedule = (fc_schedule)c->train.schedule,
-                .warmup = c->train.warmup,
-                .epochs = c->train.epochs,
-                .batch = c->train.batch,
-                .lo = s->tasks.first[work->task],
-                .hi = s->tasks.first[work->task + 1],
-                .piece = piece,
-                .at = at,
-                .pieces = s->n_pieces,
-                .extra = fc_pieces_extra(s, work->task),
-                .teacher_packed = &r->scratch.packed_start,
-                .sample = s->partition.sample[work->task] + s->partition.start[work->task][client],
-                .n = fc_client_samples(s, work->task, client),
-                .key = {.seed = fc_seed(c, c->seed.train),
-                        .task = (uint32_t)work->task,
-                        .round = (uint32_t)work->round,
-                        .client = (uint32_t)client},
-                .progress = &r->scratch.progress,
-                .what = what};
+    fc_fit f = fit_of(r, work, client, at, piece, what);
 
     /* --- train, and take the statistics that the server wants */
     const fc_params *fisher = NULL;

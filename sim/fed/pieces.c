@@ -249,7 +249,7 @@ void fc_pieces_client(fc_piece_client *out, const fc_setup *s, const fc_state *s
             if (d->owner == FC_OF_SERVER)
                 continue;
             out[i].array[a] = (fc_array){.p = *at, .n = d->n};
-            *at += d->n;
+            *at = *at ? *at + d->n : NULL;
         }
     }
 }
@@ -267,7 +267,7 @@ static fc_piece_server server_view(const fc_state *st, const fc_setup *s, int i,
 }
 
 void fc_pieces_fold(fc_state *st, const fc_setup *s, const fc_piece_server *common, fc_real *sent,
-                    int client, size_t n_samples)
+                    const fc_piece_update *update)
 {
     for (int i = 0; i < s->n_pieces; i++) {
         const fc_piece_use *u = &s->piece[i];
@@ -278,8 +278,10 @@ void fc_pieces_fold(fc_state *st, const fc_setup *s, const fc_piece_server *comm
                 array[a] = (fc_array){.p = sent, .n = u->array[a].n};
                 sent += u->array[a].n;
             }
+        fc_piece_update own = *update;
+        own.array = array;
         if (u->piece->fold)
-            u->piece->fold(&v, array, client, n_samples);
+            u->piece->fold(&v, &own);
     }
 }
 

@@ -37,7 +37,7 @@ void fc_pieces_client(fc_piece_client *out, const fc_setup *s, const fc_state *s
 /* What a client has sent, and the step of the server after the merge: start is the block before it.
  * *note[i]: of each piece (NAN: none). */
 void fc_pieces_fold(fc_state *st, const fc_setup *s, const fc_piece_server *common, fc_real *sent,
-                    int client, size_t n_samples);
+                    const fc_piece_update *update);
 fc_status fc_pieces_step(double note[FC_PIECES_MAX], fc_state *st, const fc_setup *s,
                          const fc_piece_server *common, fc_error *err);
 fc_status fc_pieces_end_task(fc_state *st, const fc_setup *s, const fc_piece_server *common,

@@ -159,7 +159,9 @@ static fc_status fold_message(fc_message_head *h, fc_round *x, fc_run *r, int sl
         fc_down_stack_keep(&r->state, s, x->row.clients_ok, &x->params);
     }
     const fc_piece_server v = on_server(x, r);
-    fc_pieces_fold(&r->state, s, &v, x->sent, h->client, h->n_samples);
+    const fc_piece_update sent = {
+        .client = h->client, .n_samples = h->n_samples, .steps = h->steps, .block = x->params.p};
+    fc_pieces_fold(&r->state, s, &v, x->sent, &sent);
     return x->wave.own ? fc_client_store_put(&r->state.client_record[h->client], &r->scratch.store,
                                              h->client, fc_wave_own(&x->wave, slot), err)
                        : FC_OK;

@@ -1,15 +1,8 @@
 #include "sim/methods/cl_merge.h"
 
-#include <stddef.h>
-
 enum { RUN_SUM, RUN_MEAN, INDIVIDUAL_SUM, INDIVIDUAL_MEAN };
 
-const fc_opt fc_cl_merge_rows[1] = {{.key = "cl_merge",
-                                     .type = FC_OPT_CHOICE,
-                                     .offset = offsetof(fc_cl_merge_options, cl_merge),
-                                     .def = "individual_mean",
-                                     .choices = FC_CL_MERGE_CHOICES,
-                                     .help = FC_CL_MERGE_HELP}};
+const fc_opt fc_cl_merge_rows[1] = {FC_CL_MERGE_ROW};
 
 static int kind(const fc_method_setup *s)
 {

@@ -2,23 +2,33 @@
  *
  * b = the server's current B A, S = sum and M = mean of the deltas of t finished tasks:
  *   run_sum          trains on W0 + S + B A, evaluates W0 + S + b
- *   run_mean         trains on W0 + M + B A, evaluates W0 + (t M + b) / (t + 1): not what was
- * trained, as in the reference individual_sum   trains on W0 + B A,     evaluates W0 + S + b
+ *   run_mean         trains on W0 + M + B A, evaluates W0 + (t M + b) / (t + 1)
+ *   individual_sum   trains on W0 + B A,     evaluates W0 + S + b
  *   individual_mean  trains on W0 + B A,     evaluates W0 + (t M + b) / (t + 1)
- * The reference's fifth value, "individual", evaluates W0 alone; it is not offered. */
+ *
+ * With run_mean that is not what was trained, as in the reference. The reference's fifth value,
+ * "individual", evaluates W0 alone; it is not offered. */
 #ifndef FC_CL_MERGE_H
 #define FC_CL_MERGE_H
 
 #include "sim/methods/method.h"
+
+#include <stddef.h>
 
 typedef struct fc_cl_merge_options {
     int cl_merge;
 } fc_cl_merge_options;
 
 #define FC_CL_MERGE_CHOICES "run_sum|run_mean|individual_sum|individual_mean"
-#define FC_CL_MERGE_HELP                                                                           \
-    "how the deltas of the tasks are combined: trained on top of the others (run) or of W0 "       \
-    "(individual); sum or mean"
+/* Its row, where a method's own options begin with fc_cl_merge_options. */
+#define FC_CL_MERGE_ROW                                                                            \
+    {                                                                                              \
+        .key = "cl_merge", .type = FC_OPT_CHOICE,                                                  \
+        .offset = offsetof(fc_cl_merge_options, cl_merge), .def = "individual_mean",               \
+        .choices = FC_CL_MERGE_CHOICES,                                                            \
+        .help = "how the deltas of the tasks are combined: trained on top of the others (run) or " \
+                "of W0 (individual); sum or mean"                                                  \
+    }
 
 extern const fc_opt fc_cl_merge_rows[1];
 

@@ -17,12 +17,7 @@ typedef struct options {
 enum { SVD, FOLD };
 
 static const fc_opt rows[] = {
-    {.key = "cl_merge",
-     .type = FC_OPT_CHOICE,
-     .offset = offsetof(options, tasks.cl_merge),
-     .def = "individual_mean",
-     .choices = FC_CL_MERGE_CHOICES,
-     .help = FC_CL_MERGE_HELP},
+    FC_CL_MERGE_ROW,
     {.key = "carry",
      .type = FC_OPT_CHOICE,
      .offset = offsetof(options, carry),

@@ -17,8 +17,8 @@
 #include <math.h>
 #include <stddef.h>
 
-#define OPTION_CHOICES "1|2"
-enum { OPTION_1, OPTION_2 };
+#define OPTION_CHOICES "auto|1|2"
+enum { OPTION_AUTO, OPTION_1, OPTION_2 };
 #define TRAIN_CHOICES "full|lora"
 enum { FULL, LORA };
 #define CONTROL_CHOICES "reset|keep"
@@ -30,12 +30,7 @@ typedef struct options {
 } options;
 
 static const fc_opt rows[] = {
-    {.key = "cl_merge",
-     .type = FC_OPT_CHOICE,
-     .offset = offsetof(options, tasks.cl_merge),
-     .def = "individual_mean",
-     .choices = FC_CL_MERGE_CHOICES,
-     .help = FC_CL_MERGE_HELP},
+    FC_CL_MERGE_ROW,
     {.key = "train",
      .type = FC_OPT_CHOICE,
      .offset = offsetof(options, train),
@@ -45,7 +40,7 @@ static const fc_opt rows[] = {
     {.key = "option",
      .type = FC_OPT_CHOICE,
      .offset = offsetof(options, option),
-     .def = "2",
+     .def = "auto",
      .choices = OPTION_CHOICES,
      .help =
          "a client's control variate: 1 = its gradient at what it received (one more pass), 2 = "
@@ -70,19 +65,23 @@ static fc_trained trained(const fc_method_setup *s)
     return (fc_trained){.mode = opt(s->options)->train == LORA ? FC_TRAIN_LORA : FC_TRAIN_FULL};
 }
 
+/* Is (x - y) / (a lr) a mean of gradients? */
+static bool steps_are_gradients(const fc_method_setup *s)
+{
+    return s->optim.kind == FC_SGD && s->schedule == FC_CONSTANT && s->warmup == 0;
+}
+
 static fc_status check(const fc_method_setup *s, const void *o, fc_error *err)
 {
-    if (opt(o)->option == OPTION_1)
+    if (opt(o)->option != OPTION_2 || steps_are_gradients(s))
         return FC_OK;
     if (s->optim.kind != FC_SGD)
         return fc_fail(err, FC_EUSAGE,
                        "method.option: SCAFFOLD option 2 needs train.optimizer=sgd (or use "
                        "method.option=1, which takes one more pass)");
-    if (s->schedule != FC_CONSTANT || s->warmup > 0)
-        return fc_fail(err, FC_EUSAGE,
-                       "method.option: SCAFFOLD option 2 needs a constant learning rate: "
-                       "train.schedule=constant train.warmup=0 (or method.option=1)");
-    return FC_OK;
+    return fc_fail(err, FC_EUSAGE,
+                   "method.option: SCAFFOLD option 2 needs a constant learning rate: "
+                   "train.schedule=constant train.warmup=0 (or method.option=1)");
 }
 
 static int arrays(fc_array_spec *out, const fc_method_setup *s, const void *o)
@@ -111,8 +110,7 @@ static const fc_loss_term term = {.block = correction};
 
 static bool gradient(const fc_method_setup *s, const void *o)
 {
-    (void)s;
-    return opt(o)->option == OPTION_1;
+    return opt(o)->option == OPTION_1 || (opt(o)->option == OPTION_AUTO && !steps_are_gradients(s));
 }
 
 /* So many plain steps are k steps with momentum rho worth. */
@@ -142,12 +140,11 @@ static void client_end(fc_piece_client *c)
     }
 }
 
-static void fold(fc_piece_server *v, const fc_array *array, int client, size_t n_samples)
+static void fold(fc_piece_server *v, const fc_piece_update *u)
 {
-    (void)client;
-    (void)n_samples;
-    for (size_t i = 0; i < array[DELTA].n; i++)
-        v->array[SUM].sum[i] += array[DELTA].p[i];
+
+    for (size_t i = 0; i < u->array[DELTA].n; i++)
+        v->array[SUM].sum[i] += u->array[DELTA].p[i];
 }
 
 static fc_status server_step(fc_piece_server *v, fc_error *err)

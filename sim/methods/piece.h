@@ -33,6 +33,8 @@ typedef struct fc_method_setup {
     const fc_params *w0;     /* pretrained backbone */
     const fc_params *layout; /* of the block that is trained (p NULL) */
     fc_train_mode mode;
+    bool folds;    /* rounds add what they merge to the weights that clients train on */
+    bool weighted; /* means weigh clients by their samples (merge.weighted) */
     int rank, classes, tasks, rounds, clients;
     const int *first;      /* (tasks + 1) logits first[t] .. first[t + 1] - 1 are those of task t */
     fc_optim_config optim; /* of the clients, all groups */
@@ -139,6 +141,15 @@ typedef struct fc_piece_server {
     fc_array array[FC_ARRAYS_MAX]; /* as declared: the server's; others are empty */
 } fc_piece_server;
 
+/* What a client has sent, for fc_piece.fold. */
+typedef struct fc_piece_update {
+    int client;
+    size_t n_samples;      /* 0: it has not trained */
+    long steps;            /* of its optimiser */
+    const fc_real *block;  /* (layout->n) its block, in the trained groups */
+    const fc_array *array; /* as declared: those sent up */
+} fc_piece_update;
+
 typedef struct fc_piece {
     const char *name, *paper, *help; /* of piece_table.def; a method's piece has those of it */
     /* Rows of the config section of that name, and are they on? */
@@ -157,8 +168,8 @@ typedef struct fc_piece {
     bool (*gradient)(const fc_method_setup *s, const void *options);
     /* After the training: what becomes of its arrays, and what it sends. */
     void (*client_end)(fc_piece_client *c);
-    /* What a client has sent, in the order of their ids: array as declared, those sent up. */
-    void (*fold)(fc_piece_server *v, const fc_array *array, int client, size_t n_samples);
+    /* What a client has sent, in the order of their ids, into the arrays of the server. */
+    void (*fold)(fc_piece_server *v, const fc_piece_update *u);
     /* After the merge of a round. Its own random numbers: keyed by setup->seed, FC_STREAM_SERVER.
      */
     fc_status (*server_step)(fc_piece_server *v, fc_error *err);

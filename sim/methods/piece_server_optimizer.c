@@ -87,6 +87,17 @@ static bool is_on(const void *o)
     return ((const options *)o)->optimizer != NONE;
 }
 
+static fc_status check(const fc_method_setup *s, const void *options_, fc_error *err)
+{
+    (void)options_;
+    return s->folds
+               ? fc_fail(err, FC_EUSAGE,
+                         "server.optimizer: method %s adds what is merged to the weights, there "
+                         "is no block to step towards; lora_merge with method.carry=svd has one",
+                         s->method)
+               : FC_OK;
+}
+
 static int arrays(fc_array_spec *out, const fc_method_setup *s, const void *options_)
 {
     const options *o = options_;
@@ -158,6 +169,7 @@ const fc_piece fc_piece_server_optimizer = {
     .n_options = sizeof rows / sizeof *rows,
     .options_size = sizeof(options),
     .on = is_on,
+    .check = check,
     .arrays = arrays,
     .server_step = server_step,
     .note = "rms of merged - start"};

@@ -141,6 +141,7 @@ static void set_about(fc_setup *s)
                                  .w0 = &s->w0,
                                  .layout = &s->layout,
                                  .rounds = c->fed.rounds,
+                                 .weighted = c->merge.weighted,
                                  .optim = fc_optim_of(c, (1u << FC_NGROUP) - 1),
                                  .schedule = (fc_schedule)c->train.schedule,
                                  .warmup = c->train.warmup,
@@ -157,6 +158,7 @@ static fc_status open_parts(fc_setup *s, fc_ranks *ranks, fc_progress *progress,
     set_about(s);
     s->trained = s->method->trained ? s->method->trained(&s->about) : s->method->trains;
     s->net.mode = s->about.mode = s->trained.mode;
+    s->about.folds = s->trained.folds;
     s->net.rank = s->net.mode == FC_TRAIN_LORA ? c->train.lora_rank : 0;
     FC_TRY(check_options(s, err));
     FC_TRY(fc_data_open(&s->data, c, err));

@@ -83,7 +83,8 @@ check_tight() {
     done
 }
 for method in $(names methods); do
-    tight 0.15 "all-$method" method.name="$method"
+    by "$method"
+    tight 0.15 "all-$method" "${by[@]}"
     if [ "$method" = joint ]; then
         [ -z "$(column "$d/rounds.csv" sim_s | tr -d '\n')" ] || fail "joint has simulated seconds"
         continue

@@ -139,7 +139,7 @@ expect 0 "$FCIL" sweep run halving.yaml --out half --threads 1
 wait $other || fail "the other worker: $(cat other.txt)"
 [ "$(cat err other.txt | grep -Ec '^(started|resumed) ')" = 14 ] || fail "runs were done twice: $(cat err other.txt)"
 [ "$(published half)" = 14 ] || fail "not 8 + 4 + 2 runs: $(ls half/demo)"
-rung() { cat half/demo/*/config.yaml | awk -v r="$1" '/^  rounds: [0-9]/ { k = $2 } /^  lr: / { if (k == r) print $2 }' | sort | uniq -c; }
+rung() { cat half/demo/*/config.yaml | awk -v r="$1" '/^[a-z]/ { s = $1 } /^  rounds: [0-9]/ { k = $2 } /^  lr: / { if (k == r && s == "train:") print $2 }' | sort | uniq -c; }
 [ "$(rung 2 | wc -l)" = 2 ] || fail "rung 2: $(rung 2)"
 [ "$(rung 3 | wc -l)" = 1 ] || fail "rung 3: $(rung 3)"
 ! { rung 2; rung 3; } | grep -q 'e-0' || fail "a learning rate that learns nothing went on: $(rung 2)"

@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 #ifdef FC_AMX_EMULATED
-/* core/linalg/isa_amx.c on top of tests/amx_emulated.h; its layers and float products need AVX-512.
- */
+/* core/linalg/isa_amx.c on top of tests/support/amx_emulated.h; its layers and float products need
+ * AVX-512. */
 extern const fc_isa fc_isa_amx_emulated;
 #endif
 

@@ -75,7 +75,7 @@ static void test_registry(void **state)
     for (int i = 0; i < fc_merge_count; i++) {
         const fc_merge_method *m = fc_merge_table[i];
         assert_ptr_equal(fc_merge_find(m->name), m);
-        bool elsewhere = m->experts || m->needs & FC_MERGE_NEEDS_IMAGES; /* sim/merged.c */
+        bool elsewhere = m->experts || m->needs & FC_MERGE_NEEDS_IMAGES; /* sim/train/vit_merge.c */
         assert_true(m->help && m->paper && (m->begin || m->combine || elsewhere));
         assert_true(!m->begin == !m->fold && !m->begin == !m->finish);
     }

@@ -19,6 +19,7 @@ typedef struct net {
     fc_train_mode mode;
     unsigned groups;
     double scale;
+    double pull; /* weight of |features|^2 / 2 in the loss */
     fc_acts *acts;
     fc_real x[IMAGES * PIXELS];
 } net;
@@ -71,24 +72,44 @@ static fc_model model_of(const net *t)
     return m;
 }
 
+/* pull |features|^2 / 2, and its gradient with respect to them unless d is NULL. */
+static double feature_term(const net *t, fc_real *d)
+{
+    const fc_real *f = fc_acts_features(t->acts);
+    double sum = 0;
+    for (int i = 0; i < IMAGES * shape.width; i++) {
+        sum += 0.5 * t->pull * f[i] * f[i];
+        if (d)
+            d[i] = t->pull * f[i];
+    }
+    return sum;
+}
+
 /* Mean loss; with statistics the last block runs on all rows. */
 static double loss(net *t, fc_real *dlogits, fc_grams *stats, const fc_grads *g)
 {
     fc_model m = model_of(t);
     fc_vit_forward(t->acts, &m, t->x, IMAGES, stats, g);
     return fc_ce(dlogits, fc_acts_logits(t->acts), labels, IMAGES, CLASSES, LO, HI, IMAGES) /
-           IMAGES;
+               IMAGES +
+           feature_term(t, NULL);
 }
 
-static void check(fc_train_mode mode, unsigned groups, double scale, fc_grams *stats)
+static void check_pulled(fc_train_mode mode, unsigned groups, double scale, fc_grams *stats,
+                         double pull)
 {
     net t;
     net_init(&t, mode, groups, scale);
-    fc_real dlogits[IMAGES * CLASSES];
+    t.pull = pull;
+    fc_real dlogits[IMAGES * CLASSES], dfeatures[IMAGES * 8];
     fc_model m = model_of(&t);
     fc_grads g = fc_grads_of(mode, &t.grad, groups);
     loss(&t, dlogits, stats, &g);
-    fc_vit_backward(t.acts, &m, dlogits, &g);
+    feature_term(&t, dfeatures);
+    if (pull == 0)
+        fc_vit_backward(t.acts, &m, dlogits, &g);
+    else
+        fc_vit_backward_features(t.acts, &m, dlogits, dfeatures, &g);
 
     const double h = 1e-5;
     int identical = 0, compared = 0;
@@ -122,6 +143,11 @@ static void check(fc_train_mode mode, unsigned groups, double scale, fc_grams *s
     net_free(&t);
 }
 
+static void check(fc_train_mode mode, unsigned groups, double scale, fc_grams *stats)
+{
+    check_pulled(mode, groups, scale, stats, 0);
+}
+
 enum {
     A = 1 << FC_GROUP_A,
     B = 1 << FC_GROUP_B,
@@ -152,6 +178,16 @@ static void test_head(void **state)
     check(FC_TRAIN_LORA, HEAD, 1, NULL);
 }
 
+/* A loss of logits and features. */
+static void test_features(void **state)
+{
+    (void)state;
+    check_pulled(FC_TRAIN_LORA, A | B | HEAD, 1, NULL, 0.3);
+    check_pulled(FC_TRAIN_LORA, B, 0.37, NULL, 0.3);
+    check_pulled(FC_TRAIN_FULL, BACKBONE | HEAD, 1, NULL, 0.3);
+    check_pulled(FC_TRAIN_HEAD, HEAD, 1, NULL, 0.3);
+}
+
 /* Feeding statistics must not change the gradient. */
 static void test_with_statistics(void **state)
 {
@@ -177,6 +213,7 @@ int main(void)
         cmocka_unit_test(test_lora),
         cmocka_unit_test(test_full),
         cmocka_unit_test(test_head),
+        cmocka_unit_test(test_features),
         cmocka_unit_test(test_with_statistics),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;

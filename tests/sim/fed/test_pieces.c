@@ -346,7 +346,7 @@ static void test_scaffold_example(void **state)
     assert_close(l.client[0][C_I].p[0], 1.0, 1e-5, 0);
     assert_close(l.client[0][DELTA].p[0], 0.8, 1e-5, 0);
     fc_piece_server v = on_server(&l, 0, 0);
-    l.piece->fold(&v, l.client[0], 0, 17);
+    l.piece->fold(&v, &(fc_piece_update){.n_samples = 17, .array = l.client[0]});
     assert_int_equal(l.piece->server_step(&v, &l.err), FC_OK);
     assert_close(l.server[C].p[0], 0.5 + 0.8 / CLIENTS, 1e-5, 0); /* of all, not of those here */
     c.steps = 0;                                                  /* without an image */
@@ -426,7 +426,8 @@ static double after_rounds(bool scaffold, int rounds, int k)
             c.steps = k;
             if (scaffold)
                 l.piece->client_end(&c);
-            l.piece->fold(&v, l.client[j], j, 1);
+            l.piece->fold(&v,
+                          &(fc_piece_update){.client = j, .n_samples = 1, .array = l.client[j]});
             for (int i = 0; i < N; i++)
                 l.global[i] += l.w[j][i] / CLIENTS;
         }
@@ -573,14 +574,18 @@ static void test_runs_that_are_the_same(void **state)
     }
 }
 
-/* lr mu = 0.75: of what a client has moved, a quarter is left with each step. */
+/* A client gets no further than its gradient over mu. */
 static void test_prox_holds(void **state)
 {
     (void)state;
     double moved[2];
     for (int i = 0; i < 2; i++) {
-        const char *const set[] = {"method.name=fedavg", "train.momentum=0", "train.epochs=20",
-                                   i ? "train.prox_mu=15" : "train.prox_mu=0", NULL};
+        const char *const set[] = {"method.name=fedavg",
+                                   "train.momentum=0",
+                                   "train.epochs=20",
+                                   "train.lr=0.005",
+                                   i ? "train.prox_mu=50" : "train.prox_mu=0",
+                                   NULL};
         open_run o;
         open_run_of(&o, set);
         begin(&o, 0);
@@ -676,9 +681,12 @@ static void check_refused(const char *const *set, const char *say, const char *w
 static void test_scaffold_refuses(void **state)
 {
     (void)state;
-    const char *const adam[] = {"method.name=scaffold", "train.optimizer=adamw", NULL};
-    const char *const cosine[] = {"method.name=scaffold", "train.schedule=cosine", NULL};
-    const char *const warmup[] = {"method.name=scaffold", "train.warmup=0.1", NULL};
+    const char *const adam[] = {"method.name=scaffold", "method.option=2", "train.optimizer=adamw",
+                                NULL};
+    const char *const cosine[] = {"method.name=scaffold", "method.option=2",
+                                  "train.schedule=cosine", NULL};
+    const char *const warmup[] = {"method.name=scaffold", "method.option=2", "train.warmup=0.1",
+                                  NULL};
     check_refused(adam, "SCAFFOLD option 2 needs train.optimizer=sgd", "method.option=1");
     check_refused(cosine, "constant learning rate", "method.option=1");
     check_refused(warmup, "constant learning rate", "method.option=1");
