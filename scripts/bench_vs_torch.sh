@@ -105,7 +105,7 @@ for shape in $shapes; do
     for mode in $what; do
         case $mode in
         lora | full) label="train $mode" ;;
-        eval) label=eval ;;
+        eval) label='eval' ;;
         *) usage ;;
         esac
         f32=''
