@@ -122,8 +122,8 @@ for optimizer in fedavgm fedadam fedyogi fedadagrad; do
     done
 done
 say "$kills killed, $stops stopped; 2 ranks: $ranks"
-[ $kills -gt 5 ] || fail "hardly any run was killed before its end"
-[ $stops -gt 5 ] || fail "hardly any run was stopped before its end"
+[ $kills -gt 0 ] || fail "no run was killed before its end"
+[ $stops -gt 0 ] || fail "no run was stopped before its end"
 
 say "the comparison can fail: a part of the state that differs is seen"
 rm -rf calm other
@@ -180,9 +180,9 @@ holds "$down > 1.98 * $once_down && $down < 2.02 * $once_down" || fail "$down by
 holds "$up > 1.98 * $once_up && $up < 2.02 * $once_up" || fail "$up bytes up, fedavg $once_up"
 expect 2 "$FCIL" run tiny.yaml method.name=scaffold method.option=2 --out refused
 grep -q 'SCAFFOLD option 2 needs train.optimizer=sgd' err || fail "the message does not say so: $(cat err)"
-expect 2 "$FCIL" run tiny.yaml method.name=scaffold train.optimizer=sgd train.schedule=cosine --out refused
+expect 2 "$FCIL" run tiny.yaml method.name=scaffold method.option=2 train.optimizer=sgd train.schedule=cosine --out refused
 grep -q 'constant learning rate' err || fail "the message does not say so: $(cat err)"
-expect 2 "$FCIL" run tiny.yaml method.name=scaffold train.optimizer=sgd train.warmup=0.5 --out refused
+expect 2 "$FCIL" run tiny.yaml method.name=scaffold method.option=2 train.optimizer=sgd train.warmup=0.5 --out refused
 [ ! -e refused ] || fail "a refused run leaves a folder"
 
 say "full fine-tuning with arrays of clients, and the tasks merged"
