@@ -52,8 +52,8 @@ gate_readme() {
     [[ -r README.md ]]
     for fcil in "$work"/{gcc,clang}/fcil "${BUILD:-build}/fcil"; do [[ ! -x $fcil ]] || break; done
     while read -r path; do
-        [[ -e $path ]] || { echo "README.md: there is no $path" && missing=1; }
-    done < <(grep -oE '\b(scripts|configs|results|tests|\.ci)/[A-Za-z0-9_./-]*[A-Za-z0-9_]' README.md | sort -u)
+        compgen -G "$path" >/dev/null || { echo "README.md: there is no $path" && missing=1; }
+    done < <(grep -oE '\b(scripts|configs|results|tests|\.ci)/[A-Za-z0-9_./*-]*[A-Za-z0-9_*]' README.md | sort -u)
     while read -r verb; do
         "$fcil" "$verb" --help >/dev/null || { echo "README.md: there is no fcil $verb" && missing=1; }
     done < <(grep -oE '(^|[^A-Za-z0-9_.-])fcil [a-z]+' <(awk '/^ *```/ { code = !code; next } code' README.md) |
