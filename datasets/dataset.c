@@ -133,7 +133,8 @@ fc_status fc_dataset_load(fc_dataset *out, const fc_data_request *q, fc_error *e
     return s;
 }
 
-bool *fc_last_of_class(const fc_split *s, int classes, int n, fc_arena *arena, fc_error *err)
+bool *fc_last_of_class(int *count, const fc_split *s, int classes, int n, fc_arena *arena,
+                       fc_error *err)
 {
     int *left = fc_arena_alloc(arena, (size_t)classes, sizeof *left, err);
     bool *last = fc_arena_alloc(arena, s->n, sizeof *last, err);
@@ -141,44 +142,30 @@ bool *fc_last_of_class(const fc_split *s, int classes, int n, fc_arena *arena, f
         return NULL;
     for (size_t i = 0; i < s->n; i++)
         left[s->label[i]]++;
+    if (count)
+        memcpy(count, left, (size_t)classes * sizeof *count);
     for (size_t i = 0; i < s->n; i++)
         last[i] = left[s->label[i]]-- <= n;
     return last;
 }
 
-/* FC_EUSAGE unless each class has more than n images. */
-static fc_status leaves_some(const fc_dataset *d, const bool *last, int n, fc_error *err)
-{
-    fc_arena arena = {0};
-    int *left = fc_arena_alloc(&arena, (size_t)d->classes, sizeof *left, err);
-    fc_status s = left ? FC_OK : FC_EFAIL;
-    for (size_t i = 0; left && i < d->train.n; i++)
-        left[d->train.label[i]] += !last[i];
-    for (int c = 0; s == FC_OK && c < d->classes; c++)
-        if (left[c] == 0) {
-            int has = 0;
-            for (size_t i = 0; i < d->train.n; i++)
-                has += d->train.label[i] == c;
-            s = fc_fail(err, FC_EUSAGE,
-                        "data.validation_per_class: %d, but class %d has %d training images, "
-                        "expected more than that",
-                        n, c, has);
-        }
-    fc_arena_free(&arena);
-    return s;
-}
-
 fc_status fc_dataset_hold_out(fc_dataset *d, int hold, fc_error *err)
 {
     fc_split *s = &d->train, kept, held;
-    const bool *last = fc_last_of_class(s, d->classes, hold, &d->arena, err);
+    int *count = fc_arena_alloc(&d->arena, (size_t)d->classes, sizeof *count, err);
+    const bool *last = count ? fc_last_of_class(count, s, d->classes, hold, &d->arena, err) : NULL;
     kept.image = fc_arena_alloc(&d->arena, s->n, sizeof *kept.image, err);
     kept.label = fc_arena_alloc(&d->arena, s->n, sizeof *kept.label, err);
     held.image = fc_arena_alloc(&d->arena, s->n, sizeof *held.image, err);
     held.label = fc_arena_alloc(&d->arena, s->n, sizeof *held.label, err);
     if (!last || !kept.image || !kept.label || !held.image || !held.label)
         return FC_EFAIL;
-    FC_TRY(leaves_some(d, last, hold, err));
+    for (int c = 0; c < d->classes; c++)
+        if (count[c] <= hold)
+            return fc_fail(err, FC_EUSAGE,
+                           "data.validation_per_class: %d, but class %d has %d training images, "
+                           "expected more than that",
+                           hold, c, count[c]);
     kept.n = held.n = 0;
     for (size_t i = 0; i < s->n; i++) {
         fc_split *to = last[i] ? &held : &kept;

@@ -69,9 +69,10 @@ extern const int fc_data_count;
 fc_status fc_dataset_load(fc_dataset *out, const fc_data_request *q, fc_error *err);
 void fc_dataset_free(fc_dataset *d); /* accepts {0} */
 
-/* Which images of s are among the last n of their class (of so many classes), from the arena; NULL
- * with err set when memory is out. */
-bool *fc_last_of_class(const fc_split *s, int classes, int n, fc_arena *arena, fc_error *err);
+/* Which images of s are among the last n of their class, from the arena; count (classes), unless
+ * NULL: how many each class has. NULL with err set when memory is out. */
+bool *fc_last_of_class(int *count, const fc_split *s, int classes, int n, fc_arena *arena,
+                       fc_error *err);
 
 /* The last `hold` training images of each class become the test images. Errors FC_EUSAGE where a
  * class has no more than that. */

@@ -243,18 +243,16 @@ fc_status fc_tasks_reorder(fc_tasks *t, const fc_ints *order, fc_arena *arena, f
 
 fc_status fc_tasks_hold_out(fc_tasks *t, const fc_dataset *d, int n, fc_arena *arena, fc_error *err)
 {
-    int *left = fc_arena_alloc(arena, (size_t)d->classes, sizeof *left, err);
-    const bool *last = fc_last_of_class(&d->train, d->classes, n, arena, err);
-    if (!left || !last)
+    int *count = fc_arena_alloc(arena, (size_t)d->classes, sizeof *count, err);
+    const bool *last = count ? fc_last_of_class(count, &d->train, d->classes, n, arena, err) : NULL;
+    if (!last)
         return FC_EFAIL;
-    for (size_t i = 0; i < d->train.n; i++)
-        left[d->train.label[i]]++;
     for (int k = 0; k < t->classes; k++)
-        if (left[t->order[k]] <= n)
+        if (count[t->order[k]] <= n)
             return fc_fail(err, FC_EUSAGE,
                            "%d images held out of each class, but class %d has %d training images, "
                            "expected more than that",
-                           n, t->order[k], left[t->order[k]]);
+                           n, t->order[k], count[t->order[k]]);
     for (int k = 0; k < t->n; k++) {
         int classes = t->first[k + 1] - t->first[k];
         size_t kept = 0;

@@ -33,7 +33,7 @@ static fc_status split_held_out(pretraining *p, fc_error *err)
 {
     int hold = p->c->pretrain.hold_out;
     const fc_split *s = &p->data.train;
-    bool *last = fc_last_of_class(s, p->data.classes, hold, &p->arena, err);
+    bool *last = fc_last_of_class(NULL, s, p->data.classes, hold, &p->arena, err);
     p->fit = fc_arena_alloc(&p->arena, s->n, sizeof *p->fit, err);
     p->held = fc_arena_alloc(&p->arena, s->n, sizeof *p->held, err);
     if (!last || !p->fit || !p->held)
