@@ -60,15 +60,33 @@ void fc_file_forget(const void *p, size_t n)
     madvise((void *)begin, end - begin, MADV_DONTNEED); /* a hint */
 }
 
-static bool write_all(int fd, const char *p, size_t n)
+bool fc_file_read_at(int fd, void *to, size_t n, int64_t at)
 {
-    while (n > 0) {
-        ssize_t done = write(fd, p, n);
+    for (char *p = to; n > 0;) {
+        ssize_t done = pread(fd, p, n, at);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done == 0)
+            errno = 0;
+        if (done <= 0)
+            return false;
+        p += done;
+        at += done;
+        n -= (size_t)done;
+    }
+    return true;
+}
+
+bool fc_file_write_at(int fd, const void *from, size_t n, int64_t at)
+{
+    for (const char *p = from; n > 0;) {
+        ssize_t done = pwrite(fd, p, n, at);
         if (done < 0 && errno == EINTR)
             continue;
         if (done < 0)
             return false;
         p += done;
+        at += done;
         n -= (size_t)done;
     }
     return true;
@@ -103,7 +121,7 @@ fc_status fc_file_write_atomic(const char *path, const void *data, size_t n, fc_
     int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0)
         return fc_fail(err, FC_EFAIL, "%s: cannot create %s: %s", path, tmp, strerror(errno));
-    bool ok = write_all(fd, data, n) && fsync(fd) == 0;
+    bool ok = fc_file_write_at(fd, data, n, 0) && fsync(fd) == 0;
     int why = errno;
     if (close(fd) != 0 && ok) {
         ok = false;

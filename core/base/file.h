@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 /* Map a regular file read-only. code is the status of a failure (FC_EDATA for data, FC_EUSAGE for
@@ -38,6 +39,11 @@ void fc_draft_free(fc_draft *d); /* accepts {0}, and a draft without an end */
 /* s: how printing went. FC_OK: end it and write it to path atomically. Frees it in any case.
  * Returns s or what failed here. */
 fc_status fc_draft_save(fc_draft *d, fc_status s, const char *path, fc_error *err);
+
+/* All n bytes at an offset of an open file; interrupted calls are made again. false: errno says
+ * why, 0 where the file ends before. */
+bool fc_file_read_at(int fd, void *to, size_t n, int64_t at);
+bool fc_file_write_at(int fd, const void *from, size_t n, int64_t at);
 
 /* Is there anything of that name? */
 bool fc_file_exists(const char *path);

@@ -71,37 +71,6 @@ static uint32_t checksum(int client, const float *own, size_t n)
     return (uint32_t)crc32_z(crc, (const unsigned char *)own, n * sizeof *own);
 }
 
-/* All n bytes at an offset; a short read is one that failed. */
-static bool read_all(int fd, void *to, size_t n, off_t at)
-{
-    for (char *p = to; n > 0;) {
-        ssize_t k = pread(fd, p, n, at);
-        if (k < 0 && errno == EINTR)
-            continue;
-        if (k <= 0)
-            return false;
-        p += k;
-        at += k;
-        n -= (size_t)k;
-    }
-    return true;
-}
-
-static bool write_all(int fd, const void *from, size_t n, off_t at)
-{
-    for (const char *p = from; n > 0;) {
-        ssize_t k = pwrite(fd, p, n, at);
-        if (k < 0 && errno == EINTR)
-            continue;
-        if (k <= 0)
-            return false;
-        p += k;
-        at += k;
-        n -= (size_t)k;
-    }
-    return true;
-}
-
 fc_status fc_client_store_get(float *own, const fc_client_store *s, int client, int64_t record,
                               fc_error *err)
 {
@@ -109,9 +78,9 @@ fc_status fc_client_store_get(float *own, const fc_client_store *s, int client, 
     memset(own, 0, s->numbers * sizeof *own);
     if (record < 0)
         return FC_OK;
-    off_t at = (off_t)record * (off_t)record_bytes(s);
-    bool ok = record < s->records && read_all(s->fd, &head, sizeof head, at) &&
-              read_all(s->fd, own, s->numbers * sizeof *own, at + (off_t)sizeof head) &&
+    int64_t at = record * (int64_t)record_bytes(s);
+    bool ok = record < s->records && fc_file_read_at(s->fd, &head, sizeof head, at) &&
+              fc_file_read_at(s->fd, own, s->numbers * sizeof *own, at + (int64_t)sizeof head) &&
               head.client == (uint32_t)client && head.crc == checksum(client, own, s->numbers);
     return ok ? FC_OK
               : fc_fail(err, FC_ECKPT,
@@ -126,9 +95,9 @@ fc_status fc_client_store_put(int64_t *record, fc_client_store *s, int client, c
     record_head head = {(uint32_t)client, checksum(client, own, s->numbers)};
     while (s->taken[s->next])
         s->next++;
-    off_t at = (off_t)s->next * (off_t)record_bytes(s);
-    if (!write_all(s->fd, &head, sizeof head, at) ||
-        !write_all(s->fd, own, s->numbers * sizeof *own, at + (off_t)sizeof head))
+    int64_t at = s->next * (int64_t)record_bytes(s);
+    if (!fc_file_write_at(s->fd, &head, sizeof head, at) ||
+        !fc_file_write_at(s->fd, own, s->numbers * sizeof *own, at + (int64_t)sizeof head))
         return fc_fail(err, FC_EFAIL, "%s: cannot write: %s", s->path, strerror(errno));
     *record = s->next++;
     return FC_OK;
