@@ -83,8 +83,7 @@ check_tight() {
     done
 }
 for method in $(names methods); do
-    by "$method"
-    tight 0.15 "all-$method" "${by[@]}"
+    tight 0.15 "all-$method" method.name="$method"
     if [ "$method" = joint ]; then
         [ -z "$(column "$d/rounds.csv" sim_s | tr -d '\n')" ] || fail "joint has simulated seconds"
         continue

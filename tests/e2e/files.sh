@@ -35,8 +35,7 @@ last_counts() { awk -F, '{ row[$1] = row[$1] $2 " " $3 " " $4 "\n"; last = $1 } 
 
 say "eval: the counts of the run, of every method, for any number of threads, without a config"
 for method in $(names methods); do
-    by "$method"
-    expect 0 "$FCIL" run tiny.yaml "${by[@]}" tasks.class_order=seed:7 --out "all/$method"
+    expect 0 "$FCIL" run tiny.yaml method.name="$method" tasks.class_order=seed:7 --out "all/$method"
     dir=$(run_dir "all/$method")
     expect 0 "$FCIL" export "$dir" --to timm -o "$method.safetensors"
     expect 0 "$FCIL" eval "$method.safetensors" --threads 1

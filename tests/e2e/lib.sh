@@ -63,12 +63,6 @@ expect() {
 # names WHAT: what `fcil list WHAT` lists.
 names() { "$FCIL" list "$1" --json | sed -n 's/^ *"name": "\(.*\)",*$/\1/p'; }
 
-# by METHOD: the words that choose it into ${by[@]}; SCAFFOLD as it goes with adamw.
-by() {
-    by=("method.name=$1")
-    [ "$1" != scaffold ] || by+=(method.option=1)
-}
-
 # The one run directory below an output folder.
 run_dir() {
     local dirs=("$1"/*/*/)

@@ -12,8 +12,7 @@ methods=$(names methods)
 run() {
     local method=$1 name=$2
     shift 2
-    by "$method"
-    expect 0 "$FCIL" run tiny.yaml "${by[@]}" --out "$method-$name" "$@"
+    expect 0 "$FCIL" run tiny.yaml method.name="$method" --out "$method-$name" "$@"
     d=$(run_dir "$method-$name")
     # every count is possible, and no loss is missing or infinite
     awk -F, 'FNR > 1 && !($3 >= 0 && $3 <= $4 && $4 > 0) { exit 1 }' "$d/tasks.csv" || fail "$method-$name: counts of tasks.csv"
