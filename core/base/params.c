@@ -54,3 +54,9 @@ size_t fc_params_group(const fc_params *p, fc_group g, size_t *offset)
     }
     return n;
 }
+
+size_t fc_params_group_of(const fc_params *p, unsigned groups, fc_group g, size_t *offset)
+{
+    *offset = 0;
+    return groups >> g & 1 ? fc_params_group(p, g, offset) : 0;
+}

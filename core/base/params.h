@@ -51,5 +51,7 @@ const fc_spec *fc_params_find(const fc_params *p, const char *name);
 /* The elements of one group are contiguous when the layout was built group by group: their first
  * offset and count; count 0 if the group is empty. */
 size_t fc_params_group(const fc_params *p, fc_group g, size_t *offset);
+/* The same if it is one of `groups` (bits 1 << fc_group), else both 0. */
+size_t fc_params_group_of(const fc_params *p, unsigned groups, fc_group g, size_t *offset);
 
 #endif

@@ -16,7 +16,7 @@ fc_status fc_client_fisher(const fc_params **sent, const fc_run *r, fc_trainer *
 }
 
 /* "task 3, round 2, client 7" */
-static void describe(char *out, size_t n, const fc_work *w, int client)
+static void name_client(char *out, size_t n, const fc_work *w, int client)
 {
     if (w->groups)
         snprintf(out, n, "task %d, round %d, client %d", w->task + 1, w->round + 1, client);
@@ -25,8 +25,8 @@ static void describe(char *out, size_t n, const fc_work *w, int client)
 }
 
 /* The pieces at work on the client of that trainer. */
-static void start_pieces(fc_piece_client at[FC_PIECES_MAX], const fc_run *r, const fc_trainer *t,
-                         const fc_client_job *job, int client, fc_real *own)
+static void view_pieces(fc_piece_client at[FC_PIECES_MAX], const fc_run *r, const fc_trainer *t,
+                        const fc_client_job *job, int client, fc_real *own)
 {
     const fc_scratch *x = &r->scratch;
     const fc_setup *s = r->setup;
@@ -45,7 +45,8 @@ static void start_pieces(fc_piece_client at[FC_PIECES_MAX], const fc_run *r, con
 }
 
 /* Training, between what pieces want before and after it. */
-static fc_status train(fc_fit_result *fit, const fc_run *r, fc_trainer *t, fc_fit *f, fc_error *err)
+static fc_status train_client(fc_fit_result *fit, const fc_run *r, fc_trainer *t, fc_fit *f,
+                              fc_error *err)
 {
     const fc_setup *s = r->setup;
     if (s->gradient)
@@ -53,8 +54,8 @@ static fc_status train(fc_fit_result *fit, const fc_run *r, fc_trainer *t, fc_fi
     FC_TRY(fc_fit_run(fit, t, f, err));
     for (int i = 0; i < s->n_pieces; i++) {
         f->at[i].steps = fit->steps;
-        if (s->piece[i].piece->client_end)
-            s->piece[i].piece->client_end(&f->at[i]);
+        if (f->at[i].piece->client_end)
+            f->at[i].piece->client_end(&f->at[i]);
     }
     return FC_OK;
 }
@@ -72,9 +73,9 @@ static fc_status take_grams(fc_grams *sent, fc_run *r, fc_trainer *t, const fc_c
                         err);
 }
 
-/* The training of a client: at, piece: the pieces at work on it. */
+/* The training of a client; at: the pieces at work on it. */
 static fc_fit fit_of(fc_run *r, const fc_work *work, int client, fc_piece_client *at,
-                     const fc_piece *const *piece, const char *what)
+                     const char *what)
 {
     const fc_setup *s = r->setup;
     const fc_config *c = s->cfg;
@@ -88,7 +89,6 @@ static fc_fit fit_of(fc_run *r, const fc_work *work, int client, fc_piece_client
                     .batch = c->train.batch,
                     .lo = s->tasks.first[work->task],
                     .hi = s->tasks.first[work->task + 1],
-                    .piece = piece,
                     .at = at,
                     .pieces = s->n_pieces,
                     .extra = fc_pieces_extra(s, work->task),
@@ -109,26 +109,23 @@ fc_status fc_client_run(fc_message *out, fc_message_head *head, fc_run *r, fc_tr
 {
     const fc_setup *s = r->setup;
     const fc_work *work = &job->work;
-    const fc_piece *piece[FC_PIECES_MAX];
     fc_piece_client at[FC_PIECES_MAX];
     fc_message_part part[FC_PARTS_MAX];
     double begin = fc_wall();
     char what[96];
-    describe(what, sizeof what, work, client);
+    name_client(what, sizeof what, work, client);
 
     /* --- start from what was received */
     memcpy(t->local.p, r->scratch.received.p, t->local.n * sizeof *t->local.p);
-    start_pieces(at, r, t, job, client, own);
-    for (int i = 0; i < s->n_pieces; i++)
-        piece[i] = s->piece[i].piece;
+    view_pieces(at, r, t, job, client, own);
     fc_fit_result fit = {.loss_first = NAN, .loss_last = NAN, .loss_mean = NAN};
-    fc_fit f = fit_of(r, work, client, at, piece, what);
+    fc_fit f = fit_of(r, work, client, at, what);
 
     /* --- train, and take the statistics that the server wants */
     const fc_params *fisher = NULL;
     fc_grams grams = {0};
     if (work->groups && f.n > 0)
-        FC_TRY(train(&fit, r, t, &f, err));
+        FC_TRY(train_client(&fit, r, t, &f, err));
     if (work->fisher)
         FC_TRY(fc_client_fisher(&fisher, r, t, &f, err));
     if (work->grams)

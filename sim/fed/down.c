@@ -8,23 +8,24 @@
 
 /* --- the stack -------------------------------------------------------------------------------- */
 
-/* Is the sum of a round sent as the factors of its clients in this slot? */
-static bool stacks(const fc_setup *s, int slot, size_t *numbers)
+/* Numbers of the factors of all clients, where the sum of a round is sent in that form in this
+ * slot; else 0. */
+static size_t stack_numbers(const fc_setup *s, int slot)
 {
     const fc_merge_job job = fc_plan_merge_job(s, &s->layout, NULL, 0, 0, fc_plan_cohort_max(s));
     int out, in;
+    if (!s->trained.folds || !s->cfg->rule->scale || !fc_merge_streams(s->cfg->rule, &job))
+        return 0;
     fc_slot_dims(&s->net.shape, slot, &out, &in);
     size_t thin = (size_t)s->net.rank * (size_t)job.clients * (size_t)(out + in);
-    *numbers = thin;
-    return s->trained.folds && s->cfg->rule->scale && fc_merge_streams(s->cfg->rule, &job) &&
-           thin < (size_t)out * (size_t)in;
+    return thin < (size_t)out * (size_t)in ? thin : 0;
 }
 
 size_t fc_down_stack_size(const fc_setup *s)
 {
-    size_t n = 0, thin;
-    for (int i = 0; i < s->slots; i++)
-        n += stacks(s, i, &thin) ? thin : 0;
+    size_t n = 0;
+    for (int i = 0; s->trained.folds && i < s->slots; i++)
+        n += stack_numbers(s, i);
     return n;
 }
 
@@ -32,8 +33,8 @@ void fc_down_stack_keep(fc_state *st, const fc_setup *s, int j, const fc_params 
 {
     fc_real *at = st->stack;
     for (int i = 0; i < s->slots; i++) {
-        size_t thin;
-        if (!stacks(s, i, &thin))
+        size_t thin = stack_numbers(s, i);
+        if (thin == 0)
             continue;
         const fc_spec *A = &p->spec[s->slot_A[i]], *B = &p->spec[s->slot_B[i]];
         size_t n_A = (size_t)A->rows * (size_t)A->cols, n_B = (size_t)B->rows * (size_t)B->cols;
@@ -53,8 +54,8 @@ void fc_down_stack_scale(fc_state *st, const fc_setup *s, const double *weight, 
         total += rule->weighs ? weight[j] : 1;
     double scale = rule->scale(s->cfg->rule_options, total);
     for (int i = 0; i < s->slots; i++) {
-        size_t thin;
-        if (!stacks(s, i, &thin))
+        size_t thin = stack_numbers(s, i);
+        if (thin == 0)
             continue;
         int out, in;
         fc_slot_dims(&s->net.shape, i, &out, &in);
@@ -144,14 +145,13 @@ static void put_folded(cursor *c, const fc_setup *s, const fc_state *st, bool al
     const fc_real *stack = st ? st->stack : NULL;
     for (int i = 0; i < s->slots; i++) {
         int out, in;
-        size_t thin;
-        bool thinner = stacks(s, i, &thin);
+        size_t thin = stack_numbers(s, i);
         fc_slot_dims(&s->net.shape, i, &out, &in);
-        if (thinner && !all)
+        if (thin > 0 && !all)
             put(c, stack, thin);
         else
             put(c, st ? st->folded + s->slot_offset[i] : NULL, (size_t)out * (size_t)in);
-        stack = stack && thinner ? stack + thin : stack;
+        stack = stack ? stack + thin : NULL;
     }
 }
 

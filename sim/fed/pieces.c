@@ -86,11 +86,6 @@ fc_status fc_pieces_init(fc_setup *s, fc_error *err)
     return check_resets(s, err);
 }
 
-bool fc_piece_array_saved(const fc_array_spec *a)
-{
-    return a->owner == FC_OF_SERVER && a->reset != FC_EACH_ROUND;
-}
-
 bool fc_pieces_forget(const fc_setup *s)
 {
     for (int i = 0; i < s->n_pieces; i++)
@@ -98,14 +93,6 @@ bool fc_pieces_forget(const fc_setup *s)
             if (s->piece[i].array[a].owner == FC_OF_CLIENT &&
                 s->piece[i].array[a].reset == FC_EACH_TASK)
                 return true;
-    return false;
-}
-
-bool fc_pieces_have_step(const fc_setup *s)
-{
-    for (int i = 0; i < s->n_pieces; i++)
-        if (s->piece[i].piece->server_step)
-            return true;
     return false;
 }
 
@@ -122,14 +109,14 @@ fc_fit_extra fc_pieces_extra(const fc_setup *s, int task)
     return x;
 }
 
-const fc_real *fc_pieces_teacher(const fc_state *st, const fc_setup *s)
+const fc_real *fc_pieces_teacher(const fc_state *st, const fc_setup *s, const fc_real *start)
 {
     for (int i = 0; i < s->n_pieces; i++) {
         const fc_loss_term *term = s->piece[i].piece->term;
         if (term && term->slice && term->teacher == FC_TEACHER_ARRAY)
             return st->array[i][term->teacher_array].p;
     }
-    return NULL;
+    return start;
 }
 
 /* --- the state -------------------------------------------------------------------------------- */
@@ -162,6 +149,12 @@ fc_status fc_pieces_state(fc_state *st, const fc_setup *s, fc_arena *arena, fc_e
     return FC_OK;
 }
 
+/* Is it of the server, and part of a checkpoint? */
+static bool is_saved(const fc_array_spec *a)
+{
+    return a->owner == FC_OF_SERVER && a->reset != FC_EACH_ROUND;
+}
+
 int fc_pieces_fields(fc_state_field *f, const fc_setup *s, fc_state *st)
 {
     int n = 0;
@@ -170,7 +163,7 @@ int fc_pieces_fields(fc_state_field *f, const fc_setup *s, fc_state *st)
         for (int a = 0; a < s->piece[i].n_arrays; a++) {
             const fc_array_spec *d = &s->piece[i].array[a];
             fc_array *x = st ? &st->array[i][a] : NULL;
-            if (!fc_piece_array_saved(d))
+            if (!is_saved(d))
                 continue;
             f[n++] = d->sum ? (fc_state_field){d->saved_as, FC_F64, d->n, x ? x->sum : NULL}
                             : (fc_state_field){d->saved_as, FC_F32, d->n, x ? x->p : NULL};
@@ -239,6 +232,7 @@ void fc_pieces_client(fc_piece_client *out, const fc_setup *s, const fc_state *s
     for (int i = 0; i < s->n_pieces; i++) {
         const fc_piece_use *u = &s->piece[i];
         out[i] = *common;
+        out[i].piece = u->piece;
         out[i].setup = &s->about;
         out[i].options = u->options;
         out[i].layout = &s->layout;

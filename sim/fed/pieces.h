@@ -10,9 +10,6 @@
 /* s->piece and what follows from it. Errors: those of fc_piece.check. */
 fc_status fc_pieces_init(fc_setup *s, fc_error *err);
 
-/* Is it of the server, and part of a checkpoint? */
-bool fc_piece_array_saved(const fc_array_spec *a);
-
 /* Fresh arrays of the server, and room for those of clients. Memory from the arena. */
 fc_status fc_pieces_state(fc_state *st, const fc_setup *s, fc_arena *arena, fc_error *err);
 /* Fields of a checkpoint for them into f; st NULL: sizes only. Returns how many. */
@@ -48,10 +45,7 @@ fc_piece_server fc_pieces_of_method(const fc_state *st, const fc_setup *s);
 /* What the loss terms of a task cost beside the images themselves. */
 fc_fit_extra fc_pieces_extra(const fc_setup *s, int task);
 
-/* The array that a term has as a teacher, NULL: none has. */
-const fc_real *fc_pieces_teacher(const fc_state *st, const fc_setup *s);
-
-/* Is there a server step? Then the block before the merge is needed. */
-bool fc_pieces_have_step(const fc_setup *s);
+/* The one teacher of full fine-tuning: an array, or the block at the start of the round. */
+const fc_real *fc_pieces_teacher(const fc_state *st, const fc_setup *s, const fc_real *start);
 
 #endif

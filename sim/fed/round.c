@@ -1,9 +1,9 @@
 #include "sim/fed/round.h"
-#include "sim/fed/saved.h"
 
 #include "sim/fed/down.h"
 #include "sim/fed/flop.h"
 #include "sim/fed/pieces.h"
+#include "sim/fed/saved.h"
 #include "sim/parallel/signals.h"
 
 #include <assert.h>
@@ -116,15 +116,14 @@ static fc_status drop_before(fc_round *x, fc_run *r, int client, fc_error *err)
     return FC_OK;
 }
 
-/* Where pieces stand on the server in this round. */
-static fc_piece_server on_server(const fc_round *x, const fc_run *r)
+fc_piece_server fc_round_on_server(const fc_round *x, const fc_run *r, fc_real *global)
 {
     return (fc_piece_server){.groups = x->job.work.groups,
                              .task = x->job.work.task,
                              .round = x->job.work.round,
                              .clients = x->row.clients_ok,
                              .start = r->state.global.p,
-                             .global = r->state.global.p};
+                             .global = global};
 }
 
 /* What a client has sent goes into the merge and the pieces, or into the sum of Grams; what it
@@ -158,7 +157,7 @@ static fc_status fold_message(fc_message_head *h, fc_round *x, fc_run *r, int sl
             s->cfg->merge.weighted ? (double)h->n_samples : h->n_samples > 0;
         fc_down_stack_keep(&r->state, s, x->row.clients_ok, &x->params);
     }
-    const fc_piece_server v = on_server(x, r);
+    const fc_piece_server v = fc_round_on_server(x, r, r->state.global.p);
     const fc_piece_update sent = {
         .client = h->client, .n_samples = h->n_samples, .steps = h->steps, .block = x->params.p};
     fc_pieces_fold(&r->state, s, &v, x->sent, &sent);
@@ -317,21 +316,19 @@ static fc_status send_down(fc_round *x, fc_run *r, fc_error *err)
 }
 
 /* What pieces want before the clients train. */
-static void start_pieces(fc_round *x, fc_run *r)
+static void prepare_pieces(fc_round *x, fc_run *r)
 {
     const fc_setup *s = r->setup;
     const fc_work *work = &x->job.work;
-    const fc_real *teacher;
     if (!work->groups)
         return;
     fc_pieces_reset(&r->state, s, work->round);
     if (x->wave.own && r->scratch.ranks.me == 0)
         fc_client_store_round(&r->scratch.store, r->state.client_record, r->state.client_before,
                               work->round == 0 && fc_pieces_forget(s));
-    if (r->scratch.packed_start.block && (teacher = fc_pieces_teacher(&r->state, s)))
-        fc_packed_fill(&r->scratch.packed_start, &s->net.shape, teacher);
-    else if (r->scratch.packed_start.block)
-        fc_packed_fill(&r->scratch.packed_start, &s->net.shape, r->scratch.received.p);
+    if (r->scratch.packed_start.block)
+        fc_packed_fill(&r->scratch.packed_start, &s->net.shape,
+                       fc_pieces_teacher(&r->state, s, r->scratch.received.p));
 }
 
 fc_status fc_round_run(fc_round *x, fc_run *r, fc_error *err)
@@ -339,7 +336,7 @@ fc_status fc_round_run(fc_round *x, fc_run *r, fc_error *err)
     const fc_work *work = &x->job.work;
     double begin = fc_wall();
     FC_TRY(send_down(x, r, err));
-    start_pieces(x, r);
+    prepare_pieces(x, r);
     fc_progress_stage(&r->scratch.progress, (fc_counter){"task", work->task + 1, r->setup->tasks.n},
                       (fc_counter){"round", work->round + 1, r->setup->cfg->fed.rounds}, x->n);
     for (int first = 0; first < x->n; first += x->wave.max) {

@@ -39,5 +39,7 @@ fc_round_row fc_round_row_new(int t, int round);
 fc_status fc_round_init(fc_round *x, fc_run *r, int t, int round, fc_error *err);
 /* All participants, with x->job and (in a round) x->merge and x->merge_state set. */
 fc_status fc_round_run(fc_round *x, fc_run *r, fc_error *err);
+/* Where pieces stand on the server in this round; global: the block that they may change. */
+fc_piece_server fc_round_on_server(const fc_round *x, const fc_run *r, fc_real *global);
 
 #endif

@@ -160,16 +160,11 @@ static fc_status share_arrays(fc_run *r, fc_status s, fc_error *err)
     return s;
 }
 
-/* What the pieces do after the merge; start: the block before it. Each note is an event. */
-static fc_status step_pieces(const fc_round *x, fc_run *r, const fc_real *start, fc_error *err)
+/* What the pieces make of the merged block. Each note is an event. */
+static fc_status step_pieces(const fc_round *x, fc_run *r, fc_real *merged, fc_error *err)
 {
     const fc_setup *s = r->setup;
-    const fc_piece_server common = {.groups = x->job.work.groups,
-                                    .task = x->job.work.task,
-                                    .round = x->job.work.round,
-                                    .clients = x->row.clients_ok,
-                                    .start = start,
-                                    .global = r->state.global.p};
+    const fc_piece_server common = fc_round_on_server(x, r, merged);
     double note[FC_PIECES_MAX];
     FC_TRY(fc_pieces_step(note, &r->state, s, &common, err));
     for (int i = 0; i < s->n_pieces; i++) {
@@ -187,7 +182,7 @@ static fc_status step_pieces(const fc_round *x, fc_run *r, const fc_real *start,
  */
 static fc_status merge_updates(fc_round *x, fc_run *r, fc_error *err)
 {
-    fc_params merged, start;
+    fc_params merged;
     if (x->loss_n == 0) {
         if (r->state.stack)
             fc_down_stack_scale(&r->state, r->setup, NULL, 0);
@@ -198,15 +193,10 @@ static fc_status merge_updates(fc_round *x, fc_run *r, fc_error *err)
     x->merge.lost = &lost;
     FC_TRY(fc_params_alloc(&merged, &r->state.global, &r->scratch.arena, err));
     FC_TRY(fc_merge_finish(x->merge_state, r->setup->cfg->rule, &x->merge, &merged, err));
-    if (fc_pieces_have_step(r->setup)) {
-        FC_TRY(fc_params_alloc(&start, &r->state.global, &r->scratch.arena, err));
-        memcpy(start.p, r->state.global.p, start.n * sizeof *start.p);
-    }
+    FC_TRY(step_pieces(x, r, merged.p, err));
     memcpy(r->state.global.p, merged.p, merged.n * sizeof *merged.p);
     if (r->state.stack)
         fc_down_stack_scale(&r->state, r->setup, x->weight, x->row.clients_ok);
-    if (fc_pieces_have_step(r->setup))
-        FC_TRY(step_pieces(x, r, start.p, err));
     if (isnan(lost))
         return FC_OK;
     char text[96];

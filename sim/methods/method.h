@@ -66,10 +66,8 @@ typedef struct fc_method {
      * W0). Default: what was evaluated after the last round. */
     fc_status (*task_base)(const fc_method_setup *s, const fc_deltas *d, fc_real *w, fc_error *err);
     /* --- predict */
-    /* The scores whose largest is the answer: scores (n, classes) from logits (n, classes) and
-     * features (n, width), and the server arrays of the piece. Default: the logits. */
-    void (*predict)(fc_real *scores, const fc_real *logits, const fc_real *features, int n,
-                    const fc_piece_server *v);
+    /* Default: the logits are the scores. */
+    fc_predict *predict;
     /* --- everything else; NULL: nothing of it */
     const fc_piece *piece;
 } fc_method;

@@ -99,8 +99,8 @@ static int arrays(fc_array_spec *out, const fc_method_setup *s, const void *o)
 static double correction(fc_real *grad, const fc_piece_client *c)
 {
     for (int g = 0; g < FC_NGROUP; g++) {
-        size_t at, n = c->groups >> g & 1 ? fc_params_group(c->layout, (fc_group)g, &at) : 0;
-        for (size_t i = n ? at : 0; n && i < at + n; i++)
+        size_t at, n = fc_params_group_of(c->layout, c->groups, (fc_group)g, &at);
+        for (size_t i = at; i < at + n; i++)
             grad[i] += c->array[C].p[i] - c->array[C_I].p[i];
     }
     return 0;
@@ -127,7 +127,7 @@ static void client_end(fc_piece_client *c)
     if (c->steps == 0)
         return; /* no image: c_i stays, and nothing is sent of it */
     for (int g = 0; g < FC_NGROUP; g++) {
-        size_t at, n = c->groups >> g & 1 ? fc_params_group(c->layout, (fc_group)g, &at) : 0;
+        size_t at, n = fc_params_group_of(c->layout, c->groups, (fc_group)g, &at);
         double lr = optim->lr[g];
         if (n == 0 || (lr == 0 && !c->gradient))
             continue;

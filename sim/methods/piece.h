@@ -76,8 +76,11 @@ typedef struct fc_array {
 
 /* --- the client ------------------------------------------------------------------------------- */
 
+typedef struct fc_piece fc_piece;
+
 /* A piece at work on one client. */
 typedef struct fc_piece_client {
+    const fc_piece *piece;
     const fc_method_setup *setup;
     const void *options; /* the piece's own */
     const fc_params *layout;
@@ -150,7 +153,12 @@ typedef struct fc_piece_update {
     const fc_array *array; /* as declared: those sent up */
 } fc_piece_update;
 
-typedef struct fc_piece {
+/* scores (n, classes), whose largest is the answer, from logits (n, classes) and features (n,
+ * width), and the arrays of a method's piece. */
+typedef void fc_predict(fc_real *scores, const fc_real *logits, const fc_real *features, int n,
+                        const fc_piece_server *v);
+
+struct fc_piece {
     const char *name, *paper, *help; /* of piece_table.def; a method's piece has those of it */
     /* Rows of the config section of that name, and are they on? */
     const char *section;
@@ -176,7 +184,7 @@ typedef struct fc_piece {
     const char *note; /* what fc_piece_server.note is */
     /* When a task is over, before its delta is taken. */
     fc_status (*end_task)(fc_piece_server *v, fc_error *err);
-} fc_piece;
+};
 
 extern const fc_piece *const fc_piece_table[];
 extern const int fc_piece_count;

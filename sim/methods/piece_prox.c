@@ -31,8 +31,8 @@ static double penalty(fc_real *grad, const fc_piece_client *c)
 {
     double mu = ((const options *)c->options)->prox_mu, sum = 0;
     for (int g = 0; g < FC_NGROUP; g++) {
-        size_t at, n = c->groups >> g & 1 ? fc_params_group(c->layout, (fc_group)g, &at) : 0;
-        for (size_t i = n ? at : 0; n && i < at + n; i++) {
+        size_t at, n = fc_params_group_of(c->layout, c->groups, (fc_group)g, &at);
+        for (size_t i = at; i < at + n; i++) {
             double d = (double)c->w[i] - (double)c->start[i];
             grad[i] += (fc_real)(mu * d); /* g += mu (theta - x) */
             sum += d * d;

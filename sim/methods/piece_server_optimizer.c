@@ -145,8 +145,8 @@ static fc_status server_step(fc_piece_server *s, fc_error *err)
     size_t count = 0;
     (void)err;
     for (int g = 0; g < FC_NGROUP; g++) {
-        size_t at, n = s->groups >> g & 1 ? fc_params_group(s->layout, (fc_group)g, &at) : 0;
-        for (size_t i = n ? at : 0; n && i < at + n; i++) {
+        size_t at, n = fc_params_group_of(s->layout, s->groups, (fc_group)g, &at);
+        for (size_t i = at; i < at + n; i++) {
             double d = (double)s->global[i] - (double)s->start[i];
             fc_real *v = o->optimizer == FEDAVGM ? NULL : &s->array[V].p[i];
             s->global[i] =

@@ -1,10 +1,10 @@
 #include "sim/run/estimate.h"
-#include "sim/fed/saved.h"
 
 #include "core/base/rng.h"
 #include "sim/config/make.h"
 #include "sim/fed/client.h"
 #include "sim/fed/flop.h"
+#include "sim/fed/saved.h"
 #include "sim/fed/server.h"
 #include "sim/run/cost.h"
 

@@ -1,6 +1,6 @@
 #include "sim/run/loop.h"
-#include "sim/fed/saved.h"
 
+#include "sim/fed/saved.h"
 #include "sim/fed/server.h"
 #include "sim/io/outfile.h"
 #include "sim/run/cost.h"

@@ -1,8 +1,8 @@
 #include "sim/run/run_dir.h"
-#include "sim/fed/saved.h"
 
 #include "core/base/file.h"
 #include "sim/fed/plan.h"
+#include "sim/fed/saved.h"
 #include "sim/record/manifest.h"
 #include "sim/run/loop.h"
 

@@ -25,11 +25,8 @@ typedef struct fc_test {
     int seen; /* tasks 0 .. seen-1: their test images, over the logits of all of them */
     fc_crew *crew;
     fc_progress *progress;
-    fc_ranks *ranks; /* share the work; NULL: this process does it all */
-    /* The scores whose largest is the answer, in place of the logits: fc_method.predict with its
-     * piece on the server; NULL: the logits. */
-    void (*predict)(fc_real *scores, const fc_real *logits, const fc_real *features, int n,
-                    const fc_piece_server *v);
+    fc_ranks *ranks;     /* share the work; NULL: this process does it all */
+    fc_predict *predict; /* with the method's piece on the server; NULL: the logits */
     const fc_piece_server *server;
     const bool *skip; /* (seen) tasks that are left out: 0 of 0 right; NULL: none */
     int *answer;      /* (images->n) or NULL: the logit chosen among all seen, for each image of the

@@ -139,16 +139,15 @@ void fc_worker_load(fc_worker *w, const fc_net *net, const fc_split *split, cons
 static void zero_groups(fc_real *block, const fc_params *p, unsigned groups)
 {
     for (int g = 0; g < FC_NGROUP; g++) {
-        size_t offset, n = groups >> g & 1 ? fc_params_group(p, (fc_group)g, &offset) : 0;
-        if (n)
-            memset(block + offset, 0, n * sizeof *block);
+        size_t offset, n = fc_params_group_of(p, groups, (fc_group)g, &offset);
+        memset(block + offset, 0, n * sizeof *block);
     }
 }
 
 static void add_groups(fc_real *dst, const fc_real *src, const fc_params *p, unsigned groups)
 {
     for (int g = 0; g < FC_NGROUP; g++) {
-        size_t offset, n = groups >> g & 1 ? fc_params_group(p, (fc_group)g, &offset) : 0;
+        size_t offset, n = fc_params_group_of(p, groups, (fc_group)g, &offset);
         for (size_t i = 0; i < n; i++)
             dst[offset + i] += src[offset + i];
     }
@@ -195,8 +194,8 @@ static bool slice_terms(fc_worker *w, const batch *b, const uint32_t *sample, in
     const fc_net *net = b->t->net;
     bool any = false;
     for (int k = 0; k < f->pieces; k++) {
-        const fc_loss_term *term = f->piece[k]->term;
         const fc_piece_client *at = &f->at[k];
+        const fc_loss_term *term = at->piece->term;
         if (!term || !term->slice || (second && !term->second) ||
             (term->now && !term->now(at->setup, at->options, at->task)))
             continue;
@@ -229,8 +228,8 @@ static double block_terms(fc_trainer *t, const fc_fit *f, long steps)
 {
     double sum = 0;
     for (int k = 0; k < f->pieces; k++) {
-        const fc_loss_term *term = f->piece[k]->term;
         fc_piece_client *at = &f->at[k];
+        const fc_loss_term *term = at->piece->term;
         at->steps = steps;
         if (term && term->block && (!term->now || term->now(at->setup, at->options, at->task)))
             sum += term->block(t->grad, at);
@@ -291,8 +290,8 @@ static int draw_second(fc_trainer *t, const fc_fit *f, int most, int epoch, long
     key.sample = (uint32_t)step;
     fc_rng rng = fc_rng_at(key);
     for (int k = 0; k < f->pieces; k++) {
-        const fc_loss_term *term = f->piece[k]->term;
         const fc_piece_client *at = &f->at[k];
+        const fc_loss_term *term = at->piece->term;
         if (term && term->second && (!term->now || term->now(at->setup, at->options, at->task)))
             return term->second(t->second, most, at, &rng);
     }
@@ -388,8 +387,7 @@ fc_status fc_fit_gradient(fc_real *out, fc_trainer *t, const fc_fit *f, fc_error
         double share = (double)n / (double)f->n;
         batch_gradient(t, &plain, f->sample + at, n, 0, 0);
         for (int g = 0; g < FC_NGROUP; g++) { /* out += (n / N) grad */
-            size_t first,
-                count = f->groups >> g & 1 ? fc_params_group(&t->local, (fc_group)g, &first) : 0;
+            size_t first, count = fc_params_group_of(&t->local, f->groups, (fc_group)g, &first);
             for (size_t i = 0; i < count; i++)
                 out[first + i] += (fc_real)(share * t->grad[first + i]);
         }

@@ -109,8 +109,8 @@ typedef struct fc_fit {
     int epochs, batch;
     int lo, hi; /* logits of the current task */
     bool no_decay_1d;
-    const fc_piece *const *piece; /* (pieces) whose loss terms are added to the images' own, */
-    fc_piece_client *at;          /* (pieces) at work on this client */
+    fc_piece_client *at; /* (pieces) at work on this client: their loss terms are added to the
+                            images' own */
     int pieces;
     fc_fit_extra extra;              /* what of their work is counted */
     const fc_packed *teacher_packed; /* of the teacher, in full fine-tuning */

@@ -81,7 +81,7 @@ static double step(fixture *f, const fc_real *w, const fc_piece *piece, fc_real 
     fc_packed packed = {0};
     bool full = f->t.net.mode == FC_TRAIN_FULL;
     fc_piece_client at = {
-        .layout = &f->t.start, .groups = groups, .start = teacher, .w = t->local.p};
+        .piece = piece, .layout = &f->t.start, .groups = groups, .start = teacher, .w = t->local.p};
     at.array[2] = (fc_array){.p = teacher, .n = f->t.start.n};
     fc_fit fit = tiny_net_fit(&f->t, groups, f->sample);
     fit.optim.kind = FC_SGD;
@@ -90,7 +90,6 @@ static double step(fixture *f, const fc_real *w, const fc_piece *piece, fc_real 
     fit.batch = N;
     fit.n = N;
     fit.key = (fc_key){.seed = 9};
-    fit.piece = &piece;
     fit.at = &at;
     fit.pieces = piece != NULL;
     if (full) {
