@@ -394,9 +394,11 @@ static char *temp_file(void)
 static void test_csv_replays(void **state)
 {
     (void)state;
-    world w = make_world("dir-client"); /* leaves samples unused: client -1 */
-    w.q.samples_per_client = 9;
+    world w = make_world("dir-client");           /* leaves samples unused: client -1 */
+    w.q.samples_per_client = w.q.min_samples = 9; /* the least that will do */
     fc_partition p = make(&w);
+    w.q.min_samples = 0;
+    assert_string_equal(p.sha256, make(&w).sha256); /* of the first try, since it was good enough */
     char *path = temp_file();
     assert_int_equal(fc_partition_csv(path, &p, &w.d, &w.t, NULL), FC_OK);
     w.q.name = "file";
@@ -411,6 +413,33 @@ static void test_csv_replays(void **state)
            "in 1 try some client always had fewer than min_samples = 10 (the best try "
            "gave the smallest client 9)");
     unlink(path);
+    fc_arena_free(&w.d.arena);
+}
+
+/* Samples that were held out are in partition.csv with their task, and without a client. */
+static void test_csv_of_held_out(void **state)
+{
+    (void)state;
+    enum { HELD = 3 };
+    world w = make_world("iid");
+    assert_int_equal(fc_tasks_hold_out(&w.t, &w.d, HELD, &w.d.arena, NULL), FC_OK);
+    fc_partition p = make(&w);
+    char *path = temp_file(), line[64];
+    assert_int_equal(fc_partition_csv(path, &p, &w.d, &w.t, NULL), FC_OK);
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    assert_non_null(fgets(line, sizeof line, f));
+    int rows = 0, nobody = 0, sample, task, class, client;
+    for (; fscanf(f, "%d,%d,%d,%d", &sample, &task, &class, &client) == 4; rows++) {
+        int logit = w.t.logit[class];
+        assert_int_equal(sample, rows);
+        assert_true(logit >= w.t.first[task - 1] && logit < w.t.first[task]);
+        nobody += client < 0;
+    }
+    fclose(f);
+    unlink(path);
+    assert_int_equal(rows, w.d.train.n);
+    assert_int_equal(nobody, HELD * CLASSES);
     fc_arena_free(&w.d.arena);
 }
 
@@ -492,6 +521,7 @@ int main(void)
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_advice),
         cmocka_unit_test(test_csv_replays),
+        cmocka_unit_test(test_csv_of_held_out),
         cmocka_unit_test(test_bad_csv),
         cmocka_unit_test(test_many_clients),
     };

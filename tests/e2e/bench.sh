@@ -46,6 +46,9 @@ holds "0.999 < $sum && $sum < 1.001" || fail "the shares do not add up to 1: $(c
 for key in gflops mflop_per_image peak_mib gemm optimiser data; do
     holds "$(value $key "$(cat out)") > 0" || fail "$key: $(cat out)"
 done
+holds "1e3 * $(value gflops "$(cat out)") / ($(value images_per_s "$(cat out)") * $(value mflop_per_image "$(cat out)")) - 1 < 1e-3 &&
+    1e3 * $(value gflops "$(cat out)") / ($(value images_per_s "$(cat out)") * $(value mflop_per_image "$(cat out)")) - 1 > -1e-3" ||
+    fail "GFLOP/s are not images/s times the work of one: $(cat out)"
 bench 1 images_per_s step --shape c --eval
 is phase eval rank 0
 

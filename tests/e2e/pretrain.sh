@@ -45,6 +45,13 @@ say "  epoch $epoch of $E"
 backbone short.safetensors train.epochs="$epoch" train.schedule=constant train.lr=0.02 run.seed="$seed"
 cmp chosen.safetensors short.safetensors || fail "the file is not that of epoch $epoch"
 
+say "the first of equals is kept; held-out images are not learnt by heart"
+backbone equal.safetensors train.epochs=3 train.lr=1e-12
+grep -qF "(epoch 1 of 3)" err || fail "expected epoch 1: $(cat err)"
+backbone heart.safetensors train.epochs=60 train.schedule=constant data.synth_train=8 pretrain.hold_out=4 data.synth_difficulty=0.9
+read -r epoch acc < <(best)
+holds "$acc < 90" || fail "$acc % of images that it has not seen"
+
 say "hold_out 0 keeps the last epoch; too large is refused"
 backbone last.safetensors train.epochs=2 pretrain.hold_out=0
 ! grep -q 'held-out' err || fail "held-out images: $(cat err)"

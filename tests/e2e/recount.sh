@@ -94,3 +94,21 @@ for what in ",ok," ",late," ",lost," ",ok,0,0,"; do
 done
 check_clients "$d"
 check_losses "$d" 9
+
+say "tasks of unlike sizes: accuracies of rounds.csv from tasks.csv, and over the logits of the own task"
+expect 0 "$FCIL" run tiny.yaml method.name=fedavg_lora "tasks.sizes=[3, 2, 1]" --out unlike
+d=$(run_dir unlike)
+# After the last round of a task nothing changes: acc is over all images, acc_task_mean over tasks.
+awk -F, '
+    FNR == 1 { for (i = 1; i <= NF; i++) at[FILENAME, $i] = i; next }
+    NR == FNR { t = $at[FILENAME, "after_task"]; acc = $at[FILENAME, "acc"]; masked = $at[FILENAME, "acc_masked"]
+                right[t] += $at[FILENAME, "correct"]; all[t] += $at[FILENAME, "total"]; sum[t] += acc; n[t]++
+                if (masked < acc) { print "acc_masked: " $0; exit bad = 1 }
+                better += masked > acc; next }
+    $at[FILENAME, "round"] == 3 {
+        t = $at[FILENAME, "task"]; tasks++
+        mean = $at[FILENAME, "acc_task_mean"]; micro = $at[FILENAME, "acc"]
+        if ((mean - sum[t] / n[t])^2 > 1e-7 || (micro - 100 * right[t] / all[t])^2 > 1e-7) { print; exit bad = 1 }
+        differ += (mean - micro)^2 > 1e-3 }
+    END { exit bad || tasks != 3 || !better || !differ }' "$d/tasks.csv" "$d/rounds.csv" ||
+    fail "accuracies of rounds.csv and tasks.csv"

@@ -189,6 +189,18 @@ static void check_svd(const fc_usv *x, const double *X)
     assert_all_close(got, X, m * n, 0, eps * x->S[0]);
 }
 
+/* Singular values count from FC_SUPPORT = 1e-10 of the largest on. */
+static void test_svd_rank(void **state)
+{
+    (void)state;
+    const double X[16] = {[0] = 2, [5] = 1e-6, [10] = 4e-10, [15] = 1e-10};
+    fc_arena arena = {0};
+    fc_usv x;
+    assert_int_equal(fc_svd(&x, X, 4, 4, "layer", &arena, NULL), FC_OK);
+    assert_int_equal(fc_svd_rank(&x), 3);
+    fc_arena_free(&arena);
+}
+
 /* Shapes (m, r, n); r > m, n; rank 1; scales. */
 static void test_svd_and_product(void **state)
 {
@@ -289,11 +301,17 @@ static void test_decompositions_refuse(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_regular),         cmocka_unit_test(test_singular),
-        cmocka_unit_test(test_in_place),        cmocka_unit_test(test_zero_matrix_gives_zero),
-        cmocka_unit_test(test_one_by_one),      cmocka_unit_test(test_not_finite_is_refused),
-        cmocka_unit_test(test_svd_and_product), cmocka_unit_test(test_qr),
-        cmocka_unit_test(test_polar),           cmocka_unit_test(test_decompositions_refuse),
+        cmocka_unit_test(test_regular),
+        cmocka_unit_test(test_singular),
+        cmocka_unit_test(test_in_place),
+        cmocka_unit_test(test_zero_matrix_gives_zero),
+        cmocka_unit_test(test_one_by_one),
+        cmocka_unit_test(test_not_finite_is_refused),
+        cmocka_unit_test(test_svd_rank),
+        cmocka_unit_test(test_svd_and_product),
+        cmocka_unit_test(test_qr),
+        cmocka_unit_test(test_polar),
+        cmocka_unit_test(test_decompositions_refuse),
     };
     fc_threads_init(1, NULL);
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;

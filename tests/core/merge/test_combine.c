@@ -534,14 +534,14 @@ static void test_pcb_clamps(void **state)
     tvx_free(&f);
 }
 
-/* RegMean solves its normal equations: sum_i (W - W_i) M_i = 0, M_i = G_i, whatever the answer. */
-static void test_regmean_equation(void **state)
+/* RegMean solves its normal equations: sum_i (W - W_i) M_i = 0, M_i = G_i / rows_i, whatever the
+ * answer; without rows M_i = G_i. */
+static void check_regmean_equation(const double *rows)
 {
-    (void)state;
     tvx f;
     random_set(&f, UPDATES, RANK);
     fc_regmean_options o = {1};
-    f.set.gram_rows = NULL;
+    f.set.gram_rows = rows;
     assert_int_equal(fc_rule_regmean(f.out, &f.set, &o, &f.arena, NULL), FC_OK);
     for (int t = 0; t < TENSORS; t++) {
         int m = f.shape[t].rows, d = f.shape[t].cols;
@@ -551,10 +551,33 @@ static void test_regmean_equation(void **state)
                 for (int i = 0; i < UPDATES; i++)
                     for (int k = 0; k < d; k++)
                         sum += (f.out[t][a * d + k] - f.x[i * TENSORS + t][a * d + k]) *
-                               f.gram[i * TENSORS + t][k * d + b];
+                               f.gram[i * TENSORS + t][k * d + b] / (rows ? rows[i] : 1);
                 assert_close(sum, 0, 0, 1e-10);
             }
     }
+    tvx_free(&f);
+}
+
+static void test_regmean_equation(void **state)
+{
+    (void)state;
+    const double rows[] = {3, 50, 7, 1, 20};
+    assert_true(sizeof rows / sizeof *rows >= UPDATES);
+    check_regmean_equation(NULL);
+    check_regmean_equation(rows);
+}
+
+/* TIES with a quantile: the level lies on the (n - 1) q-th of the sorted sizes, here on the fifth
+ * of nine, which is kept. */
+static void test_ties_quantile(void **state)
+{
+    (void)state;
+    tvx f;
+    tvx_init(&f, 1, 1, (const int[][2]){{1, 9}});
+    memcpy(f.x[0], (const double[]){9, -1, 4, 7, 2, -5, 8, 3, 6}, 9 * sizeof(double));
+    fc_ties_options o = {50, FC_TIES_SUM, true, 1};
+    assert_int_equal(fc_rule_ties(f.out, &f.set, &o, &f.arena, NULL), FC_OK);
+    assert_all_close(f.out[0], ((const double[]){9, 0, 0, 7, 0, -5, 8, 0, 6}), 9, 0, 0);
     tvx_free(&f);
 }
 
@@ -593,6 +616,7 @@ int main(void)
         cmocka_unit_test(test_weights_and_statistics_of_the_set),
         cmocka_unit_test(test_dare_random),
         cmocka_unit_test(test_regmean_equation),
+        cmocka_unit_test(test_ties_quantile),
         cmocka_unit_test(test_many_updates),
         cmocka_unit_test(test_pcb_clamps),
     };

@@ -166,11 +166,24 @@ static void test_head(void **state)
     }
 }
 
+/* A backward pass for each class of the task, or for the label. */
+static void test_work(void **state)
+{
+    (void)state;
+    double forward = fc_vit_flop(&shape, 0, CLASSES, FC_TRAIN_FULL, ~0u, false);
+    double one = fc_fisher_flop(FC_FISHER_LABELS, &shape, 0, CLASSES, 3);
+    assert_true(one > 2 * forward);
+    for (int task = 1; task <= CLASSES; task++)
+        assert_close(fc_fisher_flop(FC_FISHER_EXPECTED, &shape, 0, CLASSES, task) - forward,
+                     task * (one - forward), 1e-12, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_differences),
         cmocka_unit_test(test_head),
+        cmocka_unit_test(test_work),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }

@@ -180,6 +180,10 @@ static void test_seeds(void **state)
     assert_true(fc_seed(&c, c.seed.init) == 9000000000000000u);
     assert_true(fc_seed(&c, c.seed.order) == 3);
     fc_config_free(&c);
+    load_ok(&c, NULL, "run.seed=5", "seed.order=0");
+    assert_true(fc_seed(&c, c.seed.init) == 5);
+    assert_true(fc_seed(&c, c.seed.order) == 0);
+    fc_config_free(&c);
 }
 
 /* Options of a method below the level that changed the method are left behind; elsewhere they are

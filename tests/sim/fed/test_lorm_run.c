@@ -188,12 +188,14 @@ static fc_model view(const oracle *o, const fc_params *p)
                       .head_b = p->p + o->head_b};
 }
 
-/* Counts of the test images under o->w, one image at a time, against r->state.eval. */
+/* Counts of the test images under o->w and their mean loss, one image at a time, against
+ * r->state.eval. */
 static void check_counts(oracle *o, int t)
 {
     fc_run *r = &o->run;
     fc_model m = view(o, &r->state.global);
     fc_worker *w = &o->crew.worker[0];
+    double loss = 0, images = 0;
     assert_int_equal(r->state.eval.seen, t + 1);
     for (int s = 0; s <= t; s++) {
         long correct = 0, masked = 0;
@@ -210,11 +212,17 @@ static void check_counts(oracle *o, int t)
                 own = z[c] > z[own] ? c : own;
             correct += best == label;
             masked += own == label;
+            double sum = 0;
+            for (int c = 0; c < r->setup->tasks.first[t + 1]; c++)
+                sum += exp((double)(z[c] - z[label]));
+            loss += log(sum);
+            images++;
         }
         assert_int_equal(r->state.eval.correct[s], correct);
         assert_int_equal(r->state.eval.masked[s], masked);
         assert_int_equal(r->state.eval.total[s], r->setup->tasks.n_test[s]);
     }
+    assert_close(r->state.eval.loss, loss / images, 1e-4, 0);
 }
 
 /* --- clients ----------------------------------------------------------------------------------

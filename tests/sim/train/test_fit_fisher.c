@@ -207,7 +207,13 @@ static void test_samples(void **state)
         assert_int_equal(
             fc_fit_fisher_client(&sent, &room, t, &fit, FC_FISHER_EXPECTED, most, NULL), FC_OK);
         if (k == 1) { /* other ones than the first */
-            assert_memory_not_equal(t->order, x.sample, MOST * sizeof *x.sample);
+            int later = 0;
+            for (int i = 0; i < MOST; i++) {
+                later++;
+                for (int j = 0; j < MOST; j++)
+                    later -= t->order[i] == x.sample[j];
+            }
+            assert_true(later > 0);
             x.job.sample = t->order;
             x.job.n = MOST;
         }

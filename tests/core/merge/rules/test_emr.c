@@ -21,6 +21,12 @@ static void test_example(void **state)
     fc_emr_expert(f.out[0], &emr, 1, 0);
     assert_all_close(f.out[0], ((const double[]){4, 0, 0}), 3, 1e-15, 0);
 
+    /* a sum of 0 counts as negative */
+    memcpy(f.x[2], (const double[]){-1, 2, -3}, 3 * sizeof(double));
+    assert_int_equal(fc_emr_merge(&emr, &f.set, &f.arena, NULL), FC_OK);
+    assert_all_close(emr.unified[0], ((const double[]){-1, -2, -3}), 3, 0, 0);
+    memset(f.x[2], 0, 3 * sizeof(double));
+
     /* an update of zeros, and one that agrees with nothing, are experts of zeros */
     f.set.n = 3;
     memcpy(f.x[2], (const double[]){-.1, .1, -.1}, 3 * sizeof(double));
