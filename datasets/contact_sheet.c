@@ -40,7 +40,7 @@ static void dot(fc_picture *p, int x, int y, ink colour, float share)
         q[c] = (uint8_t)((float)q[c] + share * ((float)colour.c[c] - (float)q[c]) + 0.5f);
 }
 
-static void fill(fc_picture *p, int x, int y, int w, int h, ink colour, float share)
+static void fill_rectangle(fc_picture *p, int x, int y, int w, int h, ink colour, float share)
 {
     for (int j = y; j < y + h; j++)
         for (int i = x; i < x + w; i++)
@@ -74,7 +74,7 @@ static void number(fc_picture *p, int x, int y, int n)
         x -= DIGIT_WIDTH;
         for (int bit = 0; bit < 15; bit++)
             if (digits[n % 10] >> (14 - bit) & 1)
-                fill(p, x + bit % 3 * FONT, y + bit / 3 * FONT, FONT, FONT, text, 1);
+                fill_rectangle(p, x + bit % 3 * FONT, y + bit / 3 * FONT, FONT, FONT, text, 1);
         n /= 10;
     } while (n > 0);
 }
@@ -118,13 +118,13 @@ fc_status fc_contact_sheet(fc_picture *out, const fc_dataset *d, const fc_split 
     if (!plane || !row_of || !shown ||
         fc_resampler_new(&r, longest_side(split), cell, err) != FC_OK)
         return FC_EFAIL;
-    fill(out, left - GAP, 0, out->width, out->height, grid, 1);
+    fill_rectangle(out, left - GAP, 0, out->width, out->height, grid, 1);
     for (int i = 0; i < d->classes; i++)
         row_of[order[i]] = i;
     for (int i = 0; i < rows; i++) {
         number(out, left - 2 * GAP, GAP + i * step + (cell - DIGIT_HEIGHT) / 2, order[i]);
         for (int j = 0; j < columns; j++)
-            fill(out, left + j * step, GAP + i * step, cell, cell, paper, 1);
+            fill_rectangle(out, left + j * step, GAP + i * step, cell, cell, paper, 1);
     }
     for (size_t i = 0; i < split->n; i++) {
         int c = split->label[i];
@@ -184,7 +184,7 @@ fc_status fc_partition_picture(fc_picture *out, const fc_partition *p, const fc_
         number(out, left - GAP, GAP + i * cell + (cell - DIGIT_HEIGHT) / 2, i);
     int step = tick_step(number_width(t->classes - 1) + GAP, cell);
     for (int j = 0, x = left; j < t->n; j++) {
-        fill(out, x++, GAP, 1, rows * cell, grid, 1);
+        fill_rectangle(out, x++, GAP, 1, rows * cell, grid, 1);
         for (int k = t->first[j]; k < t->first[j + 1]; k++, x += cell) {
             if (k % step == 0)
                 number(out, x + (cell + number_width(t->order[k])) / 2, 2 * GAP + rows * cell,
@@ -196,12 +196,13 @@ fc_status fc_partition_picture(fc_picture *out, const fc_partition *p, const fc_
                     disc(out, x, GAP + i * cell, cell, size * (float)cell / 2,
                          task_ink[j % TASK_INKS]);
                 else if (n > 0)
-                    fill(out, x, GAP + i * cell, cell, cell, task_ink[j % TASK_INKS], size);
+                    fill_rectangle(out, x, GAP + i * cell, cell, cell, task_ink[j % TASK_INKS],
+                                   size);
             }
         }
     }
-    fill(out, width - GAP - 1, GAP, 1, rows * cell, grid, 1);
-    fill(out, left, GAP, width - left - GAP, 1, grid, 1);
-    fill(out, left, GAP + rows * cell, width - left - GAP, 1, grid, 1);
+    fill_rectangle(out, width - GAP - 1, GAP, 1, rows * cell, grid, 1);
+    fill_rectangle(out, left, GAP, width - left - GAP, 1, grid, 1);
+    fill_rectangle(out, left, GAP + rows * cell, width - left - GAP, 1, grid, 1);
     return FC_OK;
 }

@@ -149,7 +149,7 @@ static fc_status load_split(fc_split *s, fc_dataset *d, const char *const *files
     return FC_OK;
 }
 
-static int count(const char *const *list)
+static int list_length(const char *const *list)
 {
     int n = 0;
     while (list[n])
@@ -170,6 +170,6 @@ fc_status fc_cifar_load(fc_dataset *out, const fc_data_request *q, const fc_cifa
     FC_TRY(python ? python_names(out, names, c, err) : fc_data_class_names(out, names, err));
     const char *const *train = python ? c->py_train : c->bin_train;
     const char *const *test = python ? &c->py_test : &c->bin_test;
-    FC_TRY(load_split(&out->train, out, train, count(train), c, python, err));
+    FC_TRY(load_split(&out->train, out, train, list_length(train), c, python, err));
     return load_split(&out->test, out, test, 1, c, python, err);
 }

@@ -2,7 +2,7 @@
 
 #include <stddef.h>
 
-static fc_status load(fc_dataset *out, const fc_data_request *q, fc_error *err);
+static fc_status load_cifar10(fc_dataset *out, const fc_data_request *q, fc_error *err);
 
 extern const fc_data_source fc_data_cifar10;
 const fc_data_source fc_data_cifar10 = {
@@ -10,10 +10,10 @@ const fc_data_source fc_data_cifar10 = {
     .help = "CIFAR-10: 10 classes, 32 x 32 RGB; the binary or the python version",
     .layout = "data_batch_1.bin to data_batch_5.bin and test_batch.bin (cifar-10-batches-bin), or "
               "data_batch_1 to data_batch_5 and test_batch (cifar-10-batches-py)",
-    .load = load,
+    .load = load_cifar10,
 };
 
-static fc_status load(fc_dataset *out, const fc_data_request *q, fc_error *err)
+static fc_status load_cifar10(fc_dataset *out, const fc_data_request *q, fc_error *err)
 {
     static const char *const folders[] = {"cifar-10-batches-bin", "cifar-10-batches-py", "cifar10",
                                           "", NULL};

@@ -2,17 +2,17 @@
 
 #include <stddef.h>
 
-static fc_status load(fc_dataset *out, const fc_data_request *q, fc_error *err);
+static fc_status load_cifar100(fc_dataset *out, const fc_data_request *q, fc_error *err);
 
 extern const fc_data_source fc_data_cifar100;
 const fc_data_source fc_data_cifar100 = {
     .name = "cifar100",
     .help = "CIFAR-100: 100 fine classes, 32 x 32 RGB; the binary or the python version",
     .layout = "train.bin and test.bin (cifar-100-binary), or train and test (cifar-100-python)",
-    .load = load,
+    .load = load_cifar100,
 };
 
-static fc_status load(fc_dataset *out, const fc_data_request *q, fc_error *err)
+static fc_status load_cifar100(fc_dataset *out, const fc_data_request *q, fc_error *err)
 {
     static const char *const folders[] = {"cifar-100-binary", "cifar-100-python", "cifar100", "",
                                           NULL};

@@ -13,14 +13,14 @@
 
 enum { DEPTH_MAX = 8 }; /* folders in folders; also ends loops of links */
 
-static fc_status load(fc_dataset *out, const fc_data_request *q, fc_error *err);
+static fc_status load_imagefolder(fc_dataset *out, const fc_data_request *q, fc_error *err);
 
 extern const fc_data_source fc_data_imagefolder;
 const fc_data_source fc_data_imagefolder = {
     .name = "imagefolder",
     .help = "folders of PNG, JPEG or PPM images, one folder a class",
     .layout = "train/<class>/<image> and test/<class>/<image> (or val/...)",
-    .load = load,
+    .load = load_imagefolder,
 };
 
 /* Sorted names of a folder, hidden ones left out; freed by free_names. */
@@ -176,7 +176,7 @@ static fc_status check_same(const char *const *a, const char *folder_a, const ch
     return FC_OK;
 }
 
-static fc_status load(fc_dataset *out, const fc_data_request *q, fc_error *err)
+static fc_status load_imagefolder(fc_dataset *out, const fc_data_request *q, fc_error *err)
 {
     static const char *const folders[] = {"imagefolder", "", NULL}, *const markers[] = {"train",
                                                                                         NULL};

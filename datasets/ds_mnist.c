@@ -5,7 +5,7 @@
 
 enum { CLASSES = 10 };
 
-static fc_status load(fc_dataset *out, const fc_data_request *q, fc_error *err);
+static fc_status load_mnist(fc_dataset *out, const fc_data_request *q, fc_error *err);
 
 extern const fc_data_source fc_data_mnist;
 const fc_data_source fc_data_mnist = {
@@ -13,7 +13,7 @@ const fc_data_source fc_data_mnist = {
     .help = "MNIST, Fashion-MNIST or KMNIST: 10 classes, grey",
     .layout = "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, "
               "t10k-labels-idx1-ubyte, each plain or .gz",
-    .load = load,
+    .load = load_mnist,
 };
 
 /* folder/name or folder/name.gz */
@@ -60,7 +60,7 @@ static fc_status load_split(fc_split *s, fc_dataset *d, const char *const name[4
     return FC_OK;
 }
 
-static fc_status load(fc_dataset *out, const fc_data_request *q, fc_error *err)
+static fc_status load_mnist(fc_dataset *out, const fc_data_request *q, fc_error *err)
 {
     static const char *const folders[] = {"MNIST/raw", "mnist", "MNIST", "", NULL};
     static const char *const train[] = {"train-images-idx3-ubyte", "train-images-idx3-ubyte.gz",

@@ -7,7 +7,7 @@
 
 enum { CLASSES_MAX = 65536 };
 
-static fc_status load(fc_dataset *out, const fc_data_request *q, fc_error *err);
+static fc_status load_npz(fc_dataset *out, const fc_data_request *q, fc_error *err);
 
 extern const fc_data_source fc_data_npz;
 const fc_data_source fc_data_npz = {
@@ -15,7 +15,7 @@ const fc_data_source fc_data_npz = {
     .help = "a NumPy archive: uint8 images (n, height, width[, 1 or 3]) and integer labels (n)",
     .layout = "a .npz file, or data.npz, with x_train, y_train, x_test, y_test "
               "(or train_images, train_labels, test_images, test_labels)",
-    .load = load,
+    .load = load_npz,
 };
 
 /* The archive that all arrays come from. */
@@ -89,7 +89,7 @@ static fc_status load_split(fc_split *s, fc_dataset *d, const archive *z, const 
     return FC_OK;
 }
 
-static fc_status load(fc_dataset *out, const fc_data_request *q, fc_error *err)
+static fc_status load_npz(fc_dataset *out, const fc_data_request *q, fc_error *err)
 {
     static const char *const folders[] = {"", NULL}, *const markers[] = {"data.npz", NULL};
     static const char *const train[] = {"x_train", "train_images", "y_train", "train_labels"};

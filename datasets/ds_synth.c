@@ -214,7 +214,7 @@ static void draw_row(float *restrict red, float *restrict green, float *restrict
     }
 }
 
-static void draw(float *plane, int size, const layer *l)
+static void draw_layer(float *plane, int size, const layer *l)
 {
     size_t area = (size_t)size * (size_t)size;
     float reach = 1.6f * l->radius * (float)size, cx = l->x * (float)size, cy = l->y * (float)size;
@@ -285,14 +285,14 @@ static void draw_image(uint8_t *out, float *plane, int size, const object *o, co
     layer l = place(g, &ground, &(pose){0.5f, 0.5f, 4, between(g, 0, 1), 1, false}, vary);
     l.skin.freq *= 6;
     tint(g, &l, w, cast, vary);
-    draw(plane, size, &l);
+    draw_layer(plane, size, &l);
     int distractors = (int)(vary * fc_rng_below(g, DISTRACTORS + 1) + 0.5);
     for (int i = 0; i < distractors; i++) {
         part p = make_part(g, w);
         pose at = {between(g, 0, 1), between(g, 0, 1), between(g, 0.06, 0.14), 0, 1, false};
         l = place(g, &p, &at, vary);
         tint(g, &l, w, cast, vary);
-        draw(plane, size, &l);
+        draw_layer(plane, size, &l);
     }
     pose at = {.x = 0.5f + normal(g, 0.08 * vary),
                .y = 0.5f + normal(g, 0.08 * vary),
@@ -304,7 +304,7 @@ static void draw_image(uint8_t *out, float *plane, int size, const object *o, co
         l = place(g, &o->part[i], &at, vary);
         tint(g, &l, w, cast, vary);
         if (i == o->n - 1 || fc_rng_uniform(g) >= 0.15 * vary) /* a satellite may be hidden */
-            draw(plane, size, &l);
+            draw_layer(plane, size, &l);
     }
     /* Noise from a cheap generator, two bytes summed, then to 8 bits, interleaved. */
     float noise = (float)(0.05 * vary), gain = 255 * expf(normal(g, 0.15 * vary));
@@ -361,7 +361,7 @@ static fc_status fill_split(fc_split *s, const job *j, uint32_t what, int per_cl
     return failed ? fc_fail(err, FC_EFAIL, "synth: out of memory") : FC_OK;
 }
 
-static fc_status check(const fc_data_request *q, fc_error *err)
+static fc_status check_request(const fc_data_request *q, fc_error *err)
 {
     const struct {
         const char *what;
@@ -380,9 +380,9 @@ static fc_status check(const fc_data_request *q, fc_error *err)
     return FC_OK;
 }
 
-static fc_status load(fc_dataset *out, const fc_data_request *q, fc_error *err)
+static fc_status load_synth(fc_dataset *out, const fc_data_request *q, fc_error *err)
 {
-    FC_TRY(check(q, err));
+    FC_TRY(check_request(q, err));
     world w;
     make_world(&w, q->seed);
     size_t classes = (size_t)q->classes;
@@ -412,5 +412,5 @@ const fc_data_source fc_data_synth = {
     .name = "synth",
     .help = "procedural classes, any number and size, no files",
     .layout = "nothing: images are drawn from the seed",
-    .load = load,
+    .load = load_synth,
 };

@@ -3,9 +3,9 @@
  * fed-mammoth (Salami et al., ICLR 2025), _datasets/_utils.py, its default 'distribution'. */
 #include "datasets/part_common.h"
 
-static fc_status assign(int32_t *owner, const fc_partition_task *task,
-                        const fc_partition_request *q, int attempt, fc_arena *scratch,
-                        fc_error *err)
+static fc_status assign_dir_class(int32_t *owner, const fc_partition_task *task,
+                                  const fc_partition_request *q, int attempt, fc_arena *scratch,
+                                  fc_error *err)
 {
     size_t clients = (size_t)q->clients;
     double *a = fc_arena_alloc(scratch, clients, sizeof *a, err);
@@ -25,5 +25,5 @@ const fc_partition_method fc_partition_dir_class = {
     .source = "fed-mammoth; Hsu et al. 2019, arXiv 1909.06335",
     .help = "per class, clients' shares ~ Dirichlet(beta), every sample drawn on its own",
     .needs = "beta min_samples",
-    .assign = assign,
+    .assign = assign_dir_class,
 };

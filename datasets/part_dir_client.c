@@ -5,9 +5,9 @@
  * these classes draws from all samples left. */
 #include "datasets/part_common.h"
 
-static fc_status assign(int32_t *owner, const fc_partition_task *task,
-                        const fc_partition_request *q, int attempt, fc_arena *scratch,
-                        fc_error *err)
+static fc_status assign_dir_client(int32_t *owner, const fc_partition_task *task,
+                                   const fc_partition_request *q, int attempt, fc_arena *scratch,
+                                   fc_error *err)
 {
     size_t clients = (size_t)q->clients, classes = (size_t)task->classes;
     size_t each = q->samples_per_client ? (size_t)q->samples_per_client : task->n / clients;
@@ -51,5 +51,5 @@ const fc_partition_method fc_partition_dir_client = {
     .source = "pfl-research; Hsu et al. 2019, arXiv 1909.06335",
     .help = "per client, class shares ~ Dirichlet(beta), a fixed number of samples",
     .needs = "beta samples_per_client min_samples",
-    .assign = assign,
+    .assign = assign_dir_client,
 };

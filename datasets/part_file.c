@@ -105,9 +105,9 @@ static fc_status read_rows(int32_t *owner, bool *seen, const char *text, size_t 
     return FC_OK;
 }
 
-static fc_status assign(int32_t *owner, const fc_partition_task *task,
-                        const fc_partition_request *q, int attempt, fc_arena *scratch,
-                        fc_error *err)
+static fc_status assign_file(int32_t *owner, const fc_partition_task *task,
+                             const fc_partition_request *q, int attempt, fc_arena *scratch,
+                             fc_error *err)
 {
     (void)attempt;
     if (!q->file || !*q->file)
@@ -129,5 +129,5 @@ const fc_partition_method fc_partition_file = {
     .help = "the owners written in a partition.csv",
     .needs = "partition_file min_samples",
     .fixed = true,
-    .assign = assign,
+    .assign = assign_file,
 };

@@ -1,9 +1,9 @@
 /* iid: the shuffled samples of the task dealt in turn; client sizes differ by at most one. */
 #include "datasets/part_common.h"
 
-static fc_status assign(int32_t *owner, const fc_partition_task *task,
-                        const fc_partition_request *q, int attempt, fc_arena *scratch,
-                        fc_error *err)
+static fc_status assign_iid(int32_t *owner, const fc_partition_task *task,
+                            const fc_partition_request *q, int attempt, fc_arena *scratch,
+                            fc_error *err)
 {
     uint32_t *order = fc_arena_alloc(scratch, task->n, sizeof *order, err);
     if (!order)
@@ -22,5 +22,5 @@ const fc_partition_method fc_partition_iid = {
     .source = "McMahan et al. 2017, arXiv 1602.05629, section 3",
     .help = "samples shuffled and dealt in turn",
     .needs = "min_samples",
-    .assign = assign,
+    .assign = assign_iid,
 };

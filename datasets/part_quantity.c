@@ -5,8 +5,8 @@
 
 /* chosen (classes, clients): the clients that chose class c stand first, count[c] of them.
  * Returns whether every class was chosen. */
-static bool choose(int *chosen, int *count, uint32_t *klass, int classes, int clients, int each,
-                   fc_rng *g)
+static bool choose_classes(int *chosen, int *count, uint32_t *klass, int classes, int clients,
+                           int each, fc_rng *g)
 {
     for (int c = 0; c < classes; c++) {
         klass[c] = (uint32_t)c;
@@ -25,9 +25,9 @@ static bool choose(int *chosen, int *count, uint32_t *klass, int classes, int cl
     return true;
 }
 
-static fc_status assign(int32_t *owner, const fc_partition_task *task,
-                        const fc_partition_request *q, int attempt, fc_arena *scratch,
-                        fc_error *err)
+static fc_status assign_quantity(int32_t *owner, const fc_partition_task *task,
+                                 const fc_partition_request *q, int attempt, fc_arena *scratch,
+                                 fc_error *err)
 {
     int classes = task->classes, clients = q->clients, each = q->classes_per_client;
     int least = (classes + clients - 1) / clients;
@@ -44,7 +44,7 @@ static fc_status assign(int32_t *owner, const fc_partition_task *task,
         return FC_EFAIL;
     fc_rng g = fc_part_rng(q, task->t, attempt);
     int tries = 0;
-    while (!choose(chosen, count, klass, classes, clients, each, &g))
+    while (!choose_classes(chosen, count, klass, classes, clients, each, &g))
         if (++tries >= q->max_tries)
             return fc_fail(err, FC_EUSAGE,
                            "partition quantity: task %d: no draw of %d classes for each of %d "
@@ -63,5 +63,5 @@ const fc_partition_method fc_partition_quantity = {
     .source = "fed-mammoth; Li et al. 2022, arXiv 2102.02079 (#C = k)",
     .help = "every client holds classes_per_client random classes of each task",
     .needs = "classes_per_client min_samples",
-    .assign = assign,
+    .assign = assign_quantity,
 };

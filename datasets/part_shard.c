@@ -2,9 +2,9 @@
  * every client gets s random shards. McMahan et al., AISTATS 2017, section 3. */
 #include "datasets/part_common.h"
 
-static fc_status assign(int32_t *owner, const fc_partition_task *task,
-                        const fc_partition_request *q, int attempt, fc_arena *scratch,
-                        fc_error *err)
+static fc_status assign_shard(int32_t *owner, const fc_partition_task *task,
+                              const fc_partition_request *q, int attempt, fc_arena *scratch,
+                              fc_error *err)
 {
     size_t shards = (size_t)q->clients * (size_t)q->shards_per_client;
     if (shards > task->n)
@@ -35,5 +35,5 @@ const fc_partition_method fc_partition_shard = {
     .source = "McMahan et al. 2017, arXiv 1602.05629",
     .help = "samples sorted by class, cut into equal shards, shards_per_client for each client",
     .needs = "shards_per_client min_samples",
-    .assign = assign,
+    .assign = assign_shard,
 };

@@ -36,7 +36,7 @@ static fc_status bad(machine *m, const char *what)
 /* --- stack, memo, containers --------------------------------------------------------------------
  */
 
-static fc_pickle *make(machine *m, fc_pickle_kind kind)
+static fc_pickle *make_value(machine *m, fc_pickle_kind kind)
 {
     fc_pickle *v = fc_arena_alloc(m->arena, 1, sizeof *v, m->err);
     if (v)
@@ -155,7 +155,7 @@ static fc_status take_uint(machine *m, uint64_t *v, int n)
 
 static fc_status push_int(machine *m, int64_t i)
 {
-    fc_pickle *v = make(m, FC_PICKLE_INT);
+    fc_pickle *v = make_value(m, FC_PICKLE_INT);
     if (v)
         v->i = i;
     return push(m, v);
@@ -184,7 +184,7 @@ static fc_status push_bytes(machine *m, int size_of_length)
 {
     uint64_t n;
     FC_TRY(take_uint(m, &n, size_of_length));
-    fc_pickle *v = make(m, FC_PICKLE_BYTES);
+    fc_pickle *v = make_value(m, FC_PICKLE_BYTES);
     if (!v)
         return FC_EFAIL;
     FC_TRY(take(m, &v->p, n));
@@ -202,7 +202,7 @@ static bool equals(const unsigned char *p, size_t n, const char *s)
 static fc_status push_global(machine *m, const unsigned char *module, size_t n_module,
                              const unsigned char *name, size_t n_name)
 {
-    fc_pickle *v = make(m, FC_PICKLE_GLOBAL);
+    fc_pickle *v = make_value(m, FC_PICKLE_GLOBAL);
     for (int i = 0; v && i < NGLOBAL; i++)
         if (equals(module, n_module, globals[i].module) && equals(name, n_name, globals[i].name)) {
             v->i = i;
@@ -261,7 +261,7 @@ static fc_status reduce(machine *m)
     const fc_pickle *callable = v[0], *args = v[1];
     if (callable->kind != FC_PICKLE_GLOBAL || args->kind != FC_PICKLE_LIST)
         return bad(m, "a call of something that is no known function");
-    fc_pickle *result = make(m, FC_PICKLE_BYTES);
+    fc_pickle *result = make_value(m, FC_PICKLE_BYTES);
     if (!result)
         return FC_EFAIL;
     switch (callable->i) {
@@ -330,7 +330,7 @@ static fc_status build(machine *m)
 
 static fc_status push_tuple(machine *m, size_t n)
 {
-    fc_pickle **v, *t = make(m, FC_PICKLE_LIST);
+    fc_pickle **v, *t = make_value(m, FC_PICKLE_LIST);
     if (!t)
         return FC_EFAIL;
     FC_TRY(pop(m, &v, n));
@@ -340,7 +340,7 @@ static fc_status push_tuple(machine *m, size_t n)
 
 static fc_status push_marked_tuple(machine *m)
 {
-    fc_pickle **v, *t = make(m, FC_PICKLE_LIST);
+    fc_pickle **v, *t = make_value(m, FC_PICKLE_LIST);
     size_t n;
     if (!t)
         return FC_EFAIL;
@@ -384,7 +384,7 @@ static fc_status global_from_stack(machine *m)
     return push_global(m, v[0]->p, v[0]->n, v[1]->p, v[1]->n);
 }
 
-static fc_status step(machine *m, unsigned char op)
+static fc_status run_opcode(machine *m, unsigned char op)
 {
     fc_pickle **v;
     uint64_t i;
@@ -393,11 +393,11 @@ static fc_status step(machine *m, unsigned char op)
     case 0x95: /* FRAME */
         return take_uint(m, &i, 8);
     case '(':
-        return push(m, make(m, FC_PICKLE_MARK));
+        return push(m, make_value(m, FC_PICKLE_MARK));
     case '0': /* POP */
         return pop(m, &v, 1);
     case 'N':
-        return push(m, make(m, FC_PICKLE_NONE));
+        return push(m, make_value(m, FC_PICKLE_NONE));
     case 0x88: /* NEWTRUE */
         return push_int(m, 1);
     case 0x89: /* NEWFALSE */
@@ -424,9 +424,9 @@ static fc_status step(machine *m, unsigned char op)
         return push_bytes(m, 8);
     case ']':
     case ')':
-        return push(m, make(m, FC_PICKLE_LIST));
+        return push(m, make_value(m, FC_PICKLE_LIST));
     case '}':
-        return push(m, make(m, FC_PICKLE_DICT));
+        return push(m, make_value(m, FC_PICKLE_DICT));
     case 0x85: /* TUPLE1 */
     case 0x86: /* TUPLE2 */
     case 0x87: /* TUPLE3 */
@@ -492,7 +492,7 @@ fc_status fc_pickle_read(const fc_pickle **out, const unsigned char *data, size_
             *out = v[0];
             return FC_OK;
         }
-        FC_TRY(step(&m, *op));
+        FC_TRY(run_opcode(&m, *op));
     }
     return bad(&m, "too many opcodes");
 }

@@ -157,8 +157,8 @@ static fc_status split_samples(uint32_t ***list, size_t **count, const fc_split 
     return FC_OK;
 }
 
-static fc_status make(fc_tasks *out, const fc_dataset *d, const fc_ints *sizes,
-                      const fc_ints *order, fc_arena *arena, fc_error *err)
+static fc_status make_tasks(fc_tasks *out, const fc_dataset *d, const fc_ints *sizes,
+                            const fc_ints *order, fc_arena *arena, fc_error *err)
 {
     if (out->n < 1 || out->n > out->classes)
         return fc_fail(err, FC_EUSAGE, "%d tasks, expected 1 to %d: every task needs a class",
@@ -189,14 +189,14 @@ fc_status fc_tasks_make(fc_tasks *out, const fc_dataset *d, int count, const fc_
                         const fc_ints *order, fc_arena *arena, fc_error *err)
 {
     *out = (fc_tasks){.n = sizes && sizes->n > 0 ? sizes->n : count, .classes = d->classes};
-    return make(out, d, sizes, order, arena, err);
+    return make_tasks(out, d, sizes, order, arena, err);
 }
 
 fc_status fc_tasks_some(fc_tasks *out, const fc_dataset *d, const fc_ints *sizes,
                         const fc_ints *classes, fc_arena *arena, fc_error *err)
 {
     *out = (fc_tasks){.n = sizes->n, .classes = classes->n};
-    return make(out, d, sizes, classes, arena, err);
+    return make_tasks(out, d, sizes, classes, arena, err);
 }
 
 fc_status fc_tasks_reorder(fc_tasks *t, const fc_ints *order, fc_arena *arena, fc_error *err)

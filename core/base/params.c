@@ -18,7 +18,7 @@ void fc_params_add(fc_params *layout, fc_spec *spec, const char *name, fc_group 
             s->cols *= dim[i];
     }
     layout->spec = spec;
-    layout->n += (size_t)s->rows * (size_t)s->cols;
+    layout->n += fc_spec_size(s);
     layout->nspec++;
 }
 
@@ -50,7 +50,7 @@ size_t fc_params_group(const fc_params *p, fc_group g, size_t *offset)
         if (n == 0)
             *offset = s->offset;
         assert(s->offset == *offset + n);
-        n += (size_t)s->rows * (size_t)s->cols;
+        n += fc_spec_size(s);
     }
     return n;
 }

@@ -31,6 +31,11 @@ typedef struct fc_spec {
     size_t offset; /* elements from the start of the block */
 } fc_spec;
 
+static inline size_t fc_spec_size(const fc_spec *s)
+{
+    return (size_t)s->rows * (size_t)s->cols;
+}
+
 typedef struct fc_params {
     fc_real *p; /* the block, n elements; NULL in a pure layout */
     size_t n;

@@ -25,11 +25,6 @@ typedef struct state {
     double weight; /* sum of w_i */
 } state;
 
-static size_t spec_size(const fc_spec *s)
-{
-    return (size_t)s->rows * (size_t)s->cols;
-}
-
 static bool is_merged(const fc_merge_job *job, const fc_spec *s)
 {
     return (job->groups >> s->group & 1) != 0;
@@ -80,7 +75,7 @@ static fc_status check_update(const state *st, const fc_merge_job *job, const fc
         const fc_spec *s = &job->base->spec[t];
         if (!is_merged(job, s))
             continue;
-        for (size_t i = 0; i < spec_size(s); i++)
+        for (size_t i = 0; i < fc_spec_size(s); i++)
             if (!isfinite(u->params->p[s->offset + i]))
                 return fc_fail(err, FC_EFAIL,
                                "client %d: element %zu of %s is %g, expected a finite number",
@@ -108,8 +103,8 @@ static fc_status check_update(const state *st, const fc_merge_job *job, const fc
 static double *to_double(const fc_params *p, int tensor, fc_arena *scratch, fc_error *err)
 {
     const fc_spec *s = &p->spec[tensor];
-    double *x = fc_arena_alloc(scratch, spec_size(s), sizeof *x, err);
-    for (size_t i = 0; x && i < spec_size(s); i++)
+    double *x = fc_arena_alloc(scratch, fc_spec_size(s), sizeof *x, err);
+    for (size_t i = 0; x && i < fc_spec_size(s); i++)
         x[i] = p->p[s->offset + i];
     return x;
 }
@@ -120,7 +115,7 @@ static double *project(const fc_params *base, int A_tensor, const double *G, boo
 {
     int r = base->spec[A_tensor].rows, d = base->spec[A_tensor].cols;
     const double *A = to_double(base, A_tensor, scratch, err);
-    double *AG = fc_arena_alloc(scratch, spec_size(&base->spec[A_tensor]), sizeof *AG, err);
+    double *AG = fc_arena_alloc(scratch, fc_spec_size(&base->spec[A_tensor]), sizeof *AG, err);
     double *M = fc_arena_alloc(scratch, (size_t)r * (size_t)r, sizeof *M, err);
     if (!A || !AG || !M)
         return NULL;
@@ -128,7 +123,7 @@ static double *project(const fc_params *base, int A_tensor, const double *G, boo
     if (full)
         fc_dgemm(false, false, r, d, d, 1, A, d, G, d, 0, AG, d);
     else
-        for (size_t i = 0; i < spec_size(&base->spec[A_tensor]); i++)
+        for (size_t i = 0; i < fc_spec_size(&base->spec[A_tensor]); i++)
             AG[i] = A[i] * G[i % (size_t)d];
     /* M = AG A^T    (r, d) (d, r) */
     fc_dgemm(false, true, r, r, d, 1, AG, d, A, d, 0, M, r);
@@ -161,7 +156,7 @@ static fc_status fold_solve(void *ctx, int k, fc_arena *scratch, fc_error *err)
     if (s->full)
         fc_dgemm(false, false, spec->rows, s->dim, s->dim, 1, W, s->dim, M, s->dim, 1, num, s->dim);
     else
-        for (size_t i = 0; i < spec_size(spec); i++)
+        for (size_t i = 0; i < fc_spec_size(spec); i++)
             num[i] += W[i] * M[i % d];
     /* den += M_i (dim, dim) */
     for (size_t i = 0; i < (s->full ? d * d : d); i++)
@@ -181,7 +176,7 @@ fc_status fc_closed_form_fold(void *state_, const fc_merge_job *job, const fc_up
         if (!is_merged(job, s) || st->by_gram[t])
             continue;
         /* num += w_i W_i */
-        for (size_t i = s->offset; i < s->offset + spec_size(s); i++)
+        for (size_t i = s->offset; i < s->offset + fc_spec_size(s); i++)
             st->num[i] += w * u->params->p[i];
     }
     st->weight += w;
@@ -199,7 +194,7 @@ typedef struct finish_job {
 static fc_status write_out(const finish_job *f, int tensor, fc_error *err)
 {
     const fc_spec *s = &f->job->base->spec[tensor];
-    for (size_t i = s->offset; i < s->offset + spec_size(s); i++) {
+    for (size_t i = s->offset; i < s->offset + fc_spec_size(s); i++) {
         f->out->p[i] = (fc_real)f->st->num[i];
         if (!isfinite(f->out->p[i]))
             return fc_fail(err, FC_EFAIL,
@@ -220,7 +215,7 @@ static fc_status finish_solve(void *ctx, int k, fc_arena *scratch, fc_error *err
     if (s->full) {
         FC_TRY(fc_spd_solve(num, s->den, num, spec->rows, s->dim, spec->name, NULL, scratch, err));
     } else {
-        for (size_t i = 0; i < spec_size(spec); i++) {
+        for (size_t i = 0; i < fc_spec_size(spec); i++) {
             double g = s->den[i % (size_t)s->dim];
             num[i] = g != 0 ? num[i] / g : 0;
         }
@@ -242,7 +237,7 @@ fc_status fc_closed_form_finish(void *state_, const fc_merge_job *job, fc_params
         if (!is_merged(job, s) || st->by_gram[t])
             continue;
         /* W* = sum_i w_i W_i / sum_i w_i */
-        for (size_t i = s->offset; i < s->offset + spec_size(s); i++)
+        for (size_t i = s->offset; i < s->offset + fc_spec_size(s); i++)
             st->num[i] /= st->weight;
         FC_TRY(write_out(&f, t, err));
     }

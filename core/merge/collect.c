@@ -64,7 +64,7 @@ static int stack_rank(const fc_collect *c, int t)
 
 static bool any_nonzero(const fc_params *p, const fc_spec *s)
 {
-    for (size_t i = 0; i < (size_t)s->rows * (size_t)s->cols; i++)
+    for (size_t i = 0; i < fc_spec_size(s); i++)
         if (p->p[s->offset + i] != 0)
             return true;
     return false;
@@ -151,7 +151,7 @@ fc_status fc_collect_begin(fc_collect **out, const fc_merge_method *rule, const 
 
 static fc_status check_finite_tensor(const fc_update *u, const fc_spec *s, fc_error *err)
 {
-    for (size_t i = s->offset; i < s->offset + (size_t)s->rows * (size_t)s->cols; i++)
+    for (size_t i = s->offset; i < s->offset + fc_spec_size(s); i++)
         if (!isfinite(u->params->p[i]))
             return fc_fail(err, FC_EFAIL,
                            "client %d: element %zu of %s is %g, expected a finite number",
@@ -261,7 +261,7 @@ static fc_status check_fisher_update(double *norm, const fc_collect *c, const fc
                        u->client);
     for (int t = 0; t < c->tensors; t++) {
         const fc_spec *s = &u->fisher->spec[t];
-        assert((size_t)s->rows * (size_t)s->cols == fc_tv_size(&c->shape[t]));
+        assert(fc_spec_size(s) == fc_tv_size(&c->shape[t]));
         for (size_t i = 0; i < fc_tv_size(&c->shape[t]); i++) {
             double F = u->fisher->p[s->offset + i];
             if (!(F >= 0 && F <= DBL_MAX))
@@ -369,7 +369,7 @@ size_t fc_collect_kept_bytes(const fc_merge_method *rule, const fc_merge_job *jo
         bool kept = job->product ? p->group == FC_GROUP_A || p->group == FC_GROUP_B
                                  : p->group == FC_GROUP_BACKBONE;
         if (kept)
-            one += (size_t)p->rows * (size_t)p->cols * (job->product ? pairs : 1);
+            one += fc_spec_size(p) * (job->product ? pairs : 1);
     }
     for (int i = 0; rule->needs & FC_MERGE_NEEDS_GRAMS && i < job->slots; i++)
         one += (size_t)job->shape->slot[i].dim * (size_t)job->shape->slot[i].dim;

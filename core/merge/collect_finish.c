@@ -120,7 +120,7 @@ static fc_status finish_sum(void *ctx, int t, fc_arena *scratch, fc_error *err)
             return fc_fail(err, FC_EFAIL, "merge of %s: found %g, expected a finite number",
                            c->shape[t].name, x[i]);
     }
-    memset(j->out->p + B->offset, 0, (size_t)B->rows * (size_t)B->cols * sizeof *j->out->p);
+    memset(j->out->p + B->offset, 0, fc_spec_size(B) * sizeof *j->out->p);
     return FC_OK;
 }
 
@@ -129,7 +129,7 @@ static fc_status finish_pair(void *ctx, int t, fc_arena *scratch, fc_error *err)
 {
     const finish_job *j = ctx;
     const fc_spec *A = spec_of(j->c, t), *B = spec_B(j->c, t);
-    size_t n_A = (size_t)A->rows * (size_t)A->cols, n_B = (size_t)B->rows * (size_t)B->cols;
+    size_t n_A = fc_spec_size(A), n_B = fc_spec_size(B);
     fc_tv pair[2] = {j->tau[t]}, best;
     double error;
     FC_TRY(base_pair(&pair[1], j->c, t, j->share, scratch, err));

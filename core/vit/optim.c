@@ -33,11 +33,6 @@ void fc_optim_reset(fc_optim *o, const fc_optim_config *cfg, const fc_params *p)
         memset(o->v, 0, p->n * sizeof *o->v);
 }
 
-static size_t count(const fc_spec *s)
-{
-    return (size_t)s->rows * (size_t)s->cols;
-}
-
 static bool is_trained(const fc_optim *o, const fc_spec *s)
 {
     return o->cfg.groups & 1u << s->group;
@@ -52,7 +47,7 @@ static void clip_gradient(const fc_optim *o, const fc_params *p, fc_real *grad)
             continue;
         const fc_real *g = grad + p->spec[i].offset;
         double part = 0;
-        for (size_t j = 0; j < count(&p->spec[i]); j++)
+        for (size_t j = 0; j < fc_spec_size(&p->spec[i]); j++)
             part += (double)g[j] * (double)g[j];
         square += part;
     }
@@ -63,7 +58,7 @@ static void clip_gradient(const fc_optim *o, const fc_params *p, fc_real *grad)
         if (!is_trained(o, &p->spec[i]))
             continue;
         fc_real *g = grad + p->spec[i].offset;
-        for (size_t j = 0; j < count(&p->spec[i]); j++)
+        for (size_t j = 0; j < fc_spec_size(&p->spec[i]); j++)
             g[j] *= (fc_real)factor;
     }
 }
@@ -133,10 +128,10 @@ void fc_optim_step(fc_optim *o, fc_params *p, fc_real *grad, double lr_scale, in
         r.shrink = c->kind == FC_ADAMW ? (fc_real)(1 - lr * decay) : 1;
         r.rate = (fc_real)(c->kind == FC_SGD ? lr : lr / fix1);
         if (c->kind == FC_SGD)
-            sgd_tensor(p->p + s->offset, o->m + s->offset, grad + s->offset, count(s), &r);
+            sgd_tensor(p->p + s->offset, o->m + s->offset, grad + s->offset, fc_spec_size(s), &r);
         else
             adam_tensor(p->p + s->offset, o->m + s->offset, o->v + s->offset, grad + s->offset,
-                        count(s), &r);
+                        fc_spec_size(s), &r);
     }
 }
 

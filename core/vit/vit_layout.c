@@ -284,11 +284,6 @@ static void fill_normal(fc_real *p, size_t n, double std, fc_key key)
     }
 }
 
-static size_t count(const fc_spec *s)
-{
-    return (size_t)s->rows * (size_t)s->cols;
-}
-
 void fc_vit_init(fc_params *w, uint64_t seed)
 {
     double patch_bound = 1 / sqrt((double)w->spec[FC_VIT_PATCH_W].cols);
@@ -300,13 +295,13 @@ void fc_vit_init(fc_params *w, uint64_t seed)
         fc_key key = {.seed = seed, .stream = FC_STREAM_INIT_VIT, .sample = (uint32_t)i};
         bool norm_weight = s->ndim == 1 && strstr(s->name, "norm") && strstr(s->name, ".weight");
         if (i == FC_VIT_CLS)
-            fill_normal(p, count(s), 1e-6, key);
+            fill_normal(p, fc_spec_size(s), 1e-6, key);
         else if (i == FC_VIT_PATCH_W || i == FC_VIT_PATCH_B)
-            fill_uniform(p, count(s), patch_bound, key);
+            fill_uniform(p, fc_spec_size(s), patch_bound, key);
         else if (s->ndim > 1)
-            fill_normal(p, count(s), 0.02, key);
+            fill_normal(p, fc_spec_size(s), 0.02, key);
         else
-            for (size_t j = 0; j < count(s); j++)
+            for (size_t j = 0; j < fc_spec_size(s); j++)
                 p[j] = norm_weight;
     }
 }
@@ -314,9 +309,9 @@ void fc_vit_init(fc_params *w, uint64_t seed)
 void fc_head_init(fc_params *train, uint64_t seed)
 {
     const fc_spec *head = &train->spec[fc_train_head(train)];
-    fill_normal(train->p + head[0].offset, count(head), 0.02,
+    fill_normal(train->p + head[0].offset, fc_spec_size(head), 0.02,
                 (fc_key){.seed = seed, .stream = FC_STREAM_INIT_HEAD});
-    memset(train->p + head[1].offset, 0, count(head + 1) * sizeof *train->p);
+    memset(train->p + head[1].offset, 0, fc_spec_size(head + 1) * sizeof *train->p);
 }
 
 void fc_lora_init(fc_params *train, const fc_vit_shape *s, uint64_t seed, int task)
@@ -327,8 +322,8 @@ void fc_lora_init(fc_params *train, const fc_vit_shape *s, uint64_t seed, int ta
                       .stream = FC_STREAM_INIT_LORA,
                       .task = (uint32_t)task,
                       .sample = (uint32_t)slot};
-        fill_uniform(train->p + A->offset, count(A), 1 / sqrt((double)A->cols), key);
-        memset(train->p + B->offset, 0, count(B) * sizeof *train->p);
+        fill_uniform(train->p + A->offset, fc_spec_size(A), 1 / sqrt((double)A->cols), key);
+        memset(train->p + B->offset, 0, fc_spec_size(B) * sizeof *train->p);
     }
 }
 

@@ -85,7 +85,7 @@ static fc_status take_statistics(statistics *s, const fc_params *layout, fc_erro
     return s->F ? fc_fit_fisher_alone(s->F, layout, &job, err) : FC_EFAIL;
 }
 
-static fc_status measure(statistics *s, const char *path, fc_error *err)
+static fc_status measure_model(statistics *s, const char *path, fc_error *err)
 {
     fc_model_on_data *d = s->d;
     fc_params layout;
@@ -121,7 +121,7 @@ static fc_status open_and_measure(const fc_args *a, fc_error *err)
                                   .n_override = a->n_override,
                                   .grams = s.grams};
     FC_TRY(fc_model_on_data_open(&d, &o, err));
-    fc_status status = measure(&s, a->output, err);
+    fc_status status = measure_model(&s, a->output, err);
     fc_model_on_data_close(&d);
     return status;
 }

@@ -250,7 +250,8 @@ typedef struct choice {
 } choice;
 
 /* Find c->method, c->rule and c->task_rule. */
-static fc_status choose(choice *out, fc_config *c, const fc_settings *all, fc_error *err)
+static fc_status find_method_and_rules(choice *out, fc_config *c, const fc_settings *all,
+                                       fc_error *err)
 {
     const fc_merge_method *named = NULL; /* by merge.rule */
     c->method = fc_method_find(fc_config_method_row.def);
@@ -533,7 +534,7 @@ static fc_status load_config(fc_config *c, const char *path, const fc_setting *m
         s->next = NULL;
         s->level += all.levels;
     }
-    FC_TRY(choose(&chosen, c, &all, err));
+    FC_TRY(find_method_and_rules(&chosen, c, &all, err));
 
     FC_TRY(fc_opt_defaults(c, fc_config_opts, fc_config_n_opts, &c->arena, err));
     FC_TRY(fc_opt_defaults(c, &fc_config_method_row, 1, &c->arena, err));

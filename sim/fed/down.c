@@ -37,7 +37,7 @@ void fc_down_stack_keep(fc_state *st, const fc_setup *s, int j, const fc_params 
         if (thin == 0)
             continue;
         const fc_spec *A = &p->spec[s->slot_A[i]], *B = &p->spec[s->slot_B[i]];
-        size_t n_A = (size_t)A->rows * (size_t)A->cols, n_B = (size_t)B->rows * (size_t)B->cols;
+        size_t n_A = fc_spec_size(A), n_B = fc_spec_size(B);
         fc_real *own = at + (size_t)j * (n_A + n_B);
         memcpy(own, p->p + A->offset, n_A * sizeof *own);
         memcpy(own + n_A, p->p + B->offset, n_B * sizeof *own);
@@ -156,7 +156,8 @@ static void put_folded(cursor *c, const fc_setup *s, const fc_state *st, bool al
 }
 
 /* st NULL: sizes only. */
-static cursor fill(fc_real *to, const fc_setup *s, const fc_state *st, const down_plan *p, int t)
+static cursor fill_message(fc_real *to, const fc_setup *s, const fc_state *st, const down_plan *p,
+                           int t)
 {
     cursor c = {.p = to};
     if (p->deltas)
@@ -189,7 +190,7 @@ fc_status fc_down_size(size_t *bytes, const fc_setup *s, int t, int round, fc_er
         .p = &s->layout,
         .groups = p.groups,
         .part = part,
-        .parts = list_parts(part, NULL, fill(NULL, s, NULL, &p, t).n, s, NULL, round)};
+        .parts = list_parts(part, NULL, fill_message(NULL, s, NULL, &p, t).n, s, NULL, round)};
     return fc_message_size(bytes, false, &body, err);
 }
 
@@ -198,11 +199,11 @@ fc_status fc_down_pack(fc_message *out, const fc_run *r, int t, int round, fc_er
     const fc_setup *s = r->setup;
     const down_plan p = plan_of(s, round);
     fc_message_part part[FC_PARTS_MAX];
-    size_t n = fill(NULL, s, NULL, &p, t).n;
+    size_t n = fill_message(NULL, s, NULL, &p, t).n;
     fc_real *numbers = malloc((n ? n : 1) * sizeof *numbers);
     if (!numbers)
         return fc_fail(err, FC_EFAIL, "out of memory: %zu numbers of the server's message", n);
-    fill(numbers, s, &r->state, &p, t);
+    fill_message(numbers, s, &r->state, &p, t);
     const fc_message_body body = {.p = &r->state.global,
                                   .groups = p.groups,
                                   .part = part,
@@ -218,7 +219,8 @@ fc_status fc_down_receive(fc_run *r, const fc_message *m, int t, int round, fc_e
     const down_plan p = plan_of(s, round);
     fc_params *received = &r->scratch.received;
     fc_message_part part[FC_PARTS_MAX];
-    size_t at, n_B = fc_params_group(received, FC_GROUP_B, &at), n = fill(NULL, s, NULL, &p, t).n;
+    size_t at, n_B = fc_params_group(received, FC_GROUP_B, &at),
+               n = fill_message(NULL, s, NULL, &p, t).n;
     fc_real *numbers = malloc((n ? n : 1) * sizeof *numbers);
     if (!numbers)
         return fc_fail(err, FC_EFAIL, "out of memory: %zu numbers of the server's message", n);

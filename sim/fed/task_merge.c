@@ -125,7 +125,7 @@ static fc_status load_tensor(task_vectors *v, fc_run *r, int k, int t, fc_error 
 }
 
 /* Names and sizes: of the adapted layers, or of the whole backbone. */
-static void describe(task_vectors *v, const fc_run *r)
+static void describe_vectors(task_vectors *v, const fc_run *r)
 {
     for (int t = 0; t < v->set.tensors; t++) {
         int tensor = v->tensor[t] = r->state.deltas.W ? t : fc_slot_tensor(t);
@@ -156,7 +156,7 @@ static fc_status load_deltas(task_vectors *v, fc_run *r, fc_error *err)
         .kind = "task",
         .id = v->id,
         .key = {.seed = fc_seed(r->setup->cfg, r->setup->cfg->seed.train), .task = (uint32_t)n}};
-    describe(v, r);
+    describe_vectors(v, r);
     for (int k = 0; k < n; k++) {
         v->id[k] = k + 1;
         for (int t = 0; t < tensors; t++)

@@ -159,7 +159,7 @@ static fc_status replace_tensor(fc_model_file *m, const fc_adapter_whole *x, fc_
     const fc_spec *s = fc_params_find(&m->w, x->name);
     if (strncmp(x->name, "head.", 5) == 0)
         return FC_OK;
-    if (!s || (size_t)s->rows * (size_t)s->cols != x->count)
+    if (!s || fc_spec_size(s) != x->count)
         return fc_fail(err, FC_EDATA, "%s: %s: the backbone has no such tensor of %zu numbers",
                        m->path, x->name, x->count);
     narrow(m->w.p + s->offset, x->v, x->count);

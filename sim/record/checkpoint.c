@@ -96,7 +96,7 @@ static fc_status remove_all(const char *dir, const char *prefix, fc_error *err)
 
 /* --- writing ---------------------------------------------------------------------------------- */
 
-static void checksum(char hex[9], const fc_state_field *field, int n)
+static void checksum_of_fields(char hex[9], const fc_state_field *field, int n)
 {
     uLong crc = crc32(0, NULL, 0);
     for (int i = 0; i < n; i++)
@@ -109,7 +109,7 @@ static fc_status write_fields(const char *path, const fc_ckpt_id *id, const fc_s
                               int n, fc_error *err)
 {
     char crc[9];
-    checksum(crc, field, n);
+    checksum_of_fields(crc, field, n);
     const char *const metadata[][2] = {{"format", FORMAT},
                                        {"config_hash", id->config_hash},
                                        {"data_sha256", id->data_sha256},
@@ -193,7 +193,7 @@ static bool intact(const fc_st *f)
 }
 
 /* All fields are checked before the first is written. */
-static fc_status fill(const fc_st *f, const fc_state_field *field, int n, fc_error *err)
+static fc_status read_fields(const fc_st *f, const fc_state_field *field, int n, fc_error *err)
 {
     for (int i = 0; i < n; i++) {
         const fc_tensor *t = fc_st_find(f, field[i].name);
@@ -231,7 +231,7 @@ static fc_status load_file(const char *path, bool *damaged, const fc_ckpt_id *id
         return fc_fail(err, s, "%s", why.msg);
     s = check_id(&f, id, err);
     if (s == FC_OK)
-        s = fill(&f, field, n, err);
+        s = read_fields(&f, field, n, err);
     fc_st_close(&f);
     return s;
 }

@@ -64,7 +64,7 @@ static size_t record_bytes(const fc_client_store *s)
     return sizeof(record_head) + s->numbers * sizeof(float);
 }
 
-static uint32_t checksum(int client, const float *own, size_t n)
+static uint32_t checksum_of_record(int client, const float *own, size_t n)
 {
     uint32_t id = (uint32_t)client;
     uLong crc = crc32_z(0, (const unsigned char *)&id, sizeof id);
@@ -81,7 +81,8 @@ fc_status fc_client_store_get(float *own, const fc_client_store *s, int client, 
     int64_t at = record * (int64_t)record_bytes(s);
     bool ok = record < s->records && fc_file_read_at(s->fd, &head, sizeof head, at) &&
               fc_file_read_at(s->fd, own, s->numbers * sizeof *own, at + (int64_t)sizeof head) &&
-              head.client == (uint32_t)client && head.crc == checksum(client, own, s->numbers);
+              head.client == (uint32_t)client &&
+              head.crc == checksum_of_record(client, own, s->numbers);
     return ok ? FC_OK
               : fc_fail(err, FC_ECKPT,
                         "%s: record %lld of client %d is not what was written: remove the folder "
@@ -92,7 +93,7 @@ fc_status fc_client_store_get(float *own, const fc_client_store *s, int client, 
 fc_status fc_client_store_put(int64_t *record, fc_client_store *s, int client, const float *own,
                               fc_error *err)
 {
-    record_head head = {(uint32_t)client, checksum(client, own, s->numbers)};
+    record_head head = {(uint32_t)client, checksum_of_record(client, own, s->numbers)};
     while (s->taken[s->next])
         s->next++;
     int64_t at = s->next * (int64_t)record_bytes(s);

@@ -58,7 +58,7 @@ static void measured_step(void *ctx, int thread, int i)
 
 /* Seconds per FLOP of all threads together, from training steps on real images for so many seconds,
  * two of them at least. */
-static fc_status measure(double *per_flop, fc_run *r, double budget, fc_error *err)
+static fc_status measure_speed(double *per_flop, fc_run *r, double budget, fc_error *err)
 {
     enum { STEPS_MAX = 200 };
     size_t n = r->setup->tasks.n_train[0], most = r->scratch.crew.trainer[0].order_max;
@@ -115,7 +115,7 @@ fc_status fc_estimate_make(fc_estimate *e, fc_run *r, double s_per_flop, fc_erro
     double measured, more;
     FC_TRY(fc_cost_make(&c, r->setup, &r->state.at, err));
     fc_server_prepare_task(r);
-    FC_TRY(measure(&measured, r, s_per_flop > 0 ? 0 : 1, err));
+    FC_TRY(measure_speed(&measured, r, s_per_flop > 0 ? 0 : 1, err));
     FC_TRY(fc_estimate_memory(&more, r->setup, r->scratch.ranks.all_threads, err));
     *e = (fc_estimate){.train_flop = c.train,
                        .eval_flop = c.eval,

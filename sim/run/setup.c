@@ -109,7 +109,7 @@ fc_status fc_setup_name(fc_setup *s, fc_error *err)
 }
 
 /* What is trained and what of it is sent, as the method and the rule want it. */
-static fc_status describe(fc_setup *s, fc_error *err)
+static fc_status describe_run(fc_setup *s, fc_error *err)
 {
     const fc_config *c = s->cfg;
     const fc_net *n = &s->net;
@@ -168,7 +168,7 @@ static fc_status open_parts(fc_setup *s, fc_ranks *ranks, fc_progress *progress,
     FC_TRY(fc_devices_open(&s->devices, c, s->partition.clients, &s->arena, err));
     const fc_transform transform = fc_transform_of(c, s->net.shape.image);
     fc_net_sees(&s->net, &s->data.train, &transform, s->tasks.logit, s->data.classes);
-    FC_TRY(describe(s, err));
+    FC_TRY(describe_run(s, err));
     return fc_setup_name(s, err);
 }
 

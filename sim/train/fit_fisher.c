@@ -129,7 +129,7 @@ static void select_part(fc_params *sent, const double *F, const fc_params *full)
 {
     for (int t = 0; t < sent->nspec; t++) {
         const fc_spec *to = &sent->spec[t], *from = fc_params_find(full, to->name);
-        for (size_t i = 0; i < (size_t)to->rows * (size_t)to->cols; i++)
+        for (size_t i = 0; i < fc_spec_size(to); i++)
             sent->p[to->offset + i] = (fc_real)F[from->offset + i];
     }
 }
