@@ -29,3 +29,9 @@ double fc_select(double *x, size_t n, size_t k)
     }
     return x[k];
 }
+
+int fc_ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}

@@ -1,4 +1,4 @@
-/* Order statistics by quickselect. */
+/* Order statistics. */
 #ifndef FC_SELECT_H
 #define FC_SELECT_H
 
@@ -8,5 +8,8 @@
  * before is larger and none after is smaller. Expected time O(n) for any order of x and for equal
  * numbers; the value does not depend on the order. Serial. */
 double fc_select(double *x, size_t n, size_t k);
+
+/* For qsort of doubles, no NaN. */
+int fc_ascending(const void *a, const void *b);
 
 #endif

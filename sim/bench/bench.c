@@ -2,6 +2,7 @@
 #include "sim/bench/bench.h"
 
 #include "core/base/opt.h"
+#include "core/base/select.h"
 #include "sim/io/progress.h"
 
 #include <stdio.h>
@@ -31,15 +32,9 @@ json_t *fc_bench_shape_name(int shape)
 
 /* ---- times ---------------------------------------------------------------------------------- */
 
-static int ascending(const void *x, const void *y)
-{
-    double a = *(const double *)x, b = *(const double *)y;
-    return (a > b) - (a < b);
-}
-
 void fc_bench_sort(double *x, int n)
 {
-    qsort(x, (size_t)n, sizeof *x, ascending);
+    qsort(x, (size_t)n, sizeof *x, fc_ascending);
 }
 
 fc_spread fc_spread_of(double *x, int n)

@@ -1,6 +1,7 @@
 #include "sim/fed/cohort.h"
 
 #include "core/base/rng.h"
+#include "core/base/select.h"
 #include "sim/fed/down.h"
 #include "sim/fed/flop.h"
 
@@ -83,12 +84,6 @@ static void run_member(fc_member *m, const fc_cohort *c, const fc_setup *s, cons
     }
 }
 
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
 /* Seconds after which the round is closed, whoever is still at work. */
 static double closing(fc_cohort *c, const fc_setup *s)
 {
@@ -101,7 +96,7 @@ static double closing(fc_cohort *c, const fc_setup *s)
             c->arrival[n++] = c->member[i].seconds;
     if (n < want)
         return deadline;
-    qsort(c->arrival, (size_t)n, sizeof *c->arrival, ascending);
+    qsort(c->arrival, (size_t)n, sizeof *c->arrival, fc_ascending);
     return fmin(deadline, c->arrival[want - 1]);
 }
 

@@ -1,17 +1,12 @@
 #include "sim/report/report_clients.h"
 
+#include "core/base/select.h"
 #include "sim/io/outfile.h"
 #include "sim/record/runlog.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-static int ascending(const void *x, const void *y)
-{
-    double a = *(const double *)x, b = *(const double *)y;
-    return (a > b) - (a < b);
-}
 
 /* x (n) sorted, n > 0. */
 static double quantile(const double *x, size_t n, double q)
@@ -61,7 +56,7 @@ static void end_round(gather *g)
 {
     if (g->n_now == 0)
         return;
-    qsort(g->now, g->n_now, sizeof *g->now, ascending);
+    qsort(g->now, g->n_now, sizeof *g->now, fc_ascending);
     add_point(&g->line[0], g->room, g->x_now, quantile(g->now, g->n_now, 0.5),
               quantile(g->now, g->n_now, 0.1), quantile(g->now, g->n_now, 0.9));
     g->n_now = 0;
