@@ -223,14 +223,19 @@ fc_status fc_server_round(fc_run *r, int t, int round, fc_error *err)
 {
     fc_mark mark = fc_arena_mark(&r->scratch.arena);
     fc_round x;
+
+    /* --- who takes part, and the merge that their updates go into */
     if (r->setup->trained.folds && round > 0)
         fc_server_prepare_task(r);
     FC_TRY(fc_round_init(&x, r, t, round, err));
     set_gram_model(&x, r);
     x.merge = fc_plan_merge_job(r->setup, &r->state.global, r->state.folded, t, round, x.n);
     FC_TRY(fc_merge_begin(&x.merge_state, r->setup->cfg->rule, &x.merge, &r->scratch.arena, err));
+
+    /* --- the model goes down, clients train, what they send is folded */
     FC_TRY(fc_round_run(&x, r, err));
 
+    /* --- the merge, and the steps of pieces after it; every rank gets the new model */
     double begin = fc_wall();
     fc_status s = r->scratch.ranks.me == 0 ? merge_updates(&x, r, err) : FC_OK;
     s = share_merged(r, s, err);
@@ -239,6 +244,7 @@ fc_status fc_server_round(fc_run *r, int t, int round, fc_error *err)
     FC_TRY(s);
     x.row.merge_s = fc_wall() - begin;
 
+    /* --- test it, and write the round down */
     begin = fc_wall();
     if (fc_plan_evaluates(r->setup, t, round)) {
         fc_model m;
