@@ -354,6 +354,24 @@ size_t fc_task_merge_extra(const fc_setup *s, const fc_vit_merged *m)
     return fc_vit_merge_extra(m, &s->net.shape);
 }
 
+double fc_task_merge_bytes(const fc_setup *s, int threads)
+{
+    const fc_merge_method *rule = s->cfg->task_rule;
+    bool factors = s->net.mode == FC_TRAIN_LORA && !s->trained.folds;
+    size_t numbers = 0, update = 0; /* of what is merged, and of an update as it is kept */
+    if (!rule || by_grams(rule))
+        return 0;
+    for (int i = 0, m, n; i < fc_vit_slots(&s->net.shape); i++) {
+        fc_slot_dims(&s->net.shape, i, &m, &n);
+        numbers += (size_t)m * (size_t)n;
+        update += (size_t)s->net.rank * (size_t)(m + n);
+    }
+    if (!factors)
+        numbers = update = s->w0.n;
+    return (double)s->tasks.n * (double)update * sizeof(double) +
+           fc_vit_merge_bytes(rule, &s->net, &s->w0, numbers, s->tasks.n, threads);
+}
+
 double fc_task_merge_flop(const fc_setup *s, int n)
 {
     const fc_merge_method *rule = s->cfg->task_rule;

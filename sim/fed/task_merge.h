@@ -28,6 +28,9 @@ fc_status fc_task_merge_test(fc_run *r, const fc_vit_merged *m, int t, fc_error 
 /* Numbers that the model keeps beside one backbone. */
 size_t fc_task_merge_extra(const fc_setup *s, const fc_vit_merged *m);
 
+/* About the bytes that the merge of all tasks takes while it is made; 0 without tasks.merge. */
+double fc_task_merge_bytes(const fc_setup *s, int threads);
+
 /* FLOP of the merge of n tasks, where images take part. */
 double fc_task_merge_flop(const fc_setup *s, int n);
 

@@ -6,6 +6,7 @@
 #include "sim/fed/flop.h"
 #include "sim/fed/saved.h"
 #include "sim/fed/server.h"
+#include "sim/fed/task_merge.h"
 #include "sim/run/cost.h"
 
 #include <math.h>
@@ -87,7 +88,7 @@ static fc_status measure_speed(double *per_flop, fc_run *r, double budget, fc_er
 /* All buffers of a run exist and were used by now, except: the weights packed for evaluation, one
  * message unpacked (4 bytes a number), the sums (8) and the result (4) of the merge; all updates or
  * running sums of a rule over task vectors; and what comes and goes: the messages of one wave and a
- * checkpoint, or what the rule works with. */
+ * checkpoint, or what the rule works with; or at the end of a task what tasks.merge works with. */
 fc_status fc_estimate_memory(double *bytes, const fc_setup *s, int threads, fc_error *err)
 {
     const fc_work first = fc_plan_work(s, 0, 0);
@@ -105,7 +106,8 @@ fc_status fc_estimate_memory(double *bytes, const fc_setup *s, int threads, fc_e
     double work = (double)fc_merge_work_bytes(s->cfg->rule, &job);
     double merge = 16.0 * (double)s->layout.n + 4.0 * (double)s->fisher.n +
                    2.0 * sizeof(double) * (double)grams.size;
-    *bytes = packed + fmax(wave + (double)fc_state_bytes(s), work) + kept + merge;
+    double round = fmax(wave + (double)fc_state_bytes(s), work) + kept + merge;
+    *bytes = packed + fmax(round, fc_task_merge_bytes(s, s->threads));
     return FC_OK;
 }
 

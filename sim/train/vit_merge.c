@@ -52,6 +52,27 @@ double fc_vit_merge_flop(const fc_merge_method *rule, const void *options, const
                : 0;
 }
 
+double fc_vit_merge_bytes(const fc_merge_method *rule, const fc_net *net, const fc_params *w0,
+                          size_t numbers, int n, int threads)
+{
+    const fc_vit_shape *s = &net->shape;
+    double one = sizeof(double) * (double)numbers, grams = 0;
+    double model = (double)w0->n + net->classes * (s->width + 1.0), statistics = 0;
+    for (int slot = 0, d_out, d_in; slot < fc_vit_slots(s); slot++) {
+        fc_slot_dims(s, slot, &d_out, &d_in);
+        grams += (double)d_in * d_in;
+    }
+    if (rule->needs & FC_MERGE_NEEDS_GRAMS)
+        statistics = n * sizeof(double) * grams;
+    else if (fc_vit_merge_needs_grams(rule)) /* of one block at a time */
+        statistics = n * sizeof(double) * grams / s->depth;
+    if (rule->needs & FC_MERGE_NEEDS_FISHER)
+        statistics = (n * sizeof(double) + threads * sizeof(fc_real)) * model;
+    if (statistics > 0) /* of the model of each update in turn, and packed */
+        statistics += sizeof(fc_real) * model + (double)fc_packed_bytes(s, true, &net->engine);
+    return statistics + (1 + threads) * one;
+}
+
 bool fc_vit_merge_per_task(const fc_vit_merged *m)
 {
     return m->rule && m->rule->expert;

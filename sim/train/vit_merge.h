@@ -34,6 +34,12 @@ bool fc_vit_merge_needs_grams(const fc_merge_method *rule);
 double fc_vit_merge_flop(const fc_merge_method *rule, const void *options, const fc_net *net, int n,
                          int samples, int classes);
 
+/* About the bytes that a merge of n updates of `numbers` numbers takes while it is made, beside
+ * these, out->w and the crew: the merged update, the statistics that the rule needs, and for each
+ * thread scratch as large as an update (malloc keeps what a rule gives back). */
+double fc_vit_merge_bytes(const fc_merge_method *rule, const fc_net *net, const fc_params *w0,
+                          size_t numbers, int n, int threads);
+
 /* out->w has room for w0->n numbers; the rest is put into the arena. Same bits for any number of
  * threads. Errors: those of the rule; FC_ESTOP where a stop was requested. */
 fc_status fc_vit_merge_make(fc_vit_merged *out, const fc_vit_merge_job *job, fc_arena *arena,
