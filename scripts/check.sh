@@ -1,7 +1,7 @@
 #!/bin/bash
 # Every gate that a commit has to pass, one line each: ok or FAILED, and the time. Builds in build-check/.
 # usage: scripts/check.sh [--as-is] [GATE ...]    none given: all of format layers shell leftovers gcc clang readme
-#                                                 tests clang_tests sanitize; --as-is: install nothing
+#                                                 guide tests clang_tests sanitize; --as-is: install nothing
 # shellcheck disable=SC2317  # the gates are called by name
 set -euo pipefail
 
@@ -61,6 +61,33 @@ gate_readme() {
     return "$missing"
 }
 
+# The worked example of CONTRIBUTING.md, added to a copy as the page says: it compiles, its test passes, and with
+# tau=0 it is FedAvg.
+gate_guide() {
+    local page=.github/CONTRIBUTING.md dir=$work/guide method
+    rm -rf "$dir/tree" "$dir/runs"
+    mkdir -p "$dir/tree"
+    cp -rp meson.build core datasets sim tests configs "$dir/tree"
+    # code WORDS: the block of C that begins with this comment
+    code() { awk -v words="/* $1" '/^```/ { on = 0; first = $0 == "```c"; next }
+                                   first { on = index($0, words) == 1; first = 0 } on' "$page"; }
+    code "FedGMA: " >"$dir/tree/sim/methods/method_fedgma.c"
+    mkdir -p "$dir/tree/tests/sim/methods"
+    code "FedGMA's mask " >"$dir/tree/tests/sim/methods/test_fedgma.c"
+    echo fedgma >>"$dir/tree/sim/methods/method_table.def"
+    sed -i "s|^tests = {|&\n  'sim/methods': {'unit': ['fedgma']},|" "$dir/tree/tests/meson.build"
+    ! clang-format --version | grep -q 'version 14\.' ||
+        clang-format --dry-run -Werror "$dir/tree"/sim/methods/method_fedgma.c "$dir/tree"/tests/sim/methods/test_fedgma.c
+    [[ -e $dir/build/build.ninja ]] || meson setup "$dir/build" "$dir/tree"
+    ninja -C "$dir/build" fcil
+    meson test -C "$dir/build" --print-errorlogs --quiet fedgma
+    for method in "fedgma method.tau=0" fedavg_lora; do
+        # shellcheck disable=SC2086
+        "$dir/build/fcil" run configs/tiny/synth_lorm.yaml method.name=$method --out "$dir/runs" --quiet
+    done
+    cmp "$dir"/runs/*/fedgma-*/acc_matrix.csv "$dir"/runs/*/fedavg_lora-*/acc_matrix.csv
+}
+
 gate_tests() {
     meson test -C "$work/gcc" --print-errorlogs --quiet
 }
@@ -86,7 +113,7 @@ if [[ ${1-} == --as-is ]]; then
     shift
 fi
 gates=("$@")
-[[ $# -gt 0 ]] || gates=(format layers shell leftovers gcc clang readme tests clang_tests sanitize)
+[[ $# -gt 0 ]] || gates=(format layers shell leftovers gcc clang readme guide tests clang_tests sanitize)
 for gate in "${gates[@]}"; do
     if ! declare -F "gate_$gate" >/dev/null; then
         sed -n '2,4s/^# //p' "$0" >&2
