@@ -32,7 +32,8 @@ typedef enum fc_stream {
     FC_STREAM_INIT_GATE, /* gates between experts (sample = tensor) */
     FC_STREAM_MERGE,     /* which images of a task a merge looks at */
     FC_STREAM_SERVER,    /* what the server step of a method draws */
-    FC_STREAM_REPLAY     /* second batch of a step (sample = step) */
+    FC_STREAM_REPLAY,    /* second batch of a step (sample = step) */
+    FC_STREAM_STATISTICS /* augmentation of one image in a pass for statistics */
 } fc_stream;
 
 /* Fields that do not apply stay 0. */

@@ -2,6 +2,7 @@
 
 #include "sim/config/make.h"
 #include "sim/fed/pieces.h"
+#include "sim/train/fit_statistics.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -49,6 +50,9 @@ static fc_status train_client(fc_fit_result *fit, const fc_run *r, fc_trainer *t
                               fc_error *err)
 {
     const fc_setup *s = r->setup;
+    for (int i = 0; i < s->n_pieces; i++)
+        if (f->at[i].piece->client_begin)
+            f->at[i].piece->client_begin(t->local.p, &f->at[i]);
     if (s->gradient)
         FC_TRY(fc_fit_gradient(r->scratch.gradient[t->thread], t, f, err));
     FC_TRY(fc_fit_run(fit, t, f, err));
@@ -57,6 +61,16 @@ static fc_status train_client(fc_fit_result *fit, const fc_run *r, fc_trainer *t
         if (f->at[i].piece->client_end)
             f->at[i].piece->client_end(&f->at[i]);
     }
+    return FC_OK;
+}
+
+/* The passes of the pieces that want one, into the arrays that are sent. */
+static fc_status take_statistics(const fc_run *r, fc_trainer *t, const fc_work *w, const fc_fit *f,
+                                 fc_error *err)
+{
+    for (int i = 0; i < r->setup->n_pieces; i++)
+        if (fc_piece_takes(r->setup, i, w->task, w->round))
+            FC_TRY(fc_fit_statistics(&f->at[i], t, f, err));
     return FC_OK;
 }
 
@@ -126,6 +140,8 @@ fc_status fc_client_run(fc_message *out, fc_message_head *head, fc_run *r, fc_tr
     fc_grams grams = {0};
     if (work->groups && f.n > 0)
         FC_TRY(train_client(&fit, r, t, &f, err));
+    if (work->statistics)
+        FC_TRY(take_statistics(r, t, work, &f, err));
     if (work->fisher)
         FC_TRY(fc_client_fisher(&fisher, r, t, &f, err));
     if (work->grams)
@@ -142,12 +158,12 @@ fc_status fc_client_run(fc_message *out, fc_message_head *head, fc_run *r, fc_tr
                               .loss_last = fit.loss_last,
                               .loss_mean = fit.loss_mean,
                               .train_s = fc_wall() - begin};
-    const fc_message_body body = {
-        .p = &t->local,
-        .groups = work->groups,
-        .grams = work->grams ? &grams : NULL,
-        .fisher = fisher,
-        .part = part,
-        .parts = work->groups ? fc_pieces_sent(part, s, r->scratch.sent[t->thread]) : 0};
+    const fc_message_body body = {.p = &t->local,
+                                  .groups = work->groups,
+                                  .grams = work->grams ? &grams : NULL,
+                                  .fisher = fisher,
+                                  .part = part,
+                                  .parts =
+                                      fc_pieces_sent(part, s, work, r->scratch.sent[t->thread])};
     return fc_message_pack(out, head, &body, err);
 }

@@ -77,7 +77,7 @@ typedef struct down_plan {
     bool deltas, folded, all; /* the finished tasks; what rounds folded: the last one, or all */
 } down_plan;
 
-static down_plan plan_of(const fc_setup *s, int round)
+static down_plan plan_of(const fc_setup *s, int t, int round)
 {
     const unsigned A = 1u << FC_GROUP_A, B = 1u << FC_GROUP_B, head = 1u << FC_GROUP_HEAD;
     enum { PER_ROUND = 1 };
@@ -92,7 +92,7 @@ static down_plan plan_of(const fc_setup *s, int round)
         groups = A | B | head;
     if (s->trained.folds) /* B is 0 */
         groups = A | head;
-    if (end)
+    if (end && !fc_pieces_statistics(s, t, round)) /* Grams of layers do not want it */
         groups &= ~head;
     return (down_plan){.groups = groups,
                        .deltas = lora && (round == 0 || strangers) && s->method->sends_deltas &&
@@ -169,19 +169,19 @@ static cursor fill_message(fc_real *to, const fc_setup *s, const fc_state *st, c
 
 /* The parts of the message; returns how many. */
 static int list_parts(fc_message_part part[FC_PARTS_MAX], fc_real *numbers, size_t n,
-                      const fc_setup *s, const fc_state *st, int round)
+                      const fc_setup *s, const fc_state *st, int t, int round)
 {
     int parts = 0;
     if (n > 0)
         part[parts++] = (fc_message_part){"deltas", n, numbers};
-    if (round == s->cfg->fed.rounds)
-        return parts; /* nothing is trained */
+    if (round == s->cfg->fed.rounds && !fc_pieces_statistics(s, t, round))
+        return parts; /* nothing looks at them */
     return parts + fc_pieces_down(part + parts, s, st, round == 0);
 }
 
 fc_status fc_down_size(size_t *bytes, const fc_setup *s, int t, int round, fc_error *err)
 {
-    const down_plan p = plan_of(s, round);
+    const down_plan p = plan_of(s, t, round);
     fc_message_part part[FC_PARTS_MAX];
     *bytes = 0;
     if (s->method->centralised)
@@ -190,14 +190,14 @@ fc_status fc_down_size(size_t *bytes, const fc_setup *s, int t, int round, fc_er
         .p = &s->layout,
         .groups = p.groups,
         .part = part,
-        .parts = list_parts(part, NULL, fill_message(NULL, s, NULL, &p, t).n, s, NULL, round)};
+        .parts = list_parts(part, NULL, fill_message(NULL, s, NULL, &p, t).n, s, NULL, t, round)};
     return fc_message_size(bytes, false, &body, err);
 }
 
 fc_status fc_down_pack(fc_message *out, const fc_run *r, int t, int round, fc_error *err)
 {
     const fc_setup *s = r->setup;
-    const down_plan p = plan_of(s, round);
+    const down_plan p = plan_of(s, t, round);
     fc_message_part part[FC_PARTS_MAX];
     size_t n = fill_message(NULL, s, NULL, &p, t).n;
     fc_real *numbers = malloc((n ? n : 1) * sizeof *numbers);
@@ -207,7 +207,7 @@ fc_status fc_down_pack(fc_message *out, const fc_run *r, int t, int round, fc_er
     const fc_message_body body = {.p = &r->state.global,
                                   .groups = p.groups,
                                   .part = part,
-                                  .parts = list_parts(part, numbers, n, s, &r->state, round)};
+                                  .parts = list_parts(part, numbers, n, s, &r->state, t, round)};
     fc_status status = fc_message_pack(out, NULL, &body, err);
     free(numbers);
     return status;
@@ -216,7 +216,7 @@ fc_status fc_down_pack(fc_message *out, const fc_run *r, int t, int round, fc_er
 fc_status fc_down_receive(fc_run *r, const fc_message *m, int t, int round, fc_error *err)
 {
     const fc_setup *s = r->setup;
-    const down_plan p = plan_of(s, round);
+    const down_plan p = plan_of(s, t, round);
     fc_params *received = &r->scratch.received;
     fc_message_part part[FC_PARTS_MAX];
     size_t at, n_B = fc_params_group(received, FC_GROUP_B, &at),
@@ -230,7 +230,7 @@ fc_status fc_down_receive(fc_run *r, const fc_message *m, int t, int round, fc_e
     const fc_message_body body = {.p = received,
                                   .groups = p.groups,
                                   .part = part,
-                                  .parts = list_parts(part, numbers, n, s, &r->state, round)};
+                                  .parts = list_parts(part, numbers, n, s, &r->state, t, round)};
     fc_status status = fc_message_unpack(NULL, &body, m, err);
     free(numbers);
     if (status == FC_OK && round < s->cfg->fed.rounds &&

@@ -23,6 +23,8 @@ double fc_client_flop(const fc_setup *s, const fc_work *w, int client)
     if (w->groups)
         flop += n * s->cfg->train.epochs * fc_fit_flop_with(&s->net, w->groups, &extra) +
                 n * s->gradient * fc_fit_flop(&s->net, w->groups);
+    for (int i = 0; i < s->n_pieces; i++)
+        flop += fc_piece_takes(s, i, w->task, w->round) ? n * fc_forward_flop(s) : 0;
     if (w->grams)
         flop += n * s->grams.passes * fc_forward_flop(s);
     if (w->fisher)

@@ -175,13 +175,16 @@ int fc_pieces_fields(fc_state_field *f, const fc_setup *s, fc_state *st)
     return n;
 }
 
-void fc_pieces_reset(fc_state *st, const fc_setup *s, int round)
+void fc_pieces_reset(fc_state *st, const fc_setup *s, int t, int round)
 {
+    bool end = round == s->cfg->fed.rounds;
     for (int i = 0; i < s->n_pieces; i++)
         for (int a = 0; a < s->piece[i].n_arrays; a++) {
             const fc_array_spec *d = &s->piece[i].array[a];
             fc_array *x = &st->array[i][a];
-            if (d->owner != FC_OF_SERVER || d->reset != (round < 0 ? FC_EACH_TASK : FC_EACH_ROUND))
+            if (d->owner != FC_OF_SERVER ||
+                d->reset != (round < 0 ? FC_EACH_TASK : FC_EACH_ROUND) ||
+                (end && !fc_piece_takes(s, i, t, round)))
                 continue;
             if (x->p)
                 memset(x->p, 0, x->n * sizeof *x->p);
@@ -192,7 +195,32 @@ void fc_pieces_reset(fc_state *st, const fc_setup *s, int round)
 
 /* --- messages --------------------------------------------------------------------------------- */
 
-int fc_pieces_sent(fc_message_part *out, const fc_setup *s, fc_real *at)
+bool fc_piece_takes(const fc_setup *s, int i, int task, int round)
+{
+    const fc_statistics *x = s->piece[i].piece->statistics;
+    if (!x)
+        return false;
+    return x->now ? x->now(&s->about, s->piece[i].options, task, round)
+                  : round < s->cfg->fed.rounds;
+}
+
+bool fc_pieces_statistics(const fc_setup *s, int task, int round)
+{
+    bool any = false;
+    for (int i = 0; i < s->n_pieces; i++)
+        any = any || fc_piece_takes(s, i, task, round);
+    return any;
+}
+
+/* Is array a of piece i, which is sent up at all, in the messages of this work? */
+static bool is_sent(const fc_setup *s, int i, int a, const fc_work *w)
+{
+    bool end = w->round == s->cfg->fed.rounds;
+    return end == (s->piece[i].array[a].sent == FC_EACH_TASK) &&
+           (!end || fc_piece_takes(s, i, w->task, w->round));
+}
+
+int fc_pieces_sent(fc_message_part *out, const fc_setup *s, const fc_work *w, fc_real *at)
 {
     int n = 0;
     for (int i = 0; i < s->n_pieces; i++)
@@ -200,9 +228,11 @@ int fc_pieces_sent(fc_message_part *out, const fc_setup *s, fc_real *at)
             const fc_array_spec *d = &s->piece[i].array[a];
             if (d->owner != FC_SENT_UP)
                 continue;
-            out[n].n = d->n;
-            out[n].p = at;
-            memcpy(out[n++].name, d->saved_as, FC_NAME_MAX);
+            if (is_sent(s, i, a, w)) {
+                out[n].n = d->n;
+                out[n].p = at;
+                memcpy(out[n++].name, d->saved_as, FC_NAME_MAX);
+            }
             at = at ? at + d->n : NULL;
         }
     return n;
@@ -260,21 +290,23 @@ static fc_piece_server server_view(const fc_state *st, const fc_setup *s, int i,
     return v;
 }
 
-void fc_pieces_fold(fc_state *st, const fc_setup *s, const fc_piece_server *common, fc_real *sent,
-                    const fc_piece_update *update)
+void fc_pieces_fold(fc_state *st, const fc_setup *s, const fc_work *w,
+                    const fc_piece_server *common, fc_real *sent, const fc_piece_update *update)
 {
+    bool end = w->round == s->cfg->fed.rounds;
     for (int i = 0; i < s->n_pieces; i++) {
         const fc_piece_use *u = &s->piece[i];
         fc_piece_server v = server_view(st, s, i, common);
         fc_array array[FC_ARRAYS_MAX] = {0};
         for (int a = 0; a < u->n_arrays; a++)
             if (u->array[a].owner == FC_SENT_UP) {
-                array[a] = (fc_array){.p = sent, .n = u->array[a].n};
+                if (is_sent(s, i, a, w))
+                    array[a] = (fc_array){.p = sent, .n = u->array[a].n};
                 sent += u->array[a].n;
             }
         fc_piece_update own = *update;
         own.array = array;
-        if (u->piece->fold)
+        if (u->piece->fold && (!end || fc_piece_takes(s, i, w->task, w->round)))
             u->piece->fold(&v, &own);
     }
 }

@@ -16,14 +16,20 @@ fc_status fc_pieces_state(fc_state *st, const fc_setup *s, fc_arena *arena, fc_e
 int fc_pieces_fields(fc_state_field *f, const fc_setup *s, fc_state *st);
 enum { FC_PIECE_FIELDS_MAX = FC_PIECES_MAX * FC_ARRAYS_MAX + 2 };
 
-/* Arrays that are reset at the start of a task (round < 0), or of a round. */
-void fc_pieces_reset(fc_state *st, const fc_setup *s, int round);
+/* Arrays that are reset at the start of task t (round < 0), or of a round; at the end of the task
+ * (fed.rounds) those of pieces that take statistics there. */
+void fc_pieces_reset(fc_state *st, const fc_setup *s, int t, int round);
 /* Is any client array reset at the start of a task? */
 bool fc_pieces_forget(const fc_setup *s);
 
-/* Arrays that clients send, as parts of a message whose numbers lie one behind the other at `at`
- * (NULL: sizes only). Returns how many; out (FC_PARTS_MAX). */
-int fc_pieces_sent(fc_message_part *out, const fc_setup *s, fc_real *at);
+/* Does any piece take statistics in this round (fed.rounds: at the end of the task); does piece i?
+ */
+bool fc_pieces_statistics(const fc_setup *s, int task, int round);
+bool fc_piece_takes(const fc_setup *s, int i, int task, int round);
+
+/* Arrays that clients send, as parts of a message; the numbers of all arrays that are ever sent lie
+ * one behind the other at `at` (NULL: sizes only). Returns how many; out (FC_PARTS_MAX). */
+int fc_pieces_sent(fc_message_part *out, const fc_setup *s, const fc_work *w, fc_real *at);
 /* Server arrays that go down in a round, into out. */
 int fc_pieces_down(fc_message_part *out, const fc_setup *s, const fc_state *st, bool task_start);
 
@@ -33,8 +39,8 @@ void fc_pieces_client(fc_piece_client *out, const fc_setup *s, const fc_state *s
 
 /* What a client has sent, and the step of the server after the merge: start is the block before it.
  * *note[i]: of each piece (NAN: none). */
-void fc_pieces_fold(fc_state *st, const fc_setup *s, const fc_piece_server *common, fc_real *sent,
-                    const fc_piece_update *update);
+void fc_pieces_fold(fc_state *st, const fc_setup *s, const fc_work *w,
+                    const fc_piece_server *common, fc_real *sent, const fc_piece_update *update);
 fc_status fc_pieces_step(double note[FC_PIECES_MAX], fc_state *st, const fc_setup *s,
                          const fc_piece_server *common, fc_error *err);
 fc_status fc_pieces_end_task(fc_state *st, const fc_setup *s, const fc_piece_server *common,

@@ -20,16 +20,23 @@ fc_work fc_plan_work(const fc_setup *s, int t, int round)
     return (fc_work){.task = t,
                      .round = round,
                      .groups = end ? 0 : fc_plan_groups(s, round),
-                     .grams = s->gram_shape.n > 0,
-                     .fisher = !end && s->fisher.n > 0};
+                     .grams = end ? s->task_grams : s->gram_shape.n > 0,
+                     .fisher = !end && s->fisher.n > 0,
+                     .statistics = fc_pieces_statistics(s, t, round)};
+}
+
+bool fc_plan_ends_with_messages(const fc_setup *s, int t)
+{
+    return s->task_grams || fc_pieces_statistics(s, t, s->cfg->fed.rounds);
 }
 
 /* --- tests ------------------------------------------------------------------------------------ */
 
-/* Is there a model of the finished tasks that differs from the last round's? */
-static bool merges_tasks(const fc_setup *s)
+/* Is there a model at the end of task t that differs from the last round's? */
+static bool ends_with_model(const fc_setup *s, int t)
 {
-    return s->cfg->task_rule || s->method->task_base;
+    return s->cfg->task_rule || s->method->task_base ||
+           fc_pieces_statistics(s, t, s->cfg->fed.rounds);
 }
 
 bool fc_plan_tests_task(const fc_setup *s, int t)
@@ -43,11 +50,11 @@ bool fc_plan_evaluates(const fc_setup *s, int t, int round)
     enum { ALL, LAST, NONE };
     int R = s->cfg->fed.rounds, when = s->cfg->eval.rounds;
     if (round == R)
-        return merges_tasks(s) && fc_plan_tests_task(s, t);
+        return ends_with_model(s, t) && fc_plan_tests_task(s, t);
     if (!fc_plan_tests_task(s, t))
         return false;
     bool last = round == R - 1;
-    return when == ALL || (last && (when == LAST || !merges_tasks(s)));
+    return when == ALL || (last && (when == LAST || !ends_with_model(s, t)));
 }
 
 /* --- clients ---------------------------------------------------------------------------------- */
@@ -90,7 +97,7 @@ fc_status fc_plan_message(size_t *bytes, const fc_setup *s, const fc_work *w, fc
                                   .grams = w->grams ? &grams : NULL,
                                   .fisher = w->fisher ? &s->fisher : NULL,
                                   .part = part,
-                                  .parts = w->groups ? fc_pieces_sent(part, s, NULL) : 0};
+                                  .parts = fc_pieces_sent(part, s, w, NULL)};
     return fc_message_size(bytes, true, &body, err);
 }
 

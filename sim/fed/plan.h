@@ -6,16 +6,13 @@
 #include "core/merge/merge.h"
 #include "sim/fed/state.h"
 
-/* What each client of a round does; round == fed.rounds: at the end of the task. */
-typedef struct fc_work {
-    int task, round;
-    unsigned groups;    /* trained; 0 at the end of the task */
-    bool grams, fisher; /* are taken, and sent */
-} fc_work;
 fc_work fc_plan_work(const fc_setup *s, int t, int round);
 
 /* Groups trained, sent and merged in a round (bits 1 << fc_group). */
 unsigned fc_plan_groups(const fc_setup *s, int round);
+
+/* Does the task end with messages: of Grams, or of the statistics of pieces? */
+bool fc_plan_ends_with_messages(const fc_setup *s, int t);
 
 /* Is there a test after task t at all? */
 bool fc_plan_tests_task(const fc_setup *s, int t);

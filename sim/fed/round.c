@@ -51,7 +51,8 @@ fc_status fc_round_init(fc_round *x, fc_run *r, int t, int round, fc_error *err)
         FC_TRY(fc_params_alloc(&x->fisher, &s->fisher, a, err));
     size_t message = (x->params.n + x->fisher.n) * sizeof(fc_real) +
                      fc_message_gram_count(&x->grams) * sizeof(float);
-    size_t own = work.groups ? s->own_numbers : 0, sent = work.groups ? s->sent_numbers : 0;
+    size_t own = work.groups ? s->own_numbers : 0;
+    size_t sent = work.groups || work.statistics ? s->sent_numbers : 0;
     if (sent && !(x->sent = fc_arena_alloc(a, sent, sizeof *x->sent, err)))
         return FC_EFAIL;
     if (r->state.stack && !(x->weight = fc_arena_alloc(a, (size_t)x->n, sizeof *x->weight, err)))
@@ -140,10 +141,19 @@ static fc_status fold_message(fc_message_head *h, fc_round *x, fc_run *r, int sl
                                   .grams = grams,
                                   .fisher = fisher,
                                   .part = part,
-                                  .parts = work->groups ? fc_pieces_sent(part, s, x->sent) : 0};
+                                  .parts = fc_pieces_sent(part, s, work, x->sent)};
     FC_TRY(fc_message_unpack(h, &body, &x->wave.message[slot], err));
+    double weight = s->cfg->merge.weighted ? (double)h->n_samples : h->n_samples > 0;
+    const fc_piece_server v = fc_round_on_server(x, r, r->state.global.p);
+    const fc_piece_update sent = {.client = h->client,
+                                  .n_samples = h->n_samples,
+                                  .weight = weight,
+                                  .steps = h->steps,
+                                  .block = work->groups ? x->params.p : NULL};
     if (!x->merge_state) {
-        fc_grams_accumulate(&x->sum, &x->grams);
+        if (grams)
+            fc_grams_accumulate(&x->sum, &x->grams);
+        fc_pieces_fold(&r->state, s, work, &v, x->sent, &sent);
         return FC_OK;
     }
     const fc_update u = {.client = h->client,
@@ -153,14 +163,10 @@ static fc_status fold_message(fc_message_head *h, fc_round *x, fc_run *r, int sl
                          .fisher = fisher};
     FC_TRY(fc_merge_fold(x->merge_state, s->cfg->rule, &x->merge, &u, err));
     if (r->state.stack) {
-        x->weight[x->row.clients_ok] =
-            s->cfg->merge.weighted ? (double)h->n_samples : h->n_samples > 0;
+        x->weight[x->row.clients_ok] = weight;
         fc_down_stack_keep(&r->state, s, x->row.clients_ok, &x->params);
     }
-    const fc_piece_server v = fc_round_on_server(x, r, r->state.global.p);
-    const fc_piece_update sent = {
-        .client = h->client, .n_samples = h->n_samples, .steps = h->steps, .block = x->params.p};
-    fc_pieces_fold(&r->state, s, &v, x->sent, &sent);
+    fc_pieces_fold(&r->state, s, work, &v, x->sent, &sent);
     return x->wave.own ? fc_client_store_put(&r->state.client_record[h->client], &r->scratch.store,
                                              h->client, fc_wave_own(&x->wave, slot), err)
                        : FC_OK;
@@ -320,9 +326,9 @@ static void prepare_pieces(fc_round *x, fc_run *r)
 {
     const fc_setup *s = r->setup;
     const fc_work *work = &x->job.work;
+    fc_pieces_reset(&r->state, s, work->task, work->round);
     if (!work->groups)
         return;
-    fc_pieces_reset(&r->state, s, work->round);
     if (x->wave.own && r->scratch.ranks.me == 0)
         fc_client_store_round(&r->scratch.store, r->state.client_record, r->state.client_before,
                               work->round == 0 && fc_pieces_forget(s));

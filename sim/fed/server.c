@@ -122,7 +122,7 @@ fc_status fc_server_begin_task(fc_run *r, int t, fc_error *err)
         FC_TRY(fc_runlog_event(&r->scratch.log, "task_start", t + 1, 0, classes, err));
     if (r->setup->net.mode == FC_TRAIN_LORA)
         fresh_lora(r, t, 0);
-    fc_pieces_reset(&r->state, r->setup, -1);
+    fc_pieces_reset(&r->state, r->setup, t, -1);
     if (r->state.folded)
         memset(r->state.folded, 0, r->setup->w0.n * sizeof *r->state.folded);
     if (r->setup->trained.restarts)
@@ -283,8 +283,9 @@ static fc_status log_task(fc_run *r, int t, fc_error *err)
     return fc_runlog_matrix(&r->scratch.log, &r->state.acc, err);
 }
 
-/* Clients take the Grams of the slots once more, now with the merged matrices. */
-static fc_status collect_task_grams(fc_round *x, fc_run *r, int t, fc_error *err)
+/* Clients take the Grams of the slots once more, now with the merged matrices, and the statistics
+ * of pieces. */
+static fc_status collect_at_end(fc_round *x, fc_run *r, int t, fc_error *err)
 {
     FC_TRY(fc_round_init(x, r, t, r->setup->cfg->fed.rounds, err));
     set_gram_model(x, r);
@@ -367,8 +368,8 @@ fc_status fc_server_end_task(fc_run *r, int t, fc_error *err)
     fc_mark mark = fc_arena_mark(&r->scratch.arena);
     fc_round x = {.row = fc_round_row_new(t, r->setup->cfg->fed.rounds)};
     bool grams = r->setup->task_grams;
-    if (grams)
-        FC_TRY(collect_task_grams(&x, r, t, err));
+    if (fc_plan_ends_with_messages(r->setup, t))
+        FC_TRY(collect_at_end(&x, r, t, err));
     if (grams && r->scratch.ranks.me == 0 && x.row.clients_ok == 0)
         FC_TRY(fc_runlog_event(&r->scratch.log, "no_update", t + 1, x.row.round,
                                "no Grams: the task has no weight in the merged model", err));

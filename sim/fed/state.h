@@ -120,6 +120,14 @@ typedef struct fc_scratch {
     fc_arena arena;
 } fc_scratch;
 
+/* What each client of a round does; round == fed.rounds: at the end of the task. */
+typedef struct fc_work {
+    int task, round;
+    unsigned groups;    /* trained; 0 at the end of the task */
+    bool grams, fisher; /* are taken, and sent */
+    bool statistics;    /* of pieces are taken */
+} fc_work;
+
 typedef struct fc_run {
     const fc_setup *setup;
     fc_state state;

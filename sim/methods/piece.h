@@ -2,7 +2,7 @@
  *
  *   arrays       named numbers of the server, of each client, or sent up; only they survive a round
  *   loss terms   value and gradient with respect to the trained block, the logits or the features
- *   statistics   what a client makes after (or before) its training and sends up
+ *   statistics   what a client makes of its training, or of a pass over its images, and sends up
  *   server step  what the server does once the rule has merged; end of a task
  *
  * A method has one (fc_method.piece); those of piece_table.def (piece_<name>.c) go with every
@@ -57,9 +57,10 @@ typedef struct fc_array_spec {
     const char *name; /* of letters and _; one of its piece */
     fc_array_owner owner;
     int rows, cols;
-    size_t n;      /* = rows cols, or of a whole block (rows = cols = 0) */
-    bool sum;      /* server: doubles, a running sum of what a round sends */
-    fc_when sent;  /* server: down, at the start of each task or round */
+    size_t n;     /* = rows cols, or of a whole block (rows = cols = 0) */
+    bool sum;     /* server: doubles, a running sum of what a round sends */
+    fc_when sent; /* server: down, at the start of each task or round. Sent up: FC_EACH_TASK: at the
+                     end of a task only (fc_statistics); else with each update */
     fc_when reset; /* to 0, at the start of each task or round; what is reset each round is not part
                       of a checkpoint */
     char saved_as[FC_NAME_MAX]; /* filled in by sim/fed/pieces.c */
@@ -96,7 +97,7 @@ typedef struct fc_piece_client {
                                       own; what it sends */
 } fc_piece_client;
 
-/* Images of a slice of a batch, while its gradient is made. */
+/* Images of a slice of a batch, while its gradient is made, or of a pass for statistics. */
 typedef struct fc_piece_slice {
     const fc_piece_client *client;
     int n, batch;                     /* images of the slice, of the batch */
@@ -106,8 +107,21 @@ typedef struct fc_piece_slice {
     const int *label;                 /* (n) */
     const fc_real *logits, *features; /* (n, classes), (n, width) */
     const fc_real *teacher_logits, *teacher_features; /* alike; NULL without a teacher */
-    fc_real *dlogits, *dfeatures; /* += gradient of the term's mean over the batch */
+    fc_real *dlogits,
+        *dfeatures; /* += gradient of the term's mean over the batch; NULL in a pass */
 } fc_piece_slice;
+
+/* What a client finds out about its images: a forward pass of its model over all of them, once each
+ * and in the order of their numbers. */
+typedef struct fc_statistics {
+    bool augmented; /* images as training sees them, else as tests do */
+    /* Is there a pass in this round: after the training, of the model that it ended with; or (round
+     * == setup->rounds) when the task is over, of the model that its last round made? NULL: in each
+     * round. */
+    bool (*now)(const fc_method_setup *s, const void *options, int task, int round);
+    /* One slice after the other, into the arrays that are sent up. */
+    void (*slice)(fc_piece_client *c, const fc_piece_slice *s);
+} fc_statistics;
 
 /* Does the method need more than the images' own loss? The total loss of a batch is the mean of its
  * cross-entropies plus all terms. */
@@ -135,7 +149,7 @@ typedef struct fc_piece_server {
     const fc_method_setup *setup;
     const void *options;
     const fc_params *layout;
-    unsigned groups; /* trained in this round; 0 at the ends of a task */
+    unsigned groups; /* trained in this round; 0 at the end of a task */
     int task, round;
     int clients;                   /* whose updates were folded */
     const fc_real *start;          /* (layout->n) block at the start of the round */
@@ -148,8 +162,10 @@ typedef struct fc_piece_server {
 typedef struct fc_piece_update {
     int client;
     size_t n_samples;      /* 0: it has not trained */
+    double weight;         /* in a mean: n_samples, or 1 of those that trained (merge.weighted) */
     long steps;            /* of its optimiser */
-    const fc_real *block;  /* (layout->n) its block, in the trained groups */
+    const fc_real *block;  /* (layout->n) its block, in the trained groups; at the end of a task,
+                              when  only statistics are sent: NULL */
     const fc_array *array; /* as declared: those sent up */
 } fc_piece_update;
 
@@ -174,8 +190,12 @@ struct fc_piece {
     /* Is the gradient of the mean loss over all images of a client taken before it trains? One more
      * pass. */
     bool (*gradient)(const fc_method_setup *s, const void *options);
+    /* Before the training: w (layout->n) is what it received, and becomes what it starts from;
+     * c->start stays what it received. NULL: the same. */
+    void (*client_begin)(fc_real *w, const fc_piece_client *c);
     /* After the training: what becomes of its arrays, and what it sends. */
     void (*client_end)(fc_piece_client *c);
+    const fc_statistics *statistics; /* after that */
     /* What a client has sent, in the order of their ids, into the arrays of the server. */
     void (*fold)(fc_piece_server *v, const fc_piece_update *u);
     /* After the merge of a round. Its own random numbers: keyed by setup->seed, FC_STREAM_SERVER.

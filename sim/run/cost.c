@@ -25,7 +25,7 @@ static fc_status add_round(fc_cost *c, const fc_setup *s, fc_cohort *who, int t,
         c->eval += eval_flop(s, t);
     if (end && s->cfg->task_rule && fc_plan_evaluates(s, t, round))
         c->eval += fc_task_merge_flop(s, t + 1);
-    if (end && !s->task_grams)
+    if (end && !fc_plan_ends_with_messages(s, t))
         return FC_OK;
     FC_TRY(fc_cohort_draw(who, s, &work, c->sim_s, err));
     c->sim_s += who->sim_s;

@@ -1,10 +1,7 @@
 /* Pieces of a round: the steps of the server, FedProx and SCAFFOLD, by worked examples, by the
  * functions alone on quadratic clients, and in whole runs against methods that they must equal. */
 #include "core/base/rng.h"
-#include "sim/fed/server.h"
-#include "sim/run/loop.h"
-#include "sim/run/setup.h"
-#include "tests/support/tmp.h"
+#include "tests/support/open_run.h"
 
 /* --- one piece on a block of a few numbers ---------------------------------------------------- */
 
@@ -466,7 +463,7 @@ static void test_scaffold_on_quadratics(void **state)
 
 /* --- whole runs ------------------------------------------------------------------------------- */
 
-enum { ROUNDS = 3, SETTINGS = 10 };
+enum { ROUNDS = 3 };
 static const char base_config[] =
     "run: {seed: 3, threads: 2}\n"
     "data: {name: synth, synth_classes: 4, synth_train: 12, synth_test: 4, synth_size: 8}\n"
@@ -476,50 +473,9 @@ static const char base_config[] =
     "train: {epochs: 2, batch: 4, lr: 0.05, lora_rank: 2, optimizer: sgd, momentum: 0.5}\n"
     "eval: {rounds: none}\n";
 
-typedef struct open_run {
-    fc_tmp tmp;
-    fc_config cfg;
-    fc_setup setup;
-    fc_run run;
-    fc_error err;
-} open_run;
-
-static fc_status try_open(open_run *o, const char *const *set)
-{
-    char *all[SETTINGS];
-    int n = 0;
-    *o = (open_run){.tmp = fc_tmp_new()};
-    for (; set[n]; n++)
-        all[n] = (char *)(uintptr_t)set[n];
-    const char *path = fc_tmp_put(&o->tmp, "config.yaml", base_config, strlen(base_config));
-    FC_TRY(fc_config_load(&o->cfg, path, all, n, &o->err));
-    FC_TRY(fc_run_open(&o->run, &o->setup, &o->cfg, (fc_console){0}, NULL, &o->err));
-    return fc_run_start(&o->run, o->tmp.dir, false, &o->err);
-}
-
 static void open_run_of(open_run *o, const char *const *set)
 {
-    if (try_open(o, set) != FC_OK)
-        fail_msg("%s", o->err.msg);
-}
-
-static void close_run(open_run *o)
-{
-    fc_run_close(&o->run, &o->setup);
-    fc_config_free(&o->cfg);
-    fc_tmp_remove(&o->tmp);
-}
-
-static void must(open_run *o, fc_status s)
-{
-    if (s != FC_OK)
-        fail_msg("%s", o->err.msg);
-}
-
-static void begin(open_run *o, int t)
-{
-    must(o, fc_server_begin_task(&o->run, t, &o->err));
-    fc_server_prepare_task(&o->run);
+    open_run_must(o, open_run_try(o, base_config, set, NULL));
 }
 
 /* Two runs in step, whose blocks are the same bytes (tolerance 0) or close after so many rounds of
@@ -533,11 +489,11 @@ static void check_equal(const char *const *set_a, const char *const *set_b, int 
     size_t n = x.setup.layout.n;
     assert_int_equal(n, y.setup.layout.n);
     for (int t = 0; t < x.setup.tasks.n; t++) {
-        begin(&x, t);
-        begin(&y, t);
+        open_run_begin(&x, t);
+        open_run_begin(&y, t);
         for (int round = 0; round < rounds; round++) {
-            must(&x, fc_server_round(&x.run, t, round, &x.err));
-            must(&y, fc_server_round(&y.run, t, round, &y.err));
+            open_run_must(&x, fc_server_round(&x.run, t, round, &x.err));
+            open_run_must(&y, fc_server_round(&y.run, t, round, &y.err));
             if (tolerance == 0)
                 assert_memory_equal(x.run.state.global.p, y.run.state.global.p,
                                     n * sizeof(fc_real));
@@ -547,11 +503,11 @@ static void check_equal(const char *const *set_a, const char *const *set_b, int 
         }
         if (rounds < ROUNDS)
             break;
-        must(&x, fc_server_end_task(&x.run, t, &x.err));
-        must(&y, fc_server_end_task(&y.run, t, &y.err));
+        open_run_must(&x, fc_server_end_task(&x.run, t, &x.err));
+        open_run_must(&y, fc_server_end_task(&y.run, t, &y.err));
     }
-    close_run(&x);
-    close_run(&y);
+    open_run_close(&x);
+    open_run_close(&y);
 }
 
 static void test_runs_that_are_the_same(void **state)
@@ -588,17 +544,17 @@ static void test_prox_holds(void **state)
                                    NULL};
         open_run o;
         open_run_of(&o, set);
-        begin(&o, 0);
+        open_run_begin(&o, 0);
         size_t n = o.setup.layout.n;
         fc_real *x = malloc(n * sizeof *x);
         assert_non_null(x);
         memcpy(x, o.run.state.global.p, n * sizeof *x);
-        must(&o, fc_server_round(&o.run, 0, 0, &o.err));
+        open_run_must(&o, fc_server_round(&o.run, 0, 0, &o.err));
         moved[i] = 0;
         for (size_t j = 0; j < n; j++)
             moved[i] += pow((double)o.run.state.global.p[j] - (double)x[j], 2);
         free(x);
-        close_run(&o);
+        open_run_close(&o);
     }
     assert_true(moved[1] > 0 && moved[1] < 0.1 * moved[0]);
 }
@@ -632,17 +588,17 @@ static void check_mean_of_clients(const char *const *set)
     assert_true(sum && own);
     assert_int_equal(o.setup.own_numbers, n);
     for (int t = 0; t < 2; t++) {
-        begin(&o, t);
+        open_run_begin(&o, t);
         const fc_real *c = o.run.state.array[0][C].p;
         for (size_t i = 0; i < n; i++)
             assert_true(c[i] == 0);
         for (int round = 0; round < ROUNDS; round++) {
             double largest = 0;
-            must(&o, fc_server_round(&o.run, t, round, &o.err));
+            open_run_must(&o, fc_server_round(&o.run, t, round, &o.err));
             memset(sum, 0, n * sizeof *sum);
             for (int k = 0; k < K; k++) {
-                must(&o, fc_client_store_get(own, &o.run.scratch.store, k,
-                                             o.run.state.client_record[k], &o.err));
+                open_run_must(&o, fc_client_store_get(own, &o.run.scratch.store, k,
+                                                      o.run.state.client_record[k], &o.err));
                 for (size_t i = 0; i < n; i++)
                     sum[i] += (double)own[i] / K;
             }
@@ -651,11 +607,11 @@ static void check_mean_of_clients(const char *const *set)
                 largest = fmax(largest, fabs((double)c[i]));
             assert_true(largest > 1e-3);
         }
-        must(&o, fc_server_end_task(&o.run, t, &o.err));
+        open_run_must(&o, fc_server_end_task(&o.run, t, &o.err));
     }
     free(sum);
     free(own);
-    close_run(&o);
+    open_run_close(&o);
 }
 
 static void test_scaffold_keeps_the_mean(void **state)
@@ -673,9 +629,9 @@ static void test_scaffold_keeps_the_mean(void **state)
 static void check_refused(const char *const *set, const char *say, const char *way_out)
 {
     open_run o;
-    fc_status s = try_open(&o, set);
+    fc_status s = open_run_try(&o, base_config, set, NULL);
     assert_says(s, &o.err, FC_EUSAGE, say, way_out);
-    close_run(&o);
+    open_run_close(&o);
 }
 
 static void test_scaffold_refuses(void **state)
