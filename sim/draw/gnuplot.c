@@ -54,17 +54,17 @@ static fc_status run_gnuplot(int *status, const int fd[STREAMS], fc_error *err)
     return FC_OK;
 }
 
-/* The last line of its messages that is not empty says what is wrong. */
+/* The last line of its messages that is no warning says what is wrong. */
 static fc_status explain_refusal(int status, char *messages, fc_error *err)
 {
+    const char *last = "";
+    char *rest;
     if (WIFSIGNALED(status))
         return fc_fail(err, FC_EFAIL, "gnuplot: killed by signal %d", WTERMSIG(status));
-    size_t n = strlen(messages);
-    while (n > 0 && (messages[n - 1] == '\n' || messages[n - 1] == ' '))
-        messages[--n] = '\0';
-    const char *last = strrchr(messages, '\n');
-    return fc_fail(err, FC_EFAIL, "gnuplot: exit %d: %s", WEXITSTATUS(status),
-                   last ? last + 1 : messages);
+    for (char *line = strtok_r(messages, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+        if (line[strspn(line, " ")] && !strstr(line, "warning:"))
+            last = line + strspn(line, " ");
+    return fc_fail(err, FC_EFAIL, "gnuplot: exit %d: %s", WEXITSTATUS(status), last);
 }
 
 fc_status fc_gnuplot(char **out, size_t *n, const char *script, fc_error *err)

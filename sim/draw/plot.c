@@ -124,6 +124,15 @@ static range x_range(const fc_plot *p)
     return (range){r.low - margin, r.high + margin, r.step};
 }
 
+/* The last point that can be drawn, -1: none. */
+static int last_point(const fc_series *s)
+{
+    int k = s->n - 1;
+    while (k >= 0 && !(isfinite(s->x[k]) && isfinite(s->y[k])))
+        k--;
+    return k;
+}
+
 /* Labels stand at the ends of their lines; those too close push each other apart, and all stay
  * beside the axis; more of them than fit go beyond its top. */
 static void place_labels(layout *l, const fc_plot *p, int *order)
@@ -132,9 +141,10 @@ static void place_labels(layout *l, const fc_plot *p, int *order)
     int n = 0;
     for (int i = 0; i < p->n; i++) {
         const fc_series *s = &p->series[i];
-        if (s->n == 0 || !s->label)
+        int last = last_point(s);
+        if (last < 0 || !s->label)
             continue;
-        l->place[i] = s->y[s->n - 1];
+        l->place[i] = s->y[last];
         int at = n++;
         for (; at > 0 && l->place[order[at - 1]] < l->place[i]; at--)
             order[at] = order[at - 1];
@@ -177,7 +187,7 @@ static fc_status lay_out_plot(layout *l, const fc_plot *p, fc_error *err)
     }
     double longest = 0;
     for (int i = 0; i < p->n && !p->bars; i++)
-        if (p->series[i].label && p->series[i].n > 0)
+        if (p->series[i].label && last_point(&p->series[i]) >= 0)
             longest = fmax(longest,
                            fc_plot_text_width(p->series[i].label, (int)strlen(p->series[i].label)));
     l->x = x_range(p);
@@ -263,11 +273,12 @@ static void put_data(FILE *f, const fc_plot *p, const layout *l, int i)
     fc_plot_quoted(f, s->label);
     fprintf(f, " noenhanced at graph 1, first %.10g offset 2.2,0 textcolor rgb '%s'\n", l->place[i],
             fc_plot_text_colour(i));
+    int last = last_point(s);
     double plot_width = l->width - l->left - l->right;
     fprintf(f,
             "set arrow from %.10g, %.10g to graph 1 + %g, first %.10g nohead lc rgb '%s' lw 0.8 dt "
             "(3,4)\n",
-            s->x[s->n - 1], s->y[s->n - 1], 14 / plot_width, l->place[i], fc_plot_colour(i));
+            s->x[last], s->y[last], 14 / plot_width, l->place[i], fc_plot_colour(i));
 }
 
 static void put_bars(FILE *f, const fc_plot *p)
@@ -286,14 +297,14 @@ static void put_lines(FILE *f, const fc_plot *p)
 {
     const char *glue = "plot ";
     for (int i = 0; i < p->n; i++) /* bands below all lines */
-        if (p->series[i].n > 0 && p->series[i].low) {
+        if (last_point(&p->series[i]) >= 0 && p->series[i].low) {
             fprintf(f, "%s$d%d using 1:%s lc rgb '%s'", glue, i,
                     p->series[i].n > 1 ? "3:4 with filledcurves" : "2:3:4 with yerrorbars pt 0",
                     fc_plot_colour(i));
             glue = ", ";
         }
     for (int i = 0; i < p->n; i++)
-        if (p->series[i].n > 0) {
+        if (last_point(&p->series[i]) >= 0) {
             bool dots = p->series[i].dots || p->series[i].n == 1;
             fprintf(f, "%s$d%d using 1:2 with %s lc rgb '%s' lw 2 dt %s", glue, i,
                     dots ? "linespoints" : "lines", fc_plot_colour(i),
@@ -313,7 +324,7 @@ static fc_status put_plot(FILE *f, const fc_plot *p, fc_plot_format format, fc_e
     fc_plot_terminal(f, l.width, p->height, p->font, format);
     put_plot_axes(f, p, &l);
     for (int i = 0; i < p->n; i++)
-        if (p->series[i].n > 0)
+        if (p->bars || last_point(&p->series[i]) >= 0)
             put_data(f, p, &l, i);
     p->bars ? put_bars(f, p) : put_lines(f, p);
     free(l.place);
