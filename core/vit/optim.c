@@ -143,3 +143,9 @@ double fc_schedule_at(fc_schedule kind, long s, long n, long warmup)
         return 1;
     return 0.5 * (1 + cos(3.14159265358979323846 * (double)(s - warmup) / (double)(n - warmup)));
 }
+
+double fc_optim_plain_steps(const fc_optim_config *cfg, long k)
+{
+    double n = (double)k, rho = cfg->kind == FC_SGD ? cfg->momentum : 0;
+    return rho == 0 ? n : (n - rho * (1 - pow(rho, n)) / (1 - rho)) / (1 - rho);
+}

@@ -42,6 +42,11 @@ void fc_optim_reset(fc_optim *o, const fc_optim_config *cfg, const fc_params *p)
  * weight decay (pretraining). */
 void fc_optim_step(fc_optim *o, fc_params *p, fc_real *grad, double lr_scale, int no_decay_1d);
 
+/* So many steps of plain SGD with the same rate and gradients go as far as k steps of this one:
+ * with momentum rho [k - rho (1 - rho^k) / (1 - rho)] / (1 - rho) (Wang et al., NeurIPS 2020, arXiv
+ * 2007.07481), else k. */
+double fc_optim_plain_steps(const fc_optim_config *cfg, long k);
+
 typedef enum fc_schedule { FC_CONSTANT, FC_COSINE } fc_schedule;
 #define FC_SCHEDULE_CHOICES "constant|cosine"
 /* Factor for step s of n (0-based): linear warm-up over the first `warmup` steps ((s+1)/warmup),

@@ -5,38 +5,29 @@
  *
  *   step          theta <- theta - lr (g - c_i + c)                          through the optimiser
  *   option 2      c_i' = c_i - c + (x - y_i) / (a lr), a = k steps of plain SGD, with momentum rho
- *                 [k - rho (1 - rho^k) / (1 - rho)] / (1 - rho)
+ *                 as fc_optim_plain_steps says
  *   option 1      c_i' = gradient of the mean loss over all its images at x: one more pass
  *   server        x by the rule (mean of y_i); c <- c + (1 / N) sum_i (c_i' - c_i), N all clients
  *
  * Sent: y_i and c_i' - c_i up, x and c down: twice FedAvg's. Option 2 takes (x - y_i) for a sum of
  * gradients, so it wants SGD at a constant rate; the released forks apply c - c_i outside momentum
  * or ignore momentum in a, we do neither. */
-#include "sim/methods/cl_merge.h"
+#include "sim/methods/averaged.h"
 
-#include <math.h>
 #include <stddef.h>
 
 #define OPTION_CHOICES "auto|1|2"
 enum { OPTION_AUTO, OPTION_1, OPTION_2 };
-#define TRAIN_CHOICES "full|lora"
-enum { FULL, LORA };
 #define CONTROL_CHOICES "reset|keep"
 enum { RESET, KEEP };
 
 typedef struct options {
-    fc_cl_merge_options tasks; /* first: fc_cl_merge_* read it */
-    int train, option, control;
+    fc_averaged_options base; /* first */
+    int option, control;
 } options;
 
 static const fc_opt rows[] = {
-    FC_CL_MERGE_ROW,
-    {.key = "train",
-     .type = FC_OPT_CHOICE,
-     .offset = offsetof(options, train),
-     .def = "lora",
-     .choices = TRAIN_CHOICES,
-     .help = "what is trained: every parameter, or LoRA and the head"},
+    FC_AVERAGED_ROWS,
     {.key = "option",
      .type = FC_OPT_CHOICE,
      .offset = offsetof(options, option),
@@ -58,11 +49,6 @@ enum { C, C_I, DELTA, SUM }; /* arrays */
 static const options *opt(const void *o)
 {
     return o;
-}
-
-static fc_trained trained(const fc_method_setup *s)
-{
-    return (fc_trained){.mode = opt(s->options)->train == LORA ? FC_TRAIN_LORA : FC_TRAIN_FULL};
 }
 
 /* Is (x - y) / (a lr) a mean of gradients? */
@@ -113,17 +99,10 @@ static bool gradient(const fc_method_setup *s, const void *o)
     return opt(o)->option == OPTION_1 || (opt(o)->option == OPTION_AUTO && !steps_are_gradients(s));
 }
 
-/* So many plain steps are k steps with momentum rho worth. */
-static double steps_worth(long k, double rho)
-{
-    double n = (double)k;
-    return rho == 0 ? n : (n - rho * (1 - pow(rho, n)) / (1 - rho)) / (1 - rho);
-}
-
 static void client_end(fc_piece_client *c)
 {
     const fc_optim_config *optim = &c->setup->optim;
-    double a = steps_worth(c->steps, optim->momentum);
+    double a = fc_optim_plain_steps(optim, c->steps);
     if (c->steps == 0)
         return; /* no image: c_i stays, and nothing is sent of it */
     for (int g = 0; g < FC_NGROUP; g++) {
@@ -168,7 +147,7 @@ const fc_method fc_method_scaffold = {
     .paper = "Karimireddy et al., ICML 2020, arXiv 1910.06378",
     .help = "SCAFFOLD: FedAvg (full or LoRA) with control variates against client drift",
     .rule = "average",
-    .trained = trained,
+    .trained = fc_averaged_trained,
     .options = rows,
     .n_options = sizeof rows / sizeof *rows,
     .options_size = sizeof(options),

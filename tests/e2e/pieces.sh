@@ -111,6 +111,7 @@ done
 check "scaffold, LoRA" method.name=scaffold "${sgd[@]}"
 check "scaffold, full, control variates kept" method.name=scaffold method.train=full method.control=keep "${sgd[@]}"
 check "scaffold, option 1, adamw" method.name=scaffold method.option=1
+check "feddyn, full, drift kept" method.name=feddyn method.train=full method.drift=keep method.model=cloud
 # 6 of 12 clients, others in each round
 small=(tasks.count=2 fed.rounds=3 train.epochs=1 fed.clients=12 fed.min_samples=1 fed.participation=0.5 fed.participation_draw=round)
 check "scaffold, half of 12 clients" method.name=scaffold "${sgd[@]}"

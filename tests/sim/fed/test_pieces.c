@@ -2,125 +2,9 @@
  * functions alone on quadratic clients, and in whole runs against methods that they must equal. */
 #include "core/base/rng.h"
 #include "tests/support/open_run.h"
+#include "tests/support/piece_lab.h"
 
-/* --- one piece on a block of a few numbers ---------------------------------------------------- */
-
-enum { N = 3, CLIENTS = 3, HEAD = 1u << FC_GROUP_HEAD };
-
-/* A piece, its options and its arrays; every client trains the same block of N numbers. */
-typedef struct lab {
-    fc_arena arena;
-    fc_error err;
-    const fc_piece *piece;
-    fc_spec spec[1];
-    fc_params layout;
-    fc_method_setup setup;
-    fc_array_spec declared[FC_ARRAYS_MAX];
-    int n_arrays;
-    void *options;
-    fc_array server[FC_ARRAYS_MAX], client[CLIENTS][FC_ARRAYS_MAX];
-    fc_real start[N], global[N], w[CLIENTS][N];
-} lab;
-
-static void set_option(lab *l, const fc_opt *rows, int n, const char *key, const char *text)
-{
-    for (int i = 0; i < n; i++)
-        if (strcmp(rows[i].key, key) == 0) {
-            assert_int_equal(fc_opt_set(l->options, &rows[i], text, key, &l->arena, &l->err),
-                             FC_OK);
-            return;
-        }
-    fail_msg("no option %s", key);
-}
-
-/* set: key, value, ..., NULL. */
-static void open_lab(lab *l, const fc_piece *p, const fc_opt *rows, int n, size_t size,
-                     const char *const *set)
-{
-    *l = (lab){.piece = p};
-    int dim[] = {N};
-    fc_params_add(&l->layout, l->spec, "head.bias", FC_GROUP_HEAD, 1, dim);
-    l->layout.spec = l->spec;
-    l->options = fc_arena_alloc(&l->arena, 1, size, &l->err);
-    assert_int_equal(fc_opt_defaults(l->options, rows, n, &l->arena, &l->err), FC_OK);
-    for (; *set; set += 2)
-        set_option(l, rows, n, set[0], set[1]);
-    l->setup = (fc_method_setup){.options = l->options,
-                                 .layout = &l->layout,
-                                 .clients = CLIENTS,
-                                 .rounds = 100,
-                                 .tasks = 2,
-                                 .optim = {.kind = FC_SGD, .groups = HEAD}};
-    l->setup.optim.lr[FC_GROUP_HEAD] = 0.1;
-    l->n_arrays = p->arrays ? p->arrays(l->declared, &l->setup, l->options) : 0;
-    for (int a = 0; a < l->n_arrays; a++) {
-        const fc_array_spec *d = &l->declared[a];
-        for (int k = 0; k < (d->owner == FC_OF_SERVER ? 1 : CLIENTS); k++) {
-            fc_array *x = d->owner == FC_OF_SERVER ? &l->server[a] : &l->client[k][a];
-            x->n = d->n;
-            if (d->sum)
-                x->sum = fc_arena_alloc(&l->arena, d->n, sizeof *x->sum, &l->err);
-            else
-                x->p = fc_arena_alloc(&l->arena, d->n, sizeof *x->p, &l->err);
-        }
-    }
-}
-
-static void open_option(lab *l, const char *name, const char *const *set)
-{
-    const fc_piece *p = fc_piece_find(name);
-    assert_non_null(p);
-    open_lab(l, p, p->options, p->n_options, p->options_size, set);
-}
-
-static void open_scaffold(lab *l, const char *const *set)
-{
-    const fc_method *m = fc_method_find("scaffold");
-    assert_non_null(m);
-    open_lab(l, m->piece, m->options, m->n_options, m->options_size, set);
-}
-
-static void close_lab(lab *l)
-{
-    fc_arena_free(&l->arena);
-}
-
-static void fill(fc_real *x, double value)
-{
-    for (int i = 0; i < N; i++)
-        x[i] = (fc_real)value;
-}
-
-static fc_piece_client on_client(lab *l, int k)
-{
-    fc_piece_client c = {.setup = &l->setup,
-                         .options = l->options,
-                         .layout = &l->layout,
-                         .groups = HEAD,
-                         .client = k,
-                         .n_samples = 1,
-                         .start = l->start,
-                         .w = l->w[k]};
-    for (int a = 0; a < l->n_arrays; a++)
-        c.array[a] = l->declared[a].owner == FC_OF_SERVER ? l->server[a] : l->client[k][a];
-    return c;
-}
-
-static fc_piece_server on_server(lab *l, int task, int round)
-{
-    fc_piece_server v = {.setup = &l->setup,
-                         .options = l->options,
-                         .layout = &l->layout,
-                         .groups = HEAD,
-                         .task = task,
-                         .round = round,
-                         .clients = CLIENTS,
-                         .start = l->start,
-                         .global = l->global,
-                         .note = NAN};
-    memcpy(v.array, l->server, sizeof v.array);
-    return v;
-}
+enum { N = LAB_N, CLIENTS = LAB_CLIENTS };
 
 /* --- server optimisers ------------------------------------------------------------------------ */
 
@@ -128,18 +12,18 @@ static fc_piece_server on_server(lab *l, int task, int round)
 static void check_averages(const char *const *set, const double *average, const double *want, int n)
 {
     lab l;
-    open_option(&l, "server_optimizer", set);
-    fill(l.start, 1);
+    lab_open_option(&l, "server_optimizer", set);
+    lab_fill(l.start, 1);
     for (int r = 0; r < n; r++) {
-        fill(l.global, average[r]);
-        fc_piece_server v = on_server(&l, 0, r);
+        lab_fill(l.global, average[r]);
+        fc_piece_server v = lab_server(&l, 0, r);
         assert_int_equal(l.piece->server_step(&v, &l.err), FC_OK);
         assert_close(v.note, fabs(average[r] - (double)l.start[0]), 1e-6, 1e-7); /* rms of d */
         for (int i = 0; i < N; i++)
             assert_close(l.global[i], want[r], 0, 1e-6);
         memcpy(l.start, l.global, sizeof l.start);
     }
-    close_lab(&l);
+    lab_close(&l);
 }
 
 static void test_worked_examples(void **state)
@@ -185,15 +69,15 @@ static void test_bias_of_kept_moments(void **state)
     lab l;
     const char *const set[] = {"optimizer", "fedadam", "lr",   "0.1", "bias",
                                "adam",      "moments", "keep", NULL};
-    open_option(&l, "server_optimizer", set);
+    lab_open_option(&l, "server_optimizer", set);
     l.setup.rounds = 3;
-    fill(l.global, 1);
-    fc_piece_server v = on_server(&l, 1, 0); /* the fourth round of all */
+    lab_fill(l.global, 1);
+    fc_piece_server v = lab_server(&l, 1, 0); /* the fourth round of all */
     assert_int_equal(l.piece->server_step(&v, &l.err), FC_OK);
     double c1 = 1 - pow(0.9, 4), c2 = 1 - pow(0.99, 4);
     assert_close(l.global[0], 0.1 * (0.1 / c1) / (sqrt(0.01 / c2) + 1e-3), 1e-5, 0);
     assert_int_equal(l.declared[0].reset, FC_NEVER);
-    close_lab(&l);
+    lab_close(&l);
 }
 
 /* Yogi's second moment goes down by no more than (1 - beta2) d^2. */
@@ -202,13 +86,13 @@ static void test_yogi_forgets_slowly(void **state)
     (void)state;
     lab l;
     const char *const set[] = {"optimizer", "fedyogi", NULL};
-    open_option(&l, "server_optimizer", set);
-    fill(l.server[1].p, 4);
-    fill(l.global, 1);
-    fc_piece_server v = on_server(&l, 0, 0);
+    lab_open_option(&l, "server_optimizer", set);
+    lab_fill(l.server[1].p, 4);
+    lab_fill(l.global, 1);
+    fc_piece_server v = lab_server(&l, 0, 0);
     assert_int_equal(l.piece->server_step(&v, &l.err), FC_OK);
     assert_close(l.server[1].p[0], 4 - 0.01 * 1, 1e-6, 0);
-    close_lab(&l);
+    lab_close(&l);
 }
 
 /* Once the average stands still, x moves by momentum alone. */
@@ -219,13 +103,13 @@ static void test_no_difference(void **state)
     for (int i = 0; i < 4; i++) {
         lab l;
         const char *const set[] = {"optimizer", kind[i], "lr", "0.5", NULL};
-        open_option(&l, "server_optimizer", set);
-        fc_piece_server v = on_server(&l, 0, 0);
-        fill(l.start, 0.3);
-        fill(l.global, 0.3);
+        lab_open_option(&l, "server_optimizer", set);
+        fc_piece_server v = lab_server(&l, 0, 0);
+        lab_fill(l.start, 0.3);
+        lab_fill(l.global, 0.3);
         assert_int_equal(l.piece->server_step(&v, &l.err), FC_OK);
         assert_true(l.global[0] == l.start[0]); /* none yet */
-        fill(l.global, 0.1);
+        lab_fill(l.global, 0.1);
         assert_int_equal(l.piece->server_step(&v, &l.err), FC_OK);
         memcpy(l.start, l.global, sizeof l.start);
         double m = l.server[0].p[0], w = i ? (double)l.server[1].p[0] : 0;
@@ -236,7 +120,7 @@ static void test_no_difference(void **state)
                      : i == 3 ? 0
                               : 0.5 * 0.9 * m / (sqrt((i == 1 ? 0.99 : 1) * w) + 1e-3),
                      1e-5, 1e-7);
-        close_lab(&l);
+        lab_close(&l);
     }
 }
 
@@ -246,13 +130,13 @@ static void test_other_groups_stay(void **state)
     (void)state;
     lab l;
     const char *const set[] = {"optimizer", "fedavgm", NULL};
-    open_option(&l, "server_optimizer", set);
-    fc_piece_server v = on_server(&l, 0, 0);
+    lab_open_option(&l, "server_optimizer", set);
+    fc_piece_server v = lab_server(&l, 0, 0);
     v.groups = 1u << FC_GROUP_A;
-    fill(l.server[0].p, 1);
+    lab_fill(l.server[0].p, 1);
     assert_int_equal(l.piece->server_step(&v, &l.err), FC_OK);
     assert_true(l.global[0] == 0 && l.server[0].p[0] == 1 && isnan(v.note));
-    close_lab(&l);
+    lab_close(&l);
 }
 
 /* --- FedProx ---------------------------------------------------------------------------------- */
@@ -263,11 +147,11 @@ static void test_prox(void **state)
     lab l;
     fc_real grad[N];
     const char *const set[] = {"prox_mu", "0.1", NULL};
-    open_option(&l, "prox", set);
-    fc_piece_client c = on_client(&l, 0);
-    fill(l.start, 1);
-    fill(l.w[0], 1.2);
-    fill(grad, 0.5);
+    lab_open_option(&l, "prox", set);
+    fc_piece_client c = lab_client(&l, 0);
+    lab_fill(l.start, 1);
+    lab_fill(l.w[0], 1.2);
+    lab_fill(grad, 0.5);
     assert_close(l.piece->term->block(grad, &c), 0.05 * 0.04 * N, 1e-5, 0);
     assert_close(1.2 - 0.1 * (double)grad[0], 1.148, 1e-6, 0);
     fc_real was[N], g[N] = {0};
@@ -286,7 +170,7 @@ static void test_prox(void **state)
     c.groups = 1u << FC_GROUP_B;
     memset(g, 0, sizeof g);
     assert_true(l.piece->term->block(g, &c) == 0 && g[0] == 0); /* nothing of it is trained */
-    close_lab(&l);
+    lab_close(&l);
 }
 
 static void test_prox_is_off(void **state)
@@ -294,15 +178,15 @@ static void test_prox_is_off(void **state)
     (void)state;
     lab l;
     const char *const off[] = {NULL}, *const on[] = {"prox_mu", "1e-9", NULL};
-    open_option(&l, "prox", off);
+    lab_open_option(&l, "prox", off);
     assert_false(l.piece->on(l.options));
-    close_lab(&l);
-    open_option(&l, "prox", on);
+    lab_close(&l);
+    lab_open_option(&l, "prox", on);
     assert_true(l.piece->on(l.options));
-    close_lab(&l);
-    open_option(&l, "server_optimizer", off);
+    lab_close(&l);
+    lab_open_option(&l, "server_optimizer", off);
     assert_false(l.piece->on(l.options));
-    close_lab(&l);
+    lab_close(&l);
 }
 
 /* --- SCAFFOLD by its functions ---------------------------------------------------------------- */
@@ -312,7 +196,7 @@ enum { C, C_I, DELTA, SUM }; /* its arrays */
 /* One step of a client with the gradient g; m: of torch's momentum. */
 static void client_step(lab *l, int k, const double *g, double *m)
 {
-    fc_piece_client c = on_client(l, k);
+    fc_piece_client c = lab_client(l, k);
     fc_real grad[N];
     for (int i = 0; i < N; i++)
         grad[i] = (fc_real)g[i];
@@ -330,29 +214,29 @@ static void test_scaffold_example(void **state)
     double m[N] = {0};
     const double g[N] = {1, 1, 1};
     const char *const none[] = {NULL};
-    open_scaffold(&l, none);
-    fill(l.start, 1);
-    fill(l.w[0], 1);
-    fill(l.server[C].p, 0.5);
-    fill(l.client[0][C_I].p, 0.2);
+    lab_open_method(&l, "scaffold", none);
+    lab_fill(l.start, 1);
+    lab_fill(l.w[0], 1);
+    lab_fill(l.server[C].p, 0.5);
+    lab_fill(l.client[0][C_I].p, 0.2);
     client_step(&l, 0, g, m);
     assert_close(l.w[0][0], 0.87, 1e-6, 0);
-    fc_piece_client c = on_client(&l, 0);
+    fc_piece_client c = lab_client(&l, 0);
     c.steps = 1;
     l.piece->client_end(&c);
     assert_close(l.client[0][C_I].p[0], 1.0, 1e-5, 0);
     assert_close(l.client[0][DELTA].p[0], 0.8, 1e-5, 0);
-    fc_piece_server v = on_server(&l, 0, 0);
+    fc_piece_server v = lab_server(&l, 0, 0);
     l.piece->fold(&v, &(fc_piece_update){.n_samples = 17, .array = l.client[0]});
     assert_int_equal(l.piece->server_step(&v, &l.err), FC_OK);
     assert_close(l.server[C].p[0], 0.5 + 0.8 / CLIENTS, 1e-5, 0); /* of all, not of those here */
     c.steps = 0;                                                  /* without an image */
-    fill(l.w[0], 5);
-    fill(l.client[0][DELTA].p, 0);
+    lab_fill(l.w[0], 5);
+    lab_fill(l.client[0][DELTA].p, 0);
     l.piece->client_end(&c);
     assert_close(l.client[0][C_I].p[0], 1.0, 1e-5, 0);
     assert_true(l.client[0][DELTA].p[0] == 0);
-    close_lab(&l);
+    lab_close(&l);
 }
 
 /* Option 1: the gradient at x itself. */
@@ -362,17 +246,17 @@ static void test_scaffold_gradient(void **state)
     lab l;
     fc_real gradient[N];
     const char *const set[] = {"option", "1", NULL};
-    open_scaffold(&l, set);
+    lab_open_method(&l, "scaffold", set);
     assert_true(l.piece->gradient(&l.setup, l.options));
-    fill(gradient, 0.7);
-    fill(l.client[1][C_I].p, 0.2);
-    fc_piece_client c = on_client(&l, 1);
+    lab_fill(gradient, 0.7);
+    lab_fill(l.client[1][C_I].p, 0.2);
+    fc_piece_client c = lab_client(&l, 1);
     c.gradient = gradient;
     c.steps = 4;
     l.piece->client_end(&c);
     assert_close(l.client[1][C_I].p[2], 0.7, 1e-6, 0);
     assert_close(l.client[1][DELTA].p[2], 0.5, 1e-6, 0);
-    close_lab(&l);
+    lab_close(&l);
 }
 
 /* With a constant gradient, the control variate is that gradient, whatever the momentum. */
@@ -386,15 +270,15 @@ static void test_scaffold_momentum(void **state)
         for (int k = 1; k < 30; k += 7) {
             lab l;
             double m[N] = {0};
-            open_scaffold(&l, none);
+            lab_open_method(&l, "scaffold", none);
             l.setup.optim.momentum = momentum[j];
             for (int i = 0; i < k; i++)
                 client_step(&l, 2, g, m);
-            fc_piece_client c = on_client(&l, 2);
+            fc_piece_client c = lab_client(&l, 2);
             c.steps = k;
             l.piece->client_end(&c);
             assert_all_close(l.client[2][C_I].p, g, N, 1e-5, 0);
-            close_lab(&l);
+            lab_close(&l);
         }
 }
 
@@ -406,7 +290,7 @@ static double after_rounds(bool scaffold, int rounds, int k)
 {
     lab l;
     const char *const none[] = {NULL};
-    open_scaffold(&l, none);
+    lab_open_method(&l, "scaffold", none);
     for (int round = 0; round < rounds; round++) {
         memset(l.server[SUM].sum, 0, N * sizeof(double));
         memset(l.global, 0, sizeof l.global);
@@ -418,8 +302,8 @@ static double after_rounds(bool scaffold, int rounds, int k)
                     g[i] = h[j] * ((double)l.w[j][i] - a[j]);
                 client_step(&l, j, g, m);
             }
-            fc_piece_client c = on_client(&l, j);
-            fc_piece_server v = on_server(&l, 0, round);
+            fc_piece_client c = lab_client(&l, j);
+            fc_piece_server v = lab_server(&l, 0, round);
             c.steps = k;
             if (scaffold)
                 l.piece->client_end(&c);
@@ -428,7 +312,7 @@ static double after_rounds(bool scaffold, int rounds, int k)
             for (int i = 0; i < N; i++)
                 l.global[i] += l.w[j][i] / CLIENTS;
         }
-        fc_piece_server v = on_server(&l, 0, round);
+        fc_piece_server v = lab_server(&l, 0, round);
         assert_int_equal(l.piece->server_step(&v, &l.err), FC_OK);
         double sum = 0; /* all take part: the mean of the c_i is c */
         for (int j = 0; j < CLIENTS; j++)
@@ -437,7 +321,7 @@ static double after_rounds(bool scaffold, int rounds, int k)
         memcpy(l.start, l.global, sizeof l.start);
     }
     double x = l.start[1];
-    close_lab(&l);
+    lab_close(&l);
     return x;
 }
 
