@@ -72,10 +72,9 @@ gate_guide() {
     code() { awk -v words="/* $1" '/^```/ { on = 0; first = $0 == "```c"; next }
                                    first { on = index($0, words) == 1; first = 0 } on' "$page"; }
     code "FedGMA: " >"$dir/tree/sim/methods/method_fedgma.c"
-    mkdir -p "$dir/tree/tests/sim/methods"
     code "FedGMA's mask " >"$dir/tree/tests/sim/methods/test_fedgma.c"
     echo fedgma >>"$dir/tree/sim/methods/method_table.def"
-    sed -i "s|^tests = {|&\n  'sim/methods': {'unit': ['fedgma']},|" "$dir/tree/tests/meson.build"
+    sed -i "s|'sim/methods': {'unit': \[|&'fedgma', |" "$dir/tree/tests/meson.build"
     ! clang-format --version | grep -q 'version 14\.' ||
         clang-format --dry-run -Werror "$dir/tree"/sim/methods/method_fedgma.c "$dir/tree"/tests/sim/methods/test_fedgma.c
     [[ -e $dir/build/build.ninja ]] || meson setup "$dir/build" "$dir/tree"

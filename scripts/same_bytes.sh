@@ -563,7 +563,7 @@ case_resumed() { # from the last checkpoint but one, and twice
 }
 
 case_ranks() { # where both were built with Open MPI
-    ldd "$old" | grep -q libmpi && ldd "$new" | grep -q libmpi || return 0
+    [[ $(ldd "$old") == *libmpi* && $(ldd "$new") == *libmpi* ]] || return 0
     mpirun --allow-run-as-root --oversubscribe --bind-to none -n 2 "$work/fcil" run tiny.yaml --threads 1 >/dev/null 2>&1 ||
         unexpected "mpirun: exit code $?"
 }
