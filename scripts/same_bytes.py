@@ -5,7 +5,8 @@ usage: same_bytes.py DIR        called by same_bytes.sh
 
 Left out, because it differs from run to run or from commit to commit:
   times and memory   the columns and JSON values of TIMES, "... left" of the progress, predicted seconds; the
-                     pictures and table columns of time in reports. Predicted memory must agree to 2 % + 3 MiB.
+                     pictures and table columns of time in reports. Predicted memory must agree to 2 % + 3 MiB,
+                     and is named where it only agrees to 5 % + 3 MiB.
   versions           version and commit of manifests; the names of cached files, which are hashes of the commit
   checkpoints        crc32, and the tensors clock and log (where a log stood), which hold or follow times
 What NEW has and OLD has not: options in resolved configs, columns of CSV files and tensors of checkpoints are left
@@ -107,9 +108,13 @@ MEMORY = re.compile(r'"memory_mib": ?([.0-9]+)')
 
 def near_memory(a, b):
     """Two lines that differ in predictions of memory alone, by at most 2 % + 3 MiB: what the program holds already when
-    it predicts is measured."""
+    it predicts is measured. Up to 5 % is named."""
     pairs = [(float(x), float(y)) for x, y in zip(MEMORY.findall(a), MEMORY.findall(b))]
-    return MEMORY.sub("", a) == MEMORY.sub("", b) and all(abs(x - y) <= 3 + 0.02 * x for x, y in pairs)
+    if MEMORY.sub("", a) != MEMORY.sub("", b) or not all(abs(x - y) <= 3 + 0.05 * x for x, y in pairs):
+        return False
+    if not all(abs(x - y) <= 3 + 0.02 * x for x, y in pairs):
+        name("predicted memory differs by up to 5 %")
+    return True
 
 
 def csv_columns(path, old, new):
