@@ -163,6 +163,7 @@ static int count_at(size_t n, size_t at, int size)
 typedef struct batch {
     fc_trainer *t;
     const fc_fit *f;
+    fc_model model;
     const uint32_t *sample;
     int n, epoch;
     int n_second, slices; /* images of the second batch; slices of the first one */
@@ -254,13 +255,11 @@ static void slice_gradient(void *ctx, int thread, int i)
     fc_key key = f->key;
     key.stream = FC_STREAM_AUGMENT;
     fc_worker_load(w, net, net->train, of + at, n, key, b->epoch);
-    fc_model m = fc_model_of(&net->shape, net->mode, net->rank, net->classes, f->w, &t->local);
-    m.packed = net->mode == FC_TRAIN_FULL ? &t->packed : f->packed;
     fc_params grad = t->local;
     grad.p = i == 0 ? t->grad : w->grad;
     zero_groups(grad.p, &grad, f->groups);
     fc_grads g = fc_grads_of(net->mode, &grad, f->groups);
-    fc_vit_forward(w->acts, &m, w->x, n, NULL, &g);
+    fc_vit_forward(w->acts, &b->model, w->x, n, NULL, &g);
     w->loss = 0;
     if (second)
         memset(w->dlogits, 0, (size_t)n * (size_t)net->classes * sizeof *w->dlogits);
@@ -268,7 +267,7 @@ static void slice_gradient(void *ctx, int thread, int i)
         w->loss = fc_ce(w->dlogits, fc_acts_logits(w->acts), w->label, n, net->classes, f->lo,
                         f->hi, b->n);
     bool terms = f->pieces > 0 && slice_terms(w, b, of + at, n, second);
-    fc_vit_backward_features(w->acts, &m, w->dlogits, terms ? w->dfeatures : NULL, &g);
+    fc_vit_backward_features(w->acts, &b->model, w->dlogits, terms ? w->dfeatures : NULL, &g);
 }
 
 static void slice_commit(void *ctx, int thread, int i)
@@ -298,18 +297,29 @@ static int draw_second(fc_trainer *t, const fc_fit *f, int most, int epoch, long
     return 0;
 }
 
+fc_model fc_fit_model(fc_trainer *t, const fc_fit *f)
+{
+    const fc_net *net = t->net;
+    fc_model m = fc_model_of(&net->shape, net->mode, net->rank, net->classes, f->w, &t->local);
+    m.packed = f->packed;
+    if (net->mode == FC_TRAIN_FULL) {
+        fc_packed_fill(&t->packed, &net->shape, t->local.p);
+        m.packed = &t->packed;
+    }
+    return m;
+}
+
 /* Gradient of the mean loss of a batch, sum_s d (L_s / n) / d theta in the order of the slices,
  * into t->grad; returns the mean loss sum_s L_s / n. */
 static double batch_gradient(fc_trainer *t, const fc_fit *f, const uint32_t *sample, int n,
                              int epoch, long step)
 {
-    batch b = {.t = t, .f = f, .sample = sample, .n = n, .epoch = epoch};
+    batch b = {
+        .t = t, .f = f, .model = fc_fit_model(t, f), .sample = sample, .n = n, .epoch = epoch};
     b.slices = (n + FC_SLICE - 1) / FC_SLICE;
     b.n_second = f->pieces > 0 ? draw_second(t, f, n, epoch, step) : 0;
     int slices = b.slices + (b.n_second + FC_SLICE - 1) / FC_SLICE;
     assert(slices == 1 || t->crew->worker[0].grad);
-    if (t->net->mode == FC_TRAIN_FULL)
-        fc_packed_fill(&t->packed, &t->net->shape, t->local.p);
     fc_pool_loop(&t->crew->pool, t->thread, slices, slice_gradient, slice_commit, &b);
     return b.loss / n;
 }

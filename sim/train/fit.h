@@ -159,6 +159,9 @@ fc_status fc_fit_grams_alone(fc_grams *out, const fc_gram_job *j, fc_error *err)
 void fc_worker_load(fc_worker *w, const fc_net *net, const fc_split *split, const uint32_t *sample,
                     int n, fc_key key, int epoch);
 
+/* The model of f with the trained block as it is now, packed. */
+fc_model fc_fit_model(fc_trainer *t, const fc_fit *f);
+
 /* Gradient of the mean loss over all images of f, once each and augmented as in the first epoch,
  * without the terms of pieces, into out (t->local.n; 0 where nothing is trained). Errors: FC_ESTOP.
  */

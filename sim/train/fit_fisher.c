@@ -158,12 +158,7 @@ fc_status fc_fit_fisher_client(const fc_params **sent, const fc_fisher_room *roo
         memset(out->p, 0, out->n * sizeof *out->p);
         return FC_OK;
     }
-    fc_model m = fc_model_of(&net->shape, net->mode, net->rank, net->classes, f->w, &t->local);
-    m.packed = f->packed;
-    if (net->mode == FC_TRAIN_FULL) {
-        fc_packed_fill(&t->packed, &net->shape, t->local.p);
-        m.packed = &t->packed;
-    }
+    fc_model m = fc_fit_model(t, f);
     const fc_fisher_job j = {.net = net,
                              .crew = t->crew,
                              .m = &m,

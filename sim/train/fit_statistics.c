@@ -65,16 +65,10 @@ fc_status fc_fit_statistics(fc_piece_client *at, fc_trainer *t, const fc_fit *f,
     pass p = {.at = at,
               .t = t,
               .f = f,
-              .model =
-                  fc_model_of(&net->shape, net->mode, net->rank, net->classes, f->w, &t->local),
+              .model = fc_fit_model(t, f),
               .key = f->key,
               .flop = fc_vit_flop(&net->shape, net->rank, net->classes, net->mode, 0, false)};
     p.key.stream = FC_STREAM_STATISTICS;
-    p.model.packed = f->packed;
-    if (net->mode == FC_TRAIN_FULL) {
-        fc_packed_fill(&t->packed, &net->shape, t->local.p);
-        p.model.packed = &t->packed;
-    }
     fc_pool_loop(&t->crew->pool, t->thread, (int)((f->n + FC_SLICE - 1) / FC_SLICE), forward_slice,
                  show_slice, &p);
     return fc_stop_requested() ? fc_fail(err, FC_ESTOP, "stopped on request") : FC_OK;
