@@ -150,19 +150,16 @@ static fc_status fold_message(fc_message_head *h, fc_round *x, fc_run *r, int sl
                                   .weight = weight,
                                   .steps = h->steps,
                                   .block = work->groups ? x->params.p : NULL};
-    if (!x->merge_state) {
-        if (grams)
-            fc_grams_accumulate(&x->sum, &x->grams);
-        fc_pieces_fold(&r->state, s, work, &v, x->sent, &sent);
-        return FC_OK;
-    }
     const fc_update u = {.client = h->client,
                          .n_samples = h->n_samples,
                          .params = &x->params,
                          .grams = grams,
                          .fisher = fisher};
-    FC_TRY(fc_merge_fold(x->merge_state, s->cfg->rule, &x->merge, &u, err));
-    if (r->state.stack) {
+    if (x->merge_state)
+        FC_TRY(fc_merge_fold(x->merge_state, s->cfg->rule, &x->merge, &u, err));
+    else if (grams)
+        fc_grams_accumulate(&x->sum, &x->grams);
+    if (work->groups && r->state.stack) {
         x->weight[x->row.clients_ok] = weight;
         fc_down_stack_keep(&r->state, s, x->row.clients_ok, &x->params);
     }

@@ -121,7 +121,6 @@ static void client_end(fc_piece_client *c)
 
 static void fold(fc_piece_server *v, const fc_piece_update *u)
 {
-
     for (size_t i = 0; i < u->array[DELTA].n; i++)
         v->array[SUM].sum[i] += u->array[DELTA].p[i];
 }
